@@ -1,0 +1,74 @@
+"""One error type for everything a user can put right, and the checks that raise it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class KdlibError(ValueError):
+    """A mistake in the input, told in one sentence that names the value and the remedy.
+
+    The command line prints the message alone and exits with 2.
+    """
+
+
+def choose(value: str, options: Iterable[str], what: str) -> str:
+    """Return `value` if it is one of `options`; otherwise raise, naming the nearest match.
+
+    >>> choose("quick", ["smoke", "quick"], "preset")
+    'quick'
+    >>> choose("quik", ["smoke", "quick"], "preset")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: unknown preset 'quik'; did you mean 'quick'? (choices: smoke, quick)
+    """
+    names = list(options)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    raise KdlibError(f"unknown {what} '{value}'{hint} (choices: {', '.join(names)})")
+
+
+def positive_integer(value: object, name: str, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`.
+
+    >>> positive_integer(0, "n_seeds")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: n_seeds must be a whole number of at least 1, not 0
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise KdlibError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
+    return value
+
+
+def finite_number(
+    value: object,
+    name: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    exclusive: bool = False,
+) -> float:
+    """Return `value` as a finite float between `minimum` and `maximum` (both excluded if `exclusive`).
+
+    >>> finite_number(4, "temperature", minimum=0, exclusive=True)
+    4.0
+    >>> finite_number(0.0, "temperature", minimum=0, exclusive=True)
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: temperature must be a finite number greater than 0, not 0.0
+    """
+    low, high = ("greater than", "less than") if exclusive else ("at least", "at most")
+    bounds = [f"{word} {bound:g}" for word, bound in ((low, minimum), (high, maximum)) if bound is not None]
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if ok:
+        number = float(value)  # type: ignore[arg-type]
+        below = minimum is not None and (number <= minimum if exclusive else number < minimum)
+        above = maximum is not None and (number >= maximum if exclusive else number > maximum)
+        if not below and not above:
+            return number
+    raise KdlibError(f"{name} must be a finite number {' and '.join(bounds)}".rstrip() + f", not {value!r}")
