@@ -1,0 +1,37 @@
+"""Distillation methods: one objective a file.
+
+An objective is called with the batch, the student's logits and the student's captured features, and returns named,
+already weighted loss terms; their sum is minimised. `student_layers` names the layers it must see.
+`alpha` weights the *soft* term everywhere in this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """What an objective may look at.
+
+    images: (B, C, H, W) float32 in [0, 1], augmented. labels: (B,). index: (B,) of each image in the training set.
+    view: (B,) which of the finitely many augmented views each is; (index, view) names the picture exactly.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    view: Tensor
+
+
+class Objective(Protocol):
+    """The shape of every distillation method."""
+
+    student_layers: tuple[str, ...]
+
+    def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named loss terms, already weighted, each a scalar."""
+        ...

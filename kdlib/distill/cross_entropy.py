@@ -1,0 +1,23 @@
+"""Training from scratch: cross-entropy with the hard labels."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlib.distill import TrainBatch
+
+
+class CrossEntropy:
+    """-log p_y, averaged over the batch (nats).
+
+    >>> import torch
+    >>> batch = TrainBatch(torch.rand(1, 1, 2, 2), torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    >>> CrossEntropy()(batch, torch.zeros(1, 4), {})["cross_entropy"].item()  # ln 4
+    1.3862943649291992
+    """
+
+    student_layers: tuple[str, ...] = ()
+
+    def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"cross_entropy": F.cross_entropy(logits, batch.labels)}

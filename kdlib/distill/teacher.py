@@ -1,0 +1,72 @@
+"""A frozen teacher, and a memory of what it said."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.distill import TrainBatch
+from kdlib.errors import KdlibError
+
+
+class Teacher:
+    """A model that is asked and never taught.
+
+    It is kept in eval mode (no BatchNorm statistic moves, no dropout draws), is asked without gradients, and its
+    parameters do not require any. With `remember`, its logits are kept per (image, view) and computed once; the
+    key is the image's index in the training set and the number of its augmented view, never its place in a
+    shuffled batch. Memory: 4 bytes per image, view and class.
+
+    model: the trained network. num_images, num_views: sizes of the memory, needed only to remember.
+
+    >>> teacher = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), num_images=10, num_views=1)
+    >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.zeros(2).long(), torch.tensor([7, 3]), torch.zeros(2).long())
+    >>> torch.equal(teacher(batch), teacher(batch)), teacher.asked
+    (True, 2)
+    """
+
+    def __init__(self, model: nn.Module, num_images: int = 0, num_views: int = 0) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.num_images, self.num_views = num_images, num_views
+        self.asked = 0  # images that went through the network
+        self._logits: Tensor | None = None
+        self._known: Tensor | None = None
+
+    @property
+    def remembers(self) -> bool:
+        return self.num_images * self.num_views > 0
+
+    def remembering(self, num_images: int, num_views: int) -> Teacher:
+        """This teacher with a memory; one that has a memory of this very size keeps what it knows."""
+        if (num_images, num_views) == (self.num_images, self.num_views):
+            return self
+        return Teacher(self.model, num_images, num_views)
+
+    def __call__(self, batch: TrainBatch) -> Tensor:
+        """The teacher's logits (B, K), without gradient."""
+        if not self.remembers:
+            return self._ask(batch.images)
+        if int(batch.index.max()) >= self.num_images or int(batch.view.max()) >= self.num_views:
+            raise KdlibError(
+                f"the teacher remembers {self.num_images} images in {self.num_views} views, but was shown image "
+                f"{int(batch.index.max())} in view {int(batch.view.max())}; make its memory as large as the data"
+            )
+        key = batch.index * self.num_views + batch.view
+        if self._logits is None or self._known is None:
+            first = self._ask(batch.images)
+            size = self.num_images * self.num_views
+            self._logits = first.new_zeros(size, first.shape[1])
+            self._known = torch.zeros(size, dtype=torch.bool, device=first.device)
+            self._logits[key], self._known[key] = first, True
+            return first
+        new = ~self._known[key]
+        if bool(new.any()):
+            self._logits[key[new]] = self._ask(batch.images[new])
+            self._known[key[new]] = True
+        return self._logits[key]
+
+    @torch.no_grad()
+    def _ask(self, images: Tensor) -> Tensor:
+        self.model.eval()  # whoever holds the model may have switched it
+        self.asked += len(images)
+        return self.model(images).float()

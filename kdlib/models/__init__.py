@@ -1,0 +1,59 @@
+"""Networks by name: plain `nn.Module`s that take float images in [0, 1] and normalise them themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from kdlib.errors import choose, positive_integer
+from kdlib.models.resnet import small_resnet, torchvision_resnet
+
+MODELS = {
+    "small_resnet": small_resnet,
+    "resnet18": torchvision_resnet("resnet18"),
+    "resnet34": torchvision_resnet("resnet34"),
+    "resnet50": torchvision_resnet("resnet50"),
+}
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    channels: int = 3,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    seed: int = 0,
+    **options: int,
+) -> nn.Module:
+    """Build a randomly initialised network.
+
+    name: one of `MODELS`. mean, std: per channel, of images scaled to [0, 1]; they become buffers of
+    `model.normalise`, so that weights and normalisation never part. options: of the network, such as depth and
+    width. The same seed gives the same weights, whatever the global random state, which is left as it was.
+
+    >>> model = build("small_resnet", num_classes=10, channels=1, depth=8, width=8, features=128)
+    >>> model(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
+    choose(name, MODELS, "model")
+    positive_integer(num_classes, "num_classes", minimum=2)
+    positive_integer(channels, "channels")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return MODELS[name](
+            num_classes=num_classes,
+            channels=channels,
+            mean=mean or (0.5,) * channels,
+            std=std or (0.25,) * channels,
+            **options,
+        )
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters.
+
+    >>> count_parameters(nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

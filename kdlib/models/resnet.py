@@ -1,0 +1,158 @@
+"""Residual networks (He et al. 2016): small ones by depth and width, and torchvision's by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.errors import KdlibError, positive_integer
+from kdlib.vision import torchvision
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std per channel, with the statistics kept beside the weights."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise KdlibError(
+                f"this model takes images of shape (batch, {len(self.mean)}, height, width), not {tuple(images.shape)}"
+            )
+        return (images - self.mean) / self.std
+
+
+class _Block(nn.Module):
+    """A residual block: what `body` adds to the (if need be projected) input, then ReLU."""
+
+    def __init__(self, body: nn.Sequential, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(*_convolution(in_channels, out_channels, 1, stride))
+        nn.init.zeros_(body[-1].weight)  # every block starts as the identity (Goyal et al. 2017)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(self.body(features) + self.shortcut(features))
+
+
+def _convolution(in_channels: int, out_channels: int, size: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return [convolution, nn.BatchNorm2d(out_channels)]
+
+
+def _basic(in_channels: int, out_channels: int, stride: int) -> _Block:
+    body = [*_convolution(in_channels, out_channels, 3, stride), nn.ReLU()]
+    body += _convolution(out_channels, out_channels, 3, 1)
+    return _Block(nn.Sequential(*body), in_channels, out_channels, stride)
+
+
+def _bottleneck(in_channels: int, middle: int, out_channels: int, stride: int) -> _Block:
+    body = [*_convolution(in_channels, middle, 1, 1), nn.ReLU()]
+    body += [*_convolution(middle, middle, 3, stride), nn.ReLU()]
+    body += _convolution(middle, out_channels, 1, 1)
+    return _Block(nn.Sequential(*body), in_channels, out_channels, stride)
+
+
+class SmallResNet(nn.Module):
+    """A three-stage residual network for small images.
+
+    depth: 6 n + 2, n blocks a stage. width: channels w of the first stage; the second has 2 w. The third stage
+    is made of bottleneck blocks of 4 w inner channels whose output has `features` channels whatever the width, so
+    that the dissected layer of a teacher and of a student has equally many units. Strides 1, 2, 2: a 32x32 image
+    gives an 8x8 map at `layer3`, after its ReLU.
+
+    >>> net = SmallResNet(10, 3, (0.5,) * 3, (0.25,) * 3, depth=8, width=8, features=128)
+    >>> net(torch.rand(1, 3, 32, 32)).shape
+    torch.Size([1, 10])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        depth: int = 8,
+        width: int = 8,
+        features: int = 128,
+    ) -> None:
+        super().__init__()
+        positive_integer(width, "width")
+        positive_integer(features, "features")
+        if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
+            raise KdlibError(f"depth must be 6 n + 2 (8, 14, 20, 26, ...), not {depth!r}")
+        blocks = (depth - 2) // 6
+        self.normalise = Normalise(mean, std)
+        self.stem = nn.Sequential(*_convolution(channels, width, 3, 1), nn.ReLU())
+        self.layer1 = nn.Sequential(*[_basic(width, width, 1) for _ in range(blocks)])
+        self.layer2 = nn.Sequential(
+            *[_basic(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1) for i in range(blocks)]
+        )
+        self.layer3 = nn.Sequential(
+            *[
+                _bottleneck(2 * width if i == 0 else features, 4 * width, features, 2 if i == 0 else 1)
+                for i in range(blocks)
+            ]
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(features, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(self.normalise(images))
+        features = self.layer3(self.layer2(self.layer1(features)))
+        return self.fc(self.avgpool(features).flatten(1))
+
+
+def small_resnet(num_classes: int, channels: int, mean, std, **options: int) -> SmallResNet:
+    """A `SmallResNet`; unknown options are refused."""
+    unknown = set(options) - {"depth", "width", "features"}
+    if unknown:
+        raise KdlibError(f"small_resnet has no option '{sorted(unknown)[0]}'; it has depth, width, features")
+    return SmallResNet(num_classes, channels, tuple(mean), tuple(std), **options)
+
+
+class _TorchvisionResNet(torchvision.models.ResNet):
+    """torchvision's ResNet, unchanged but for the normalisation in front; layer names stay the same."""
+
+    def __init__(self, block, layers, num_classes: int, mean, std) -> None:
+        super().__init__(block, layers, num_classes=num_classes)
+        self.normalise = Normalise(mean, std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.normalise(x))
+
+
+_TORCHVISION = {
+    "resnet18": ("BasicBlock", (2, 2, 2, 2)),
+    "resnet34": ("BasicBlock", (3, 4, 6, 3)),
+    "resnet50": ("Bottleneck", (3, 4, 6, 3)),
+}
+
+
+def torchvision_resnet(name: str) -> Callable[..., nn.Module]:
+    """A builder of torchvision's ResNet `name` for any number of classes and channels."""
+    block_name, layers = _TORCHVISION[name]
+
+    def build(num_classes: int, channels: int, mean, std, **options: int) -> nn.Module:
+        if options:
+            raise KdlibError(f"{name} has no option '{sorted(options)[0]}'; its shape is fixed")
+        block = getattr(torchvision.models.resnet, block_name)
+        model = _TorchvisionResNet(block, list(layers), num_classes, tuple(mean), tuple(std))
+        if channels != 3:
+            model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        return model
+
+    return build

@@ -1,0 +1,379 @@
+"""The store of trained models, keyed by what made them.
+
+A run's key is a hash of its specification, of the data's content and of the source code that shapes a training, so a
+mended loss never meets a stale student. Each run is a folder of safetensors and one JSON file, written beside its
+place and renamed into it: a kill at any moment leaves the whole run or none. An unfinished training leaves its last
+epoch and goes on from there.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from kdlib import __version__
+from kdlib.data.augment import Augmentation
+from kdlib.data.image_set import Splits
+from kdlib.distill import Objective
+from kdlib.distill.cross_entropy import CrossEntropy
+from kdlib.distill.kd import KnowledgeDistillation
+from kdlib.distill.label_smoothing import LabelSmoothing
+from kdlib.distill.teacher import Teacher
+from kdlib.errors import KdlibError, choose
+from kdlib.models import build as build_model
+from kdlib.train import Progress, Recipe, Run, State, fit, resolve_device
+
+OBJECTIVES = ("cross_entropy", "label_smoothing", "kd")
+_SOURCE = ("data", "models", "distill", "capture.py", "train.py")
+_REMEMBERED_VIEWS = 4  # with more views a training meets few of them twice: ask the teacher live
+_INDEX = "run.json"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What makes a run: model, objective, recipe, seed and, for distillation, the run of the teacher.
+
+    model and objective are a name with its options, as sorted (name, value) pairs; see `make_spec`.
+    """
+
+    model: str
+    model_options: tuple[tuple[str, int], ...]
+    objective: str
+    objective_options: tuple[tuple[str, float], ...]
+    recipe: Recipe
+    seed: int
+    teacher: RunSpec | None = None
+
+    def __post_init__(self) -> None:
+        choose(self.objective, OBJECTIVES, "objective")
+        if (self.objective == "kd") != (self.teacher is not None):
+            raise KdlibError(
+                f"objective '{self.objective}' with{'' if self.teacher else 'out'} a teacher makes no sense"
+            )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise KdlibError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+
+    def canonical(self) -> str:
+        """The specification as JSON with sorted keys: equal specifications give equal text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+def make_spec(
+    model: str,
+    objective: str,
+    recipe: Recipe,
+    seed: int,
+    *,
+    model_options: dict[str, int] | None = None,
+    objective_options: dict[str, float] | None = None,
+    teacher: RunSpec | None = None,
+) -> RunSpec:
+    """A `RunSpec` from plain dictionaries.
+
+    >>> spec = make_spec("small_resnet", "label_smoothing", Recipe(epochs=2), 0, objective_options={"alpha": 0.1})
+    >>> spec.objective_options
+    (('alpha', 0.1),)
+    """
+    return RunSpec(
+        model,
+        tuple(sorted((model_options or {}).items())),
+        objective,
+        tuple(sorted((objective_options or {}).items())),
+        recipe,
+        seed,
+        teacher,
+    )
+
+
+def store_root() -> Path:
+    """`$KDLIB_RUNS`, else ~/.cache/kdlib/runs."""
+    return Path(os.environ.get("KDLIB_RUNS") or Path.home() / ".cache" / "kdlib" / "runs").expanduser()
+
+
+@functools.cache
+def source_fingerprint() -> str:
+    """Hash of the source that shapes a training: data, models, distill, capture and train."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in _SOURCE:
+        path = package / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def run_key(spec: RunSpec, splits: Splits) -> str:
+    """The run's name in the store: 20 hexadecimal digits."""
+    parts = (spec.canonical(), splits.content_hash(), source_fingerprint())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: str = "") -> Run:
+    """The run of this specification on this data: from the store, or trained now and stored.
+
+    Two processes that want the same run train it once: the second waits. A damaged entry is told of in one line and
+    trained anew. If the run can't be stored (no space), it is returned all the same, with a warning.
+    """
+    root = store_root()
+    key = run_key(spec, splits)
+    make = _model_builder(spec, splits)
+    try:
+        (root / ".locks").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".locks" / f"{key}.lock")
+    except OSError as error:
+        raise KdlibError(_unwritable(root, error)) from error
+    with lock:
+        run = _load(root / key, make)
+        if run is None:
+            _sweep(root, key)
+            objective = _objective(spec, splits, device)
+            saver = _ProgressSaver(root / f".partial-{key}")
+            run = fit(
+                make,
+                splits,
+                objective,
+                spec.recipe,
+                spec.seed,
+                device=device,
+                resume=saver.load(),
+                after_epoch=saver.save if spec.recipe.epochs > 1 else None,
+                label=label or f"{spec.objective} seed {spec.seed}",
+            )
+            run.key = key
+            run.metadata = _metadata(spec, splits, run, key)
+            if _save(root, run):
+                saver.remove()
+    return run
+
+
+def list_runs() -> list[dict[str, object]]:
+    """One row a stored run: key, model, objective, seed, epochs, val accuracy, seconds, bytes, date."""
+    rows = []
+    for path in sorted(store_root().glob(f"[0-9a-f]*/{_INDEX}")):
+        try:
+            meta = json.loads(path.read_text())
+            spec, history = meta["spec"], meta["history"]
+            rows.append(
+                {
+                    "key": path.parent.name,
+                    "data": meta["data"],
+                    "model": spec["model"] + "".join(f" {name}={value}" for name, value in spec["model_options"]),
+                    "objective": spec["objective"]
+                    + "".join(f" {name}={value}" for name, value in spec["objective_options"]),
+                    "seed": spec["seed"],
+                    "epochs": spec["recipe"]["epochs"],
+                    "val_accuracy": history[-1]["val_accuracy"],
+                    "seconds": sum(row["seconds"] for row in history),
+                    "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
+                    "date": meta["date"],
+                }
+            )
+        except (ValueError, KeyError, IndexError, TypeError):
+            rows.append({"key": path.parent.name, "data": "damaged; it will be trained anew when it is wanted"})
+    return rows
+
+
+def show_run(key: str) -> dict[str, object]:
+    """Everything stored of a run but its weights; `key` may be shortened as long as it is unique."""
+    return json.loads((_find(key) / _INDEX).read_text())
+
+
+def remove_run(key: str) -> str:
+    """Delete a run; returns its whole key."""
+    folder = _find(key)
+    with FileLock(store_root() / ".locks" / f"{folder.name}.lock"):
+        shutil.rmtree(folder)
+    return folder.name
+
+
+def _find(key: str) -> Path:
+    keys = [path.parent.name for path in store_root().glob(f"[0-9a-f]*/{_INDEX}")]
+    matches = [name for name in keys if key and name.startswith(key)]
+    if len(matches) == 1:
+        return store_root() / matches[0]
+    if matches:
+        raise KdlibError(f"'{key}' begins the keys of {len(matches)} runs; give more of it ({', '.join(matches[:4])})")
+    if not keys:
+        raise KdlibError(f"no run '{key}': the store is empty; a notebook fills it")
+    choose(key, keys, "run")
+    raise KdlibError(f"no run '{key}'; `kdlib runs list` shows them")
+
+
+def _model_builder(spec: RunSpec, splits: Splits) -> Callable[[], nn.Module]:
+    mean, std = splits.train.channel_statistics()
+    return functools.partial(
+        build_model,
+        spec.model,
+        num_classes=splits.train.num_classes,
+        channels=splits.train.channels,
+        mean=mean,
+        std=std,
+        seed=spec.seed,
+        **dict(spec.model_options),
+    )
+
+
+# A teacher and what it said, shared by all its students of this process.
+_teachers: dict[tuple[str, str, int, int], Teacher] = {}
+
+
+def _objective(spec: RunSpec, splits: Splits, device: str) -> Objective:
+    options = dict(spec.objective_options)
+    if spec.objective == "cross_entropy":
+        return CrossEntropy(**options)
+    if spec.objective == "label_smoothing":
+        return LabelSmoothing(**options)
+    assert spec.teacher is not None
+    target = resolve_device(device)
+    teacher_run = get_or_train(spec.teacher, splits, device=device, label="teacher")
+    num_views = Augmentation(spec.recipe.augment).num_views
+    size = (len(splits.train), num_views) if num_views <= _REMEMBERED_VIEWS else (0, 0)
+    name = (teacher_run.key, str(target), *size)
+    if name not in _teachers:
+        _teachers[name] = Teacher(teacher_run.model("last", target), *size)
+    return KnowledgeDistillation(_teachers[name], **options)
+
+
+def _metadata(spec: RunSpec, splits: Splits, run: Run, key: str) -> dict[str, object]:
+    return {
+        "key": key,
+        "spec": json.loads(spec.canonical()),
+        "data": splits.name,
+        "data_hash": splits.content_hash(),
+        "source": source_fingerprint(),
+        "history": run.history,
+        "device": run.device,
+        "kdlib": __version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _save(root: Path, run: Run) -> bool:
+    """Write the run beside its place and rename it in; False, with a warning, if there is no room."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".tmp-{run.key}-", dir=root) as name:
+            folder = Path(name) / "run"
+            folder.mkdir()
+            checksums = {}
+            for state_name, state in run.states.items():
+                content = save_tensors({k: v.contiguous() for k, v in state.items()})
+                checksums[f"{state_name}.safetensors"] = hashlib.sha256(content).hexdigest()
+                _write(folder / f"{state_name}.safetensors", content)
+            index = {**run.metadata, "files": checksums}
+            index["checksum"] = _checksum(index)
+            _write(folder / _INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+            target = root / run.key
+            if target.exists():
+                shutil.rmtree(target)
+            folder.rename(target)
+    except OSError as error:
+        warnings.warn(f"{_unwritable(root, error)}; this run is used from memory and not kept", stacklevel=3)
+        return False
+    return True
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _unwritable(root: Path, error: OSError) -> str:
+    return f"can't write to the run store {root} ({error.strerror or error}): free space or set KDLIB_RUNS to another folder"
+
+
+def _checksum(index: dict[str, object]) -> str:
+    content = {name: value for name, value in index.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _load(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
+    """The stored run, or None if there is none or it is damaged (told in one line, and taken away)."""
+    if not folder.exists():
+        return None
+    try:
+        index = json.loads((folder / _INDEX).read_text())
+        if index.get("checksum") != _checksum(index):
+            raise ValueError(f"{_INDEX} was changed")
+        states: dict[str, State] = {}
+        for name, expected in index["files"].items():
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != expected:
+                raise ValueError(f"{name} was changed")
+            states[name.removesuffix(".safetensors")] = load_tensors(content)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        print(f"the stored run {folder.name} is damaged ({error}); it is trained anew", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    metadata = {name: value for name, value in index.items() if name not in ("files", "checksum")}
+    return Run(make, states, index["history"], index["device"], index["key"], metadata)
+
+
+def _sweep(root: Path, key: str) -> None:
+    """Remove what killed processes left of this run's half-written folders (we hold its lock)."""
+    for leftover in root.glob(f".tmp-{key}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@dataclass
+class _ProgressSaver:
+    """Keeps the last whole epoch of an unfinished training on disk."""
+
+    folder: Path
+    warned: bool = field(default=False)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "progress.pt"
+
+    def save(self, progress: Progress) -> None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            buffer = io.BytesIO()
+            torch.save({f.name: getattr(progress, f.name) for f in fields(progress)}, buffer)
+            content = buffer.getvalue()
+            fresh = self.folder / "progress.new"
+            # The checksum leads the file, so that one rename puts both in place.
+            fresh.write_bytes(hashlib.sha256(content).digest() + content)
+            fresh.replace(self.path)
+        except OSError as error:
+            if not self.warned:
+                warnings.warn(f"can't keep this training's progress ({error}); it goes on without", stacklevel=2)
+            self.warned = True
+
+    def load(self) -> Progress | None:
+        if not self.path.exists():
+            return None
+        try:
+            stored = self.path.read_bytes()
+            digest, content = stored[:32], stored[32:]
+            if digest != hashlib.sha256(content).digest():
+                raise ValueError("its checksum does not fit")
+            return Progress(**torch.load(io.BytesIO(content), weights_only=True))
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            print(f"an interrupted training could not be taken up ({error}); it starts anew", file=sys.stderr)
+            self.remove()
+            return None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
