@@ -1,6 +1,19 @@
-"""One look for every figure: the same colour for the same model everywhere, told apart by colour-blind readers."""
+"""One look for every figure: the same colour for the same model everywhere, safe for colour-blind readers."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from kdlib.data.image_set import ImageSet
+from kdlib.stats import mean_interval
 
 # Okabe and Ito's palette.
 MODEL_COLOURS = {
@@ -10,3 +23,78 @@ MODEL_COLOURS = {
     "kd": "#0072B2",
     "truth": "#009E73",
 }
+MODEL_NAMES = {
+    "teacher": "Teacher",
+    "scratch": "Scratch",
+    "label_smoothing": "Label smoothing",
+    "kd": "Distilled (KD)",
+    "truth": "Truth",
+}
+MODEL_MARKERS = {"teacher": "D", "scratch": "o", "label_smoothing": "s", "kd": "^", "truth": "*"}
+
+
+def use_style() -> None:
+    """The book's figure style: call it once in a notebook."""
+    sns.set_theme(style="whitegrid", context="notebook", palette=list(MODEL_COLOURS.values()))
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.bbox": "tight",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "figure.constrained_layout.use": True,
+            "axes.titlesize": "medium",
+            "font.family": "DejaVu Sans",
+            # Figures keep a light ground in the book's dark mode too.
+            "figure.facecolor": "white",
+        }
+    )
+
+
+def picture(images: Tensor, index: int) -> np.ndarray:
+    """One uint8 image (H, W, 3) for `imshow`; a grey image is repeated over the channels."""
+    image = images[index].cpu().permute(1, 2, 0).numpy()
+    return image.repeat(3, axis=2) if image.shape[2] == 1 else image
+
+
+def image_grid(
+    image_set: ImageSet, indices: Sequence[int], titles: Sequence[str], *, columns: int = 10, size: float = 1.0
+) -> Figure:
+    """Images in rows with a title each, enlarged without smoothing."""
+    rows = -(-len(indices) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.28) * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, index, title in zip(axes.flat, indices, titles, strict=False):
+        axis.imshow(picture(image_set.images, int(index)), interpolation="nearest")
+        axis.set_title(title, fontsize=8, pad=2)
+    return figure
+
+
+def seeds_and_means(
+    values: Mapping[str, Sequence[float]], axis: Axes, *, ylabel: str, reference: tuple[str, float] | None = None
+) -> Axes:
+    """Every seed's value as a point, lines joining a seed's arms, and each arm's mean with its 95 % t interval.
+
+    values: arm -> one value a seed, in the order of the seeds. reference: name and value of a dashed line.
+    """
+    arms = list(values)
+    for seed_values in zip(*values.values(), strict=True):
+        axis.plot(range(len(arms)), seed_values, color="0.8", linewidth=1, zorder=1)
+    for place, arm in enumerate(arms):
+        colour, marker = MODEL_COLOURS.get(arm, "0.3"), MODEL_MARKERS.get(arm, "o")
+        axis.scatter([place] * len(values[arm]), values[arm], color=colour, marker=marker, s=28, alpha=0.6, zorder=2)
+        mean, low, high = mean_interval(values[arm])
+        if np.isfinite(low):
+            errors = [[mean - low], [high - mean]]
+            axis.errorbar(place + 0.16, mean, errors, fmt=marker, color=colour, capsize=4, markersize=8, zorder=3)
+    if reference:
+        name, value = reference
+        axis.axhline(value, color=MODEL_COLOURS.get(name, "0.3"), linestyle="--", linewidth=1.2)
+        axis.annotate(
+            MODEL_NAMES.get(name, name), (len(arms) - 0.6, value), va="bottom", ha="right", fontsize=9, color="0.2"
+        )
+    axis.set_xticks(range(len(arms)), [MODEL_NAMES.get(arm, arm) for arm in arms])
+    axis.set_xlim(-0.5, len(arms) - 0.5)
+    axis.set_ylabel(ylabel)
+    return axis

@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -134,12 +135,7 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     root = store_root()
     key = run_key(spec, splits)
     make = _model_builder(spec, splits)
-    try:
-        (root / ".locks").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / ".locks" / f"{key}.lock")
-    except OSError as error:
-        raise KdlibError(_unwritable(root, error)) from error
-    with lock:
+    with _locked(root, key):
         run = _load(root / key, make)
         if run is None:
             _sweep(root, key)
@@ -161,6 +157,21 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
             if _save(root, run):
                 saver.remove()
     return run
+
+
+@contextmanager
+def _locked(root: Path, key: str) -> Iterator[None]:
+    """Hold the run's lock, which the system frees if this process dies."""
+    lock = FileLock(root / ".locks" / f"{key}.lock")
+    try:
+        (root / ".locks").mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise KdlibError(_unwritable(root, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def list_runs() -> list[dict[str, object]]:
@@ -198,7 +209,7 @@ def show_run(key: str) -> dict[str, object]:
 def remove_run(key: str) -> str:
     """Delete a run; returns its whole key."""
     folder = _find(key)
-    with FileLock(store_root() / ".locks" / f"{folder.name}.lock"):
+    with _locked(store_root(), folder.name):
         shutil.rmtree(folder)
     return folder.name
 
@@ -299,7 +310,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _unwritable(root: Path, error: OSError) -> str:
-    return f"can't write to the run store {root} ({error.strerror or error}): free space or set KDLIB_RUNS to another folder"
+    reason = error.strerror or error
+    return f"can't write to the run store {root} ({reason}): free space or set KDLIB_RUNS to another folder"
 
 
 def _checksum(index: dict[str, object]) -> str:

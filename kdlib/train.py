@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -249,7 +249,8 @@ def _train_epoch(model, train, objective, recipe, augmentation, optimizer, seed,
     layers = objective.student_layers
     # Under autocast only the forward pass runs in bfloat16; losses are computed in float32.
     half = recipe.mixed_precision and device.type == "cuda"
-    with capture(model, *layers) if layers else nullcontext({}) as features:
+    watching: AbstractContextManager[dict[str, Tensor]] = capture(model, *layers) if layers else nullcontext({})
+    with watching as features:
         for step in range(batches):
             index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             images = augmentation(train.float_batch(index), views[index])

@@ -39,7 +39,9 @@ class _Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(*_convolution(in_channels, out_channels, 1, stride))
-        nn.init.zeros_(body[-1].weight)  # every block starts as the identity (Goyal et al. 2017)
+        last = body[-1]
+        assert isinstance(last, nn.BatchNorm2d)
+        nn.init.zeros_(last.weight)  # every block starts as the identity (Goyal et al. 2017)
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.relu(self.body(features) + self.shortcut(features))
@@ -123,7 +125,7 @@ def small_resnet(num_classes: int, channels: int, mean, std, **options: int) -> 
     return SmallResNet(num_classes, channels, tuple(mean), tuple(std), **options)
 
 
-class _TorchvisionResNet(torchvision.models.ResNet):
+class _TorchvisionResNet(torchvision.models.ResNet):  # type: ignore[name-defined]
     """torchvision's ResNet, unchanged but for the normalisation in front; layer names stay the same."""
 
     def __init__(self, block, layers, num_classes: int, mean, std) -> None:
