@@ -1,0 +1,26 @@
+"""What each paper claims, what we measured, and the verdict.
+
+`load_claims("han2023")` reads the claims; a notebook files its measurements in a `Record`; `verdict(claim, contrast)`
+says supported, not supported, contradicted or inconclusive; `kdlib.claims.ledger` compiles the book's ledger.
+"""
+
+from __future__ import annotations
+
+from kdlib.claims.claim import Claim, Paper, Reported, all_claims, load_claims, papers
+from kdlib.claims.records import Measurement, Record, read_records
+from kdlib.claims.verdicts import WORDS, Verdict, verdict
+
+__all__ = [
+    "WORDS",
+    "Claim",
+    "Measurement",
+    "Paper",
+    "Record",
+    "Reported",
+    "Verdict",
+    "all_claims",
+    "load_claims",
+    "papers",
+    "read_records",
+    "verdict",
+]

@@ -1,0 +1,251 @@
+"""What a paper claims, read from `kdlib/claims/<paper>.toml` and checked.
+
+A claim is fixed before its result is known: the contrast that tests it (metric and two arms), the claimed
+direction, the smallest effect that would matter, the fewest seeds a verdict needs. `kdlib.claims.verdicts` turns
+a measured contrast into one of four words by a rule that looks at nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+
+DIRECTIONS = ("greater", "less")
+STATUSES = ("in the book", "not yet measured")
+TESTS = ("paired_contrast",)
+NOT_KNOWN = "not known"
+#: The sources a reported value may name; the paper's own text was not available to us.
+PROVENANCE = ("page:fig", "page:note", "page:blog", "page:draft", "abstract", "repo", "inference", "paper")
+
+#: How a difference of two values in a unit is called; other units keep their name.
+DIFFERENCE_UNITS = {
+    "percent": "percentage points",
+    "percent of units": "percentage points of the layer's units",
+}
+ARM_NAMES = {
+    "kd": "KD",
+    "scratch": "scratch",
+    "label_smoothing": "label smoothing",
+    "self_kd": "Self-KD",
+    "kd_shuffled": "KD from shuffled probabilities",
+    "superclass_smoothing": "superclass smoothing",
+}
+_METHOD_ABBREVIATIONS = ("at", "ft", "crd", "sskd", "ls", "kd", "nlp")
+
+
+def arm_name(arm: str) -> str:
+    """An arm's name as prose.
+
+    >>> [arm_name(arm) for arm in ("kd", "label_smoothing", "sskd_with_logits")]
+    ['KD', 'label smoothing', 'SSKD with logits']
+    """
+    if arm in ARM_NAMES:
+        return ARM_NAMES[arm]
+    return " ".join(word.upper() if word in _METHOD_ABBREVIATIONS else word for word in arm.split("_"))
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper a claim is from; `key` is its short name (`han2023`) in files, results and claim ids."""
+
+    key: str
+    title: str
+    authors: str
+    venue: str
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One thing the paper reports, as far as known: a value with its unit, or a direction in words.
+
+    `provenance` holds the tags of the sources we have it from, separated by commas.
+    """
+
+    what: str
+    provenance: str
+    value: float | None = None
+    unit: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != (self.unit is None):
+            raise KdlibError(f"reported '{self.what}': value and unit go together")
+        if self.value is not None:
+            finite_number(self.value, f"the reported value of '{self.what}'")
+        for tag in self.provenance.split(","):
+            choose(tag.strip(), PROVENANCE, f"provenance of '{self.what}'")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and the contrast that tests it: `metric` of `arm_a` minus `metric` of `arm_b`, paired by seed.
+
+    `direction` says on which side of zero the paper puts that difference. `unit` is the unit of the metric;
+    `smallest_effect` is in the unit of its differences. `status` is "not yet measured" until a notebook of the
+    book measures it. `reported` is empty where the value is not known.
+    """
+
+    id: str
+    paper: Paper
+    short: str
+    statement: str
+    where: str
+    direction: str
+    reported: tuple[Reported, ...]
+    metric: str
+    arm_a: str
+    arm_b: str
+    unit: str
+    smallest_effect: float
+    smallest_effect_reason: str
+    minimum_seeds: int
+    test: str
+    notebook: str
+    status: str
+    experiments: tuple[str, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(re.escape(self.paper.key) + r"\.\d+[a-z]?", self.id):
+            raise KdlibError(f"claim id '{self.id}' must read {self.paper.key}.NUMBER or {self.paper.key}.NUMBERletter")
+        for key in ("short", "statement", "where", "metric", "arm_a", "arm_b", "unit", "smallest_effect_reason"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or not value.strip():
+                raise KdlibError(f"claim {self.id}: {key} must be a text, not {value!r}")
+        if not re.fullmatch(r"[a-z0-9_]+", str(self.notebook)):
+            raise KdlibError(
+                f"claim {self.id}: notebook must be a bare name like han2023_methods, not {self.notebook!r}"
+            )
+        choose(self.direction, DIRECTIONS, f"direction of claim {self.id}")
+        choose(self.status, STATUSES, f"status of claim {self.id}")
+        choose(self.test, TESTS, f"test of claim {self.id}")
+        finite_number(self.smallest_effect, f"smallest_effect of claim {self.id}", minimum=0, exclusive=True)
+        positive_integer(self.minimum_seeds, f"minimum_seeds of claim {self.id}", minimum=2)
+        if self.arm_a == self.arm_b:
+            raise KdlibError(f"claim {self.id} compares '{self.arm_a}' with itself; name two different arms")
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference: percentage points where the metric is in percent."""
+        return DIFFERENCE_UNITS.get(self.unit, self.unit)
+
+    @property
+    def contrast_name(self) -> str:
+        """The name of this claim's contrast in a record."""
+        return contrast_name(self.metric, self.arm_a, self.arm_b)
+
+    @property
+    def paper_says(self) -> str:
+        """What the paper reports, in one line with provenance tags.
+
+        >>> load_claims("han2023")["han2023.1b"].paper_says
+        'scratch 275, KD 312 detectors of 512 units [page:fig, page:note]'
+        >>> load_claims("han2023")["han2023.3d"].paper_says
+        'not known'
+        """
+        parts = []
+        for i, item in enumerate(self.reported):
+            last = i + 1 == len(self.reported)
+            value = "" if item.value is None else f" {item.value:.10g}"
+            unit = f" {item.unit}" if item.unit and (last or self.reported[i + 1].unit != item.unit) else ""
+            tags = f" [{item.provenance}]"
+            shown = last or self.reported[i + 1].provenance != item.provenance
+            parts.append(item.what + value + unit + (tags if shown else ""))
+        return ", ".join(parts) or NOT_KNOWN
+
+
+def contrast_name(metric: str, arm_a: str, arm_b: str) -> str:
+    """The name under which a record files metric of `arm_a` minus metric of `arm_b`.
+
+    >>> contrast_name("detectors", "kd", "scratch")
+    'detectors: kd - scratch'
+    """
+    return f"{metric}: {arm_a} - {arm_b}"
+
+
+def _checked(table: object, kind: type, what: str, given: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`table` as keyword arguments of the dataclass `kind`; names what is unknown or missing."""
+    if not isinstance(table, dict):
+        raise KdlibError(f"{what} must be a table of keys and values, not {table!r}")
+    keys = [field.name for field in fields(kind) if field.name not in given]
+    for key in table:
+        choose(key, keys, f"key of {what}")
+    needed = [f.name for f in fields(kind) if f.name in keys and f.default is MISSING]
+    missing = [key for key in needed if key not in table]
+    if missing:
+        raise KdlibError(f"{what} lacks {', '.join(missing)}")
+    return dict(table)
+
+
+def parse_claims(text: str, source: str) -> dict[str, Claim]:
+    """The claims in a TOML `text`, by id in the order of the file; `source` names the file in errors."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise KdlibError(f"{source} is not valid TOML: {error}") from error
+    for key in content:
+        choose(key, ("paper", "claim"), f"key of {source}")
+    paper = Paper(**_checked(content.get("paper"), Paper, f"[paper] of {source}"))
+    entries = content.get("claim", [])
+    if not isinstance(entries, list) or not entries:
+        raise KdlibError(f"{source} holds no [[claim]]")
+    claims: dict[str, Claim] = {}
+    for number, entry in enumerate(entries, 1):
+        what = f"claim {entry['id']}" if isinstance(entry, dict) and "id" in entry else f"claim number {number}"
+        what = f"{what} of {source}"
+        values = _checked(entry, Claim, what, given=("paper",))
+        values["reported"] = _reported(values["reported"], what)
+        experiments = values["experiments"]
+        if not isinstance(experiments, list) or not all(isinstance(item, str) for item in experiments):
+            raise KdlibError(f"{what}: experiments must be a list of names, not {experiments!r}")
+        values["experiments"] = tuple(experiments)
+        claim = Claim(paper=paper, **values)
+        if claim.id in claims:
+            raise KdlibError(f"{source} holds {claim.id} twice; every claim needs its own id")
+        claims[claim.id] = claim
+    return claims
+
+
+def _reported(value: object, what: str) -> tuple[Reported, ...]:
+    """The reported values: `"not known"` or a list of tables."""
+    if value == NOT_KNOWN:
+        return ()
+    if not isinstance(value, list) or not value:
+        raise KdlibError(f'{what}: reported must be a list of tables or "{NOT_KNOWN}", not {value!r}')
+    return tuple(Reported(**_checked(item, Reported, f"reported of {what}")) for item in value)
+
+
+def papers() -> tuple[str, ...]:
+    """The short names of the papers whose claims are on file.
+
+    >>> "han2023" in papers()
+    True
+    """
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
+
+
+def load_claims(paper: str) -> dict[str, Claim]:
+    """The claims of one paper, by id, from `kdlib/claims/<paper>.toml`.
+
+    >>> claim = load_claims("han2023")["han2023.2b"]
+    >>> claim.direction, claim.contrast_name
+    ('less', 'detectors: label_smoothing - scratch')
+    """
+    choose(paper, papers(), "paper")
+    path = Path(__file__).parent / f"{paper}.toml"
+    claims = parse_claims(path.read_text(encoding="utf-8"), path.name)
+    key = next(iter(claims.values())).paper.key
+    if key != paper:
+        raise KdlibError(f"{path.name} says it is about '{key}'; the file's name and the paper's key must agree")
+    return claims
+
+
+def all_claims(only: Mapping[str, object] | None = None) -> dict[str, Claim]:
+    """The claims of every paper, by id; with `only`, those of the papers that its keys (claim ids) belong to."""
+    wanted = papers() if only is None else sorted({claim_id.split(".")[0] for claim_id in only})
+    return {claim_id: claim for paper in wanted for claim_id, claim in load_claims(paper).items()}

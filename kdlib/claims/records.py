@@ -1,0 +1,359 @@
+"""What one notebook measured: numbers per seed, contrasts, verdicts, and where they come from.
+
+A notebook makes a `Record` at its top, files its measurements, judges its claims and ends with `record.write()`.
+The written JSON is the only source of the numbers in the ledger and in prose. Values are rounded to six significant
+digits when they are filed, before any contrast is taken, so that whoever reads the file can recompute every contrast
+and verdict in it exactly; `Record.recheck` does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kdlib.claims.claim import all_claims, contrast_name
+from kdlib.claims.provenance import free_of_paths, provenance
+from kdlib.claims.verdicts import WORDS, Verdict, number, verdict
+from kdlib.errors import KdlibError, choose
+from kdlib.stats import Contrast, paired_contrast
+
+#: The environment variable that names the file a record is written to; the executor sets it.
+METRICS_VARIABLE = "KDLIB_METRICS"
+SUFFIX = ".metrics.json"
+_FORMAT = 1
+_KEYS = ("format", "notebook", "preset", "parameters", "provenance", "measurements", "contrasts", "verdicts")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number per seed, in a unit; `seeds` names the seeds where they were given."""
+
+    values: tuple[float, ...]
+    unit: str
+    seeds: tuple[int, ...] | None = None
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON: floats to six significant digits, NaN and infinities as null, tuples as lists."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return _rounded(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    raise KdlibError(f"a record holds numbers, texts, lists and tables only, not {type(value).__name__} {value!r}")
+
+
+class ClaimTable(pd.DataFrame):
+    """A plain table that shows its texts in full: pandas would cut them at 50 characters."""
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return self.to_html(index=False, justify="left", border=0)
+
+
+@dataclass
+class Record:
+    """The measurements of one notebook run.
+
+    `parameters` are the notebook's, `preset` among them. `device` is the device that was used ("cpu", "cuda"),
+    `source_fingerprint` that of the training source (`kdlib.runs.source_fingerprint()`).
+
+    >>> record = Record("han2023_concept_detectors", {"preset": "quick", "n_seeds": 3})
+    >>> record.measure("detectors/kd", {0: 61.0, 1: 63.0, 2: 62.5}, "percent of units")
+    >>> record.measure("detectors/scratch", {0: 54.0, 1: 55.0, 2: 56.0}, "percent of units")
+    >>> round(record.contrast("detectors", "kd", "scratch").mean_difference, 2)
+    7.17
+    >>> record.claim("han2023.1b").word
+    'supported'
+    """
+
+    notebook: str
+    parameters: Mapping[str, Any]
+    preset: str = ""
+    device: str | None = None
+    source_fingerprint: str | None = None
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    contrasts: dict[str, Contrast] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9_]+", self.notebook):
+            raise KdlibError(f"notebook must be a bare name like han2023_methods, not {self.notebook!r}")
+        self.parameters = _plain(free_of_paths(dict(self.parameters)))
+        self.preset = self.preset or str(self.parameters.get("preset", ""))
+        if not self.preset:
+            raise KdlibError(
+                f"the record of {self.notebook} needs a preset: pass parameters with a 'preset' among them"
+            )
+        self._started = time.perf_counter()
+        if not self.provenance:
+            self.provenance = provenance(self.device, self.source_fingerprint)
+
+    def measure(self, name: str, values_by_seed: Mapping[int, float] | Iterable[float], unit: str) -> None:
+        """File one number per seed under `name`, best written METRIC/ARM ("detectors/kd"), in `unit`.
+
+        A mapping seed -> value lets contrasts check that both arms ran the same seeds. Filing a name twice replaces it,
+        as rerunning a cell should; contrasts taken before are dropped with it.
+        """
+        by_seed = isinstance(values_by_seed, Mapping)
+        raw = list(values_by_seed.values()) if isinstance(values_by_seed, Mapping) else list(values_by_seed)
+        if not raw:
+            raise KdlibError(f"measurement '{name}' holds no value; give one number per seed")
+        values = []
+        for value in raw:
+            try:
+                values.append(_rounded(float(value)))
+            except (TypeError, ValueError) as error:
+                raise KdlibError(f"measurement '{name}' holds {value!r}; every seed needs a number") from error
+        if not all(math.isfinite(value) for value in values):
+            raise KdlibError(f"measurement '{name}' holds {values}; every seed needs a finite number")
+        if not unit:
+            raise KdlibError(f"measurement '{name}' needs a unit, for instance 'percent'")
+        seeds = tuple(int(seed) for seed in values_by_seed) if by_seed else None
+        self._forget_contrasts_of(name)
+        self.measurements[name] = Measurement(tuple(values), unit, seeds)
+
+    def _forget_contrasts_of(self, name: str) -> None:
+        """Drop the contrasts and verdicts that were taken from an older measurement of `name`."""
+        metric, _, arm = name.rpartition("/")
+        stale = [
+            key
+            for key in self.contrasts
+            if key.startswith(f"{metric}: ") and arm in key[len(metric) + 2 :].split(" - ")
+        ]
+        for key in stale:
+            del self.contrasts[key]
+        self.verdicts = {k: v for k, v in self.verdicts.items() if v.contrast.name not in stale}
+
+    def contrast(self, name: str, arm_a: str, arm_b: str) -> Contrast:
+        """Metric `name` of `arm_a` minus `arm_b`, from the measurements `name/arm_a` and `name/arm_b`; files it too."""
+        a, b = (self._measurement(f"{name}/{arm}") for arm in (arm_a, arm_b))
+        if a.unit != b.unit:
+            raise KdlibError(f"'{name}/{arm_a}' is in {a.unit}, '{name}/{arm_b}' in {b.unit}; measure both in one unit")
+        if a.seeds is not None and b.seeds is not None and a.seeds != b.seeds:
+            raise KdlibError(
+                f"'{name}/{arm_a}' has seeds {list(a.seeds)}, '{name}/{arm_b}' {list(b.seeds)}; "
+                "a paired contrast needs the same seeds in the same order"
+            )
+        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b))
+        self.contrasts[contrast.name] = contrast
+        return contrast
+
+    def _measurement(self, name: str) -> Measurement:
+        choose(name, self.measurements, "measurement")
+        return self.measurements[name]
+
+    def claim(self, claim_id: str, contrast: Contrast | None = None) -> Verdict:
+        """Judge a claim by the measurements on file; filed and returned.
+
+        The claim itself says which metric and arms decide. A `contrast` may be handed in to make the page explicit; it
+        must be the one the measurements give.
+        """
+        claims = all_claims()
+        choose(claim_id, claims, "claim")
+        claim = claims[claim_id]
+        own = self.contrast(claim.metric, claim.arm_a, claim.arm_b)
+        unit = self.measurements[f"{claim.metric}/{claim.arm_a}"].unit
+        if unit != claim.unit:
+            raise KdlibError(f"claim {claim_id} is about {claim.metric} in {claim.unit}, the record has it in {unit}")
+        if contrast is not None and (contrast.name, contrast.differences) != (own.name, own.differences):
+            raise KdlibError(
+                f"claim {claim_id} is judged by '{own.name}' as measured, not by the '{contrast.name}' handed in"
+            )
+        self.verdicts[claim_id] = verdict(claim, own)
+        return self.verdicts[claim_id]
+
+    def table(self) -> pd.DataFrame:
+        """Claims judged here, one per row: what the paper says, what we measured, the verdict."""
+        claims = all_claims(self.verdicts)
+        rows = []
+        for claim_id, found in sorted(self.verdicts.items()):
+            claim, contrast = claims[claim_id], found.contrast
+            low, high = contrast.widest
+            interval = "no interval" if contrast.n == 1 else f"{number(low)} to {number(high)}"
+            rows.append(
+                {
+                    "claim": f"{claim_id}: {claim.short}",
+                    "the paper says": claim.paper_says,
+                    "we measured": f"{number(contrast.mean_difference)} ({interval}) {claim.difference_unit}",
+                    "seeds": contrast.n,
+                    "verdict": found.word,
+                }
+            )
+        return ClaimTable(rows, columns=["claim", "the paper says", "we measured", "seeds", "verdict"])
+
+    def to_json(self) -> str:
+        """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number."""
+        content = {
+            "format": _FORMAT,
+            "notebook": self.notebook,
+            "preset": self.preset,
+            "parameters": self.parameters,
+            "provenance": self.provenance,
+            "measurements": {name: asdict(item) for name, item in self.measurements.items()},
+            "contrasts": {name: asdict(item) for name, item in self.contrasts.items()},
+            "verdicts": {
+                claim_id: {"word": item.word, "sentence": item.sentence, "contrast": item.contrast.name}
+                for claim_id, item in self.verdicts.items()
+            },
+        }
+        return json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self) -> Path | None:
+        """Write the record to the file `$KDLIB_METRICS` names, whole or not at all; nothing where it is not set."""
+        target = os.environ.get(METRICS_VARIABLE)
+        if not target:
+            return None
+        path = Path(target)
+        self.provenance["seconds"] = _rounded(time.perf_counter() - self._started)
+        text = self.to_json()
+        temporary = None
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, prefix=path.name, suffix=".part", delete=False, encoding="utf-8"
+            ) as file:
+                temporary = Path(file.name)
+                file.write(text)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except OSError as error:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+            raise KdlibError(
+                f"cannot write the results to {path}: {error.strerror}; check ${METRICS_VARIABLE}"
+            ) from error
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Record:
+        """The record in a `.metrics.json` file; `KdlibError` for a missing or damaged one."""
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise KdlibError(
+                f"cannot read results file {path}: {error.strerror}; run the notebook to make it"
+            ) from error
+        except ValueError as error:
+            raise KdlibError(f"results file {path} is damaged ({error}); run its notebook again") from error
+        try:
+            return _from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise KdlibError(f"results file {path} is damaged ({what}); run its notebook again") from error
+
+    def recheck(self) -> None:
+        """Recompute every contrast and verdict from the measurements; `KdlibError` where one does not follow from them.
+
+        Also catches a claim whose direction, arms or smallest effect changed after it was judged.
+        """
+        fresh = Record(
+            self.notebook, self.parameters, self.preset, None, None, dict(self.measurements), provenance=self.provenance
+        )
+        for name, filed in self.contrasts.items():
+            metric, _, arms = name.partition(": ")
+            arm_a, _, arm_b = arms.partition(" - ")
+            again = fresh.contrast(metric, arm_a, arm_b)
+            if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=1e-9):
+                raise KdlibError(
+                    f"{self.notebook} ({self.preset}): contrast '{name}' does not follow from its measurements"
+                )
+        for claim_id, judged in self.verdicts.items():
+            word = fresh.claim(claim_id).word
+            if word != judged.word:
+                raise KdlibError(
+                    f"{self.notebook} ({self.preset}): {claim_id} is on file as '{judged.word}', but the claim as it "
+                    f"stands and the measurements give '{word}'; run the notebook again"
+                )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _from_json(content: Any) -> Record:
+    """A record from parsed JSON; raises for whatever does not fit."""
+    if not isinstance(content, dict):
+        raise ValueError("it holds no table")
+    missing = [key for key in _KEYS if key not in content]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    if content["format"] != _FORMAT:
+        raise ValueError(f"its format is {content['format']!r}, this kdlib reads {_FORMAT}")
+    measurements = {
+        name: Measurement(
+            tuple(float(value) for value in item["values"]),
+            str(item["unit"]),
+            None if item["seeds"] is None else tuple(int(seed) for seed in item["seeds"]),
+        )
+        for name, item in content["measurements"].items()
+    }
+    numbers: Sequence[str] = ("mean_difference", "low", "high", "t_low", "t_high", "p_wilcoxon", "confidence")
+    contrasts = {
+        name: Contrast(
+            name=item["name"],
+            n=int(item["n"]),
+            differences=tuple(float(value) for value in item["differences"]),
+            **{key: _number(item[key]) for key in numbers},
+        )
+        for name, item in content["contrasts"].items()
+    }
+    verdicts = {
+        claim_id: Verdict(claim_id, item["word"], item["sentence"], contrasts[item["contrast"]])
+        for claim_id, item in content["verdicts"].items()
+    }
+    for item in verdicts.values():
+        choose(item.word, WORDS, f"verdict on {item.claim_id}")
+    if not content["provenance"]:
+        raise ValueError("it says nothing of where it comes from")
+    return Record(
+        str(content["notebook"]),
+        content["parameters"],
+        str(content["preset"]),
+        measurements=measurements,
+        contrasts=contrasts,
+        verdicts=verdicts,
+        provenance=dict(content["provenance"]),
+    )
+
+
+def read_records(folders: Iterable[str | Path]) -> list[Record]:
+    """Every `<notebook>.metrics.json` below the folders, rechecked; ordered by notebook and preset.
+
+    Where two folders hold the same notebook at the same preset, the later folder in the list wins. A folder that
+    does not exist holds no results: the ledger then says "not yet measured".
+    """
+    found: dict[tuple[str, str], Record] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).rglob(f"*{SUFFIX}")):
+            record = Record.read(path)
+            if path.name != record.notebook + SUFFIX:
+                raise KdlibError(f"results file {path} is about {record.notebook}; name it {record.notebook}{SUFFIX}")
+            if path.parent.parent.name == "results" and path.parent.name != record.preset:
+                raise KdlibError(
+                    f"results file {path} is of preset {record.preset}; it belongs in a folder of that name"
+                )
+            record.recheck()
+            found[record.notebook, record.preset] = record
+    return [found[key] for key in sorted(found)]
