@@ -1,0 +1,110 @@
+"""Activation maps of one layer, batch by batch, with the concept masks of the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from kdlib.capture import capture
+from kdlib.errors import KdlibError
+
+ActivationBatches = Iterable[tuple[Tensor, Mapping[str, Tensor]]]
+
+
+class Checked:
+    """Activation batches, each checked to be finite maps of one size; iterating again starts again."""
+
+    def __init__(self, batches: ActivationBatches, layer: str) -> None:
+        if isinstance(batches, Iterator):
+            raise KdlibError("the activations are read twice: give a list of batches, not an iterator that ends")
+        self.batches = batches
+        self.layer = layer
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:
+        shape = None
+        for activations, concepts in self.batches:
+            if activations.ndim != 4 or not activations.is_floating_point() or not activations.numel():
+                raise KdlibError(
+                    f"layer '{self.layer}' gives {activations.dtype} of shape {tuple(activations.shape)}; "
+                    "dissection needs real-valued maps of shape (images, units, height, width)"
+                )
+            shape = shape or activations.shape[1:]
+            if activations.shape[1:] != shape:
+                raise KdlibError(
+                    f"layer '{self.layer}' gives maps of shape {tuple(activations.shape[1:])} after "
+                    f"{tuple(shape)}; all images must have one size"
+                )
+            low, high = torch.aminmax(activations)
+            if not bool(torch.isfinite(low) & torch.isfinite(high)):
+                raise KdlibError(f"layer '{self.layer}' gives activations that are not finite; check the weights")
+            half = activations.dtype in (torch.float16, torch.bfloat16)
+            yield (activations.float() if half else activations), concepts
+
+
+class _LayerBatches:
+    """(activations, masks) of one captured layer for every batch of a probe set."""
+
+    def __init__(
+        self, model: nn.Module, seen: dict[str, Tensor], layer: str, probe, batch_size: int, device: torch.device
+    ) -> None:
+        self.model, self.seen, self.layer = model, seen, layer
+        self.probe, self.batch_size, self.device = probe, batch_size, device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:
+        for batch in self.probe.batches(self.batch_size):
+            images = batch.images.to(self.device).float().div_(255)
+            try:
+                self.model(images)
+            except KdlibError:
+                raise
+            except torch.OutOfMemoryError as error:
+                raise KdlibError(f"batch_size {self.batch_size} does not fit into memory; lower it") from error
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise KdlibError(
+                    f"the model can't take images of shape {tuple(images.shape[1:])} ({reason}); "
+                    "give a probe set with the channels and the size it was built for"
+                ) from error
+            if self.layer not in self.seen:
+                raise KdlibError(f"layer '{self.layer}' takes no part in the forward pass; name a layer that does")
+            yield self.seen.pop(self.layer), batch.concepts
+
+
+def _require_finite(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise KdlibError(f"the model's '{name}' is not finite; train it again, or load other weights")
+
+
+def _home(model: nn.Module) -> torch.device:
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def concept_names_of(probe) -> dict[str, tuple[str, ...]]:
+    """Names per category of an `ImageSet`, or of a streamed set that has `concept_names`."""
+    if hasattr(probe, "concept_names"):
+        return {category: tuple(names) for category, names in probe.concept_names.items()}
+    return {concept.category: concept.names for concept in probe.concepts}
+
+
+@contextmanager
+def layer_activations(
+    model: nn.Module, probe, layer: str, *, batch_size: int = 128, device: torch.device | str | None = None
+) -> Iterator[ActivationBatches]:
+    """Within the block: ((B, U, h, w) activations of `layer`, {category: (B, H, W) labels}) for all of `probe`.
+
+    It can be iterated several times; each time the model runs again, in eval mode and without gradients. On leaving,
+    also by an error, the model is in the mode and on the device it was in.
+    """
+    home = _home(model)
+    try:
+        with torch.no_grad(), capture(model, layer) as seen:
+            model.to(device or home).eval()
+            _require_finite(model)
+            yield _LayerBatches(model, seen, layer, probe, batch_size, torch.device(device or home))
+    finally:
+        model.to(home)

@@ -1,0 +1,236 @@
+"""Counting pixels: where units are active, what concepts lie there.
+
+A unit is active on 0.5 % of the pixels, so nothing here is done for every pixel of every unit. A bilinearly
+upsampled value is a weighted mean of four neighbouring cells of the map and exceeds the threshold only if one of the
+four does: only the pixels between such cells are computed, and only the active ones looked up in the masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdlib.errors import KdlibError
+
+# At most this many pixels are upsampled at once: it bounds memory, whatever the batch, the layer and the masks.
+PIXELS_AT_ONCE = 1 << 21
+_LABEL_TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Exact pixel counts (int64) over all images, from which both kinds of IoU follow.
+
+    intersection: per category (U, n): pixels where unit u is active and concept c is labelled.
+    concept_area: per category (n,): pixels labelled c; an image-level label counts every pixel of its image.
+    activated_area: per denominator ("lite", "original") and category (U,): the unit's active pixels over the images
+        that count. "original" (NetDissect): images with any label of the category. "lite" (NetDissect-Lite, used by
+        Han et al. 2023): images where such a label occurs inside the active region.
+    activated_pixels: (U,) active pixels over all images. total_pixels: pixels of all masks together.
+    Column i of a category is the concept with label i + 1; label 0 (unlabelled) is dropped.
+    """
+
+    intersection: dict[str, Tensor]
+    concept_area: dict[str, Tensor]
+    activated_area: dict[str, dict[str, Tensor]]
+    activated_pixels: Tensor
+    total_pixels: int
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How one axis of the output is interpolated, grouped by the pair of cells that a pixel lies between.
+
+    Group g (of cells + 1) lies between cells g - 1 and g; beyond the border both are the border cell.
+    start: (groups,) first output pixel of each group. before, after: (groups, longest) weights of the two cells.
+    """
+
+    start: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def _axis(cells: int, pixels: int, dtype: torch.dtype, device: torch.device) -> _Axis:
+    # torch's bilinear rule with align_corners=False: the centres of the pixels in units of cells.
+    source = (torch.arange(pixels, dtype=dtype, device=device) + 0.5) * (cells / pixels) - 0.5
+    inside = source.clamp(min=0)
+    cell = inside.floor().clamp(max=cells - 1)
+    after = (inside - cell).clamp(0, 1)
+    group = torch.where(source < 0, 0, cell.long() + 1)
+    size = torch.bincount(group, minlength=cells + 1)
+    start = size.cumsum(0) - size
+    # Groups may differ in length. Weights of pixels that a group does not have stay NaN, and NaN exceeds nothing.
+    table = torch.full((2, cells + 1, int(size.max())), torch.nan, dtype=dtype, device=device)
+    place = torch.arange(pixels, device=device) - start[group]
+    table[0, group, place] = 1 - after
+    table[1, group, place] = after
+    return _Axis(start, table[0], table[1])
+
+
+def active_pixels(activations: Tensor, thresholds: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pixels where an upsampled activation map exceeds its unit's threshold, in pieces of bounded memory.
+
+    activations: (B, U, h, w) real-valued maps. thresholds: (U,). size: (H, W) of the masks.
+    Yields pairs of equally long int64 tensors: b * U + u, and b * H * W + y * W + x.
+    Equals the true entries of F.interpolate(activations, size, mode="bilinear", align_corners=False) > thresholds:
+    upsampled first, then thresholded (the other order gives blocks instead of the interpolated outline).
+
+    >>> maps = torch.tensor([[[[0.0, 1.0]]]])
+    >>> [(pair.tolist(), pixel.tolist()) for pair, pixel in active_pixels(maps, torch.tensor([0.5]), (1, 4))]
+    [([0, 0], [2, 3])]
+    """
+    (_, units, h, w), (height, width) = activations.shape, size
+    activations = activations.contiguous()
+    device = activations.device
+    rows = _axis(h, height, activations.dtype, device)
+    columns = _axis(w, width, activations.dtype, device)
+    active = activations > thresholds.view(1, units, 1, 1)
+    # Which pixels lie next to an active cell: "or" of the two cells of a group, down and then across.
+    active = torch.cat([active[:, :, :1], active], 2) | torch.cat([active, active[:, :, -1:]], 2)
+    active = torch.cat([active[..., :1], active], 3) | torch.cat([active, active[..., -1:]], 3)
+    blocks = active.nonzero()
+    area = rows.before.shape[1] * columns.before.shape[1]
+    offset = torch.arange(rows.before.shape[1], device=device)[:, None] * width + torch.arange(
+        columns.before.shape[1], device=device
+    )
+    flat = activations.view(-1)
+    for chunk in blocks.split(max(1, PIXELS_AT_ONCE // area)):
+        image, unit, row, column = chunk.unbind(1)
+        pair = image * units + unit
+        above, below = (row - 1).clamp(min=0) * w, row.clamp(max=h - 1) * w
+        left, right = (column - 1).clamp(min=0), column.clamp(max=w - 1)
+        first = pair * (h * w)
+        across = columns.before[column], columns.after[column]
+        top = flat[first + above + left, None] * across[0] + flat[first + above + right, None] * across[1]
+        bottom = flat[first + below + left, None] * across[0] + flat[first + below + right, None] * across[1]
+        values = top[:, None] * rows.before[row][..., None] + bottom[:, None] * rows.after[row][..., None]
+        mask = values > thresholds[unit].view(-1, 1, 1)
+        corner = image * (height * width) + rows.start[row] * width + columns.start[column]
+        pixel = (corner.view(-1, 1, 1) + offset)[mask]
+        yield pair.repeat_interleave(mask.sum((1, 2))), pixel
+
+
+def is_whole_image(labels: Tensor) -> bool:
+    """Whether (B, H, W) labels are an expanded (B, 1, 1) tensor: one label per image."""
+    return labels.stride()[1:] == (0, 0)
+
+
+class TallyCounter:
+    """Adds up a `Tally` batch by batch.
+
+    thresholds: (U,). concept_names: per category the names of labels 1, 2, ... ("unlabelled" left out).
+    """
+
+    def __init__(self, thresholds: Tensor, concept_names: Mapping[str, tuple[str, ...]]) -> None:
+        self.thresholds = thresholds
+        self.names = concept_names
+        self.size: tuple[int, int] | None = None
+        units, device = len(thresholds), thresholds.device
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int64, device=device)
+
+        # Column 0, the unlabelled pixels, is counted along and dropped at the end.
+        self._intersection = {category: zeros(units, len(names) + 1) for category, names in concept_names.items()}
+        self._concept_area = {category: zeros(len(names) + 1) for category, names in concept_names.items()}
+        self._area = {rule: {category: zeros(units) for category in concept_names} for rule in ("lite", "original")}
+        self._activated = zeros(units)
+        self._total = 0
+
+    def update(self, activations: Tensor, concepts: Mapping[str, Tensor]) -> None:
+        """Take in (B, U, h, w) activation maps and, per category, the (B, H, W) labels of the same images."""
+        labels = {category: self._checked(category, concepts, len(activations)) for category in self.names}
+        assert self.size is not None
+        images, units = activations.shape[:2]
+        image_pixels = self.size[0] * self.size[1]
+        device = activations.device
+        per_pixel = {c: maps for c, maps in labels.items() if not is_whole_image(maps)}
+        flat = {category: maps.reshape(-1) for category, maps in per_pixel.items()}
+        count = torch.zeros(images * units, dtype=torch.int64, device=device)
+        touched = {c: torch.zeros(images * units, dtype=torch.bool, device=device) for c in per_pixel}
+        for pair, pixel in active_pixels(activations, self.thresholds, self.size):
+            count += torch.bincount(pair, minlength=images * units)
+            unit = pair % units
+            for category, values in flat.items():
+                here = values[pixel].long()
+                columns = len(self.names[category]) + 1
+                found = torch.bincount(unit * columns + here, minlength=units * columns)
+                self._intersection[category] += found.view(units, columns)
+                touched[category][pair[here > 0]] = True
+        active = count.view(images, units)
+        self._activated += active.sum(0)
+        self._total += images * image_pixels
+        for category, maps in labels.items():
+            if category in per_pixel:
+                area = torch.bincount(flat[category].long(), minlength=len(self._concept_area[category]))
+                any_label = (maps != 0).flatten(1).any(1)
+                inside = touched[category].view(images, units)
+            else:
+                label = maps[:, 0, 0].long()
+                area = torch.bincount(label, minlength=len(self._concept_area[category])) * image_pixels
+                any_label = label > 0
+                inside = any_label.view(-1, 1)
+                self._intersection[category].index_add_(1, label, active.T.contiguous())
+            self._concept_area[category] += area
+            self._area["original"][category] += active[any_label].sum(0)
+            self._area["lite"][category] += (active * inside).sum(0)
+
+    def _checked(self, category: str, concepts: Mapping[str, Tensor], images: int) -> Tensor:
+        if category not in concepts:
+            raise KdlibError(f"a batch has no masks of category '{category}'; every batch must have all categories")
+        labels = concepts[category]
+        if labels.ndim != 3 or len(labels) != images:
+            raise KdlibError(
+                f"the masks of category '{category}' must have shape ({images}, H, W), not {tuple(labels.shape)}"
+            )
+        if self.size is None:
+            self.size = (labels.shape[1], labels.shape[2])
+        if tuple(labels.shape[1:]) != self.size:
+            raise KdlibError(
+                f"the masks of category '{category}' are {tuple(labels.shape[1:])}, others are {self.size}; "
+                "all masks must have one size"
+            )
+        shape, whole_image = labels.shape, is_whole_image(labels)
+        if whole_image:
+            labels = labels[:, :1, :1]
+        labels = labels.to(self.thresholds.device, labels.dtype if labels.dtype in _LABEL_TYPES else torch.int64)
+        low, high = torch.aminmax(labels)
+        known = len(self.names[category])
+        if int(low) < 0 or int(high) > known:
+            wrong = int(low) if int(low) < 0 else int(high)
+            raise KdlibError(f"category '{category}' holds label {wrong}, but only labels 0 to {known} have names")
+        return labels.expand(shape) if whole_image else labels
+
+    def result(self) -> Tally:
+        """The counts so far, on the CPU."""
+        return Tally(
+            intersection={category: counts[:, 1:].cpu() for category, counts in self._intersection.items()},
+            concept_area={category: counts[1:].cpu() for category, counts in self._concept_area.items()},
+            activated_area={
+                rule: {category: counts.cpu() for category, counts in areas.items()}
+                for rule, areas in self._area.items()
+            },
+            activated_pixels=self._activated.cpu(),
+            total_pixels=self._total,
+        )
+
+
+def count_pixels(
+    batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
+    thresholds: Tensor,
+    concept_names: Mapping[str, tuple[str, ...]],
+) -> Tally:
+    """`Tally` of (activations, masks per category) batches; see `TallyCounter` for the shapes.
+
+    >>> maps, masks = torch.tensor([[[[0.0, 1.0]]]]), {"object": torch.tensor([[[0, 1]]])}
+    >>> tally = count_pixels([(maps, masks)], torch.tensor([0.5]), {"object": ("cat",)})
+    >>> tally.intersection["object"].tolist(), tally.activated_pixels.tolist(), tally.total_pixels
+    ([[1]], [1], 2)
+    """
+    counter = TallyCounter(thresholds, concept_names)
+    for activations, concepts in batches:
+        counter.update(activations, concepts)
+    return counter.result()
