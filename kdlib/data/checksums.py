@@ -1,0 +1,36 @@
+"""Files are checked before they are believed: presence, size and checksum, told in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from kdlib.errors import KdlibError
+
+
+def read_verified(path: Path, *, digest: str, remedy: str, size: int | None = None, kind: str = "md5") -> bytes:
+    """The bytes of `path`, after their size and checksum have been found right.
+
+    path: the file. digest: its expected checksum in hexadecimal. kind: "md5" (what the publishers of the data sets
+    give) or "sha256". size: expected bytes; a wrong size is told apart from damage, since it means a half download.
+    remedy: what the user should do, ending the sentence.
+
+    Raises KdlibError for a missing, unreadable, half-downloaded or damaged file.
+
+    >>> read_verified(Path("nowhere.bin"), digest="", remedy="run `kdlib data get cifar10`")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: nowhere.bin is missing; run `kdlib data get cifar10`
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise KdlibError(f"{path} is missing; {remedy}") from None
+    except OSError as error:
+        raise KdlibError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    if size is not None and len(content) != size:
+        raise KdlibError(f"{path} holds {len(content):,} bytes instead of {size:,}, a half download?; {remedy}")
+    found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
+    if found != digest:
+        raise KdlibError(f"{path} is damaged or another file ({kind} {found}, expected {digest}); {remedy}")
+    return content

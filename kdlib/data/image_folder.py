@@ -1,0 +1,300 @@
+"""Your own photographs: a tree of image files with one folder per class, as torchvision's ImageFolder reads it.
+
+    root/cat/*.jpg  root/dog/*.jpg                       split here, class by class, by the seed
+    root/train/cat/*.jpg ... root/val/... root/test/...  the split that is there is kept
+
+In the second layout a missing val is taken out of train. A missing test is taken out of train as well, unless there is
+a val: then that is the test (as in ImageNet, where only val is public) and selection gets its own images out of train.
+Nothing is ever selected on test.
+
+A file `superclasses.csv` in root, with the header `class,superclass` and one line per class, names the superclasses;
+without it every class belongs to "all". `load` keeps all images in memory; `FolderStream` decodes them anew at each
+pass and so reads folders of any size.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kdlib.data.colours import basic_colours
+from kdlib.data.image_set import Batch, ImageSet, Splits
+from kdlib.data.splitting import split_off_val, take
+from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+
+PARTS = ("train", "val", "test")
+SUPERCLASS_FILE = "superclasses.csv"
+VAL_SHARE, TEST_SHARE = 0.1, 0.2
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a class tree: paths, their class labels (N,) and the classes' names."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def at(self, indices: Tensor) -> Listing:
+        """The files at `indices`, in that order."""
+        paths = tuple(self.paths[index] for index in indices.tolist())
+        return Listing(self.folder, paths, self.labels[indices], self.class_names)
+
+
+def load(
+    root: str | Path,
+    seed: int = 0,
+    n_train: int | None = None,
+    n_val: int | None = None,
+    n_test: int | None = None,
+    n_probe: int | None = None,
+    image_size: int | None = None,
+    memory_limit: float = 4.0,
+) -> Splits:
+    """A folder of photographs as train, val, test and probe, decoded into memory as RGB.
+
+    root: the tree, in either layout above. seed: which images go where; all choices keep the classes' proportions.
+    n_train: all that is left by default. n_val: a tenth of train, or all of the val folder. n_test: a fifth of all,
+    or all of the test folder. n_probe: the probe is the test set, with the basic colours (`kdlib.data.colours`) as its
+    concepts.
+    image_size: 64 by default; the short side is resized to it and the centre cut out.
+    memory_limit: GiB that the decoded images may take.
+
+    Raises KdlibError for a missing or empty folder or class, for a file that is no image, and, before any is decoded,
+    for more images than fit into the limit. Example: `load("cats_vs_dogs", image_size=96, n_train=5000)`.
+    """
+    folder = existing_folder(root)
+    size = positive_integer(64 if image_size is None else image_size, "image_size")
+    limit = finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
+    listings = _split(folder, seed, n_train, n_val, n_test)
+    probe = take(listings["test"].labels, n_probe, seed, "n_probe", f"the test part of {folder}")
+    count = sum(len(listing.paths) for listing in listings.values())
+    needed = count * 3 * size * size / _GIB
+    if needed > limit:
+        raise KdlibError(
+            f"the {count:,} images of {folder} take {needed:.2g} GiB at image_size={size}, more than "
+            f"memory_limit={limit:g}; give a smaller image_size or n_train, or read them with FolderStream"
+        )
+    superclass_names, superclass_of = read_superclasses(folder, listings["train"].class_names)
+    sets = {
+        part: ImageSet(
+            name=f"{folder.name}/{part}",
+            images=_decode_all(listing, size),
+            labels=listing.labels,
+            class_names=listing.class_names,
+            superclass_names=superclass_names,
+            superclass_of=superclass_of,
+        )
+        for part, listing in listings.items()
+    }
+    shown = sets["test"].subset(probe, name=f"{folder.name}/probe")
+    with_colours = ImageSet(**{**vars(shown), "concepts": (basic_colours(shown.images),)})
+    return Splits(name=folder.name, train=sets["train"], val=sets["val"], test=sets["test"], probe=with_colours)
+
+
+class FolderStream:
+    """The images of one class tree, decoded at each pass: `ImageSet`'s reading interface for folders of any size.
+
+    root: a folder of class folders, such as imagenet/val. image_size: as in `load`, 224 by default.
+    workers: processes of torch's DataLoader that decode ahead; 0 decodes in this one. device: where batches go.
+    class_names: the classes in the order of the labels, where they are more or others than root's folders.
+
+    Has len(), `name`, `num_classes`, `channels`, `image_size`, `class_names`, `superclass_names`, `superclass_of`,
+    `labels` (N,), `device` and `batches(batch_size)` in order, as an ImageSet has; no masks.
+    Example: `sum(len(batch.labels) for batch in FolderStream("imagenet/val", workers=8).batches(256))`.
+    """
+
+    channels = 3
+    foreground = None
+    concepts: tuple = ()
+
+    def __init__(
+        self,
+        root: str | Path,
+        image_size: int = 224,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        folder = existing_folder(root)
+        self._size = positive_integer(image_size, "image_size")
+        self._workers = positive_integer(workers, "workers", minimum=0)
+        self._listing = list_images(folder, class_names)
+        self.name = folder.name
+        self.labels = self._listing.labels
+        self.class_names = self._listing.class_names
+        above = folder.parent if folder.name in PARTS and not (folder / SUPERCLASS_FILE).exists() else folder
+        self.superclass_names, self.superclass_of = read_superclasses(above, self.class_names)
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self._size, self._size
+
+    def batches(self, batch_size: int = 256) -> Iterator[Batch]:
+        """Consecutive images with labels, in order; the last batch may be smaller."""
+        positive_integer(batch_size, "batch_size")
+        loader = torch.utils.data.DataLoader(
+            _Files(self._listing, self._size), batch_size=batch_size, num_workers=self._workers
+        )
+        try:
+            for images, labels in loader:
+                yield Batch(images.to(self.device), labels.to(self.device))
+        except KdlibError as error:
+            # A worker sends its whole traceback as the message; the sentence is its last line.
+            last = str(error).strip().splitlines()[-1]
+            raise KdlibError(last.removeprefix("kdlib.errors.KdlibError: ")) from None
+
+
+class _Files(torch.utils.data.Dataset):
+    """(image (3, size, size) uint8, label) by index, for the DataLoader."""
+
+    def __init__(self, listing: Listing, size: int) -> None:
+        self.listing, self.decode = listing, _decoder(size)
+
+    def __len__(self) -> int:
+        return len(self.listing.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.decode(self.listing.paths[index]), int(self.listing.labels[index])
+
+
+def existing_folder(root: str | Path) -> Path:
+    """`root` as a Path, refused if it is no folder."""
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise KdlibError(f"there is no folder {folder}; give the folder that holds one folder of images per class")
+    if not folder.is_dir():
+        raise KdlibError(f"{folder} is a file; give the folder that holds one folder of images per class")
+    return folder
+
+
+def list_images(folder: Path, class_names: tuple[str, ...] | None = None) -> Listing:
+    """The image files below `folder`, by class folder in alphabetical order, as torchvision lists them.
+
+    class_names: the classes to number by, in this order, if not those of `folder` itself.
+    """
+    from kdlib.vision import torchvision
+
+    try:
+        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise KdlibError(f"{folder} cannot be read ({error.strerror}); change its permissions") from error
+    if not found:
+        raise KdlibError(f"{folder} holds no class folders; give the folder that holds one folder of images per class")
+    names = class_names or tuple(found)
+    for name in found:
+        choose(name, names, f"class folder in {folder}:")
+    suffixes = torchvision.datasets.folder.IMG_EXTENSIONS
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        files = [path for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in suffixes]
+        if not files:
+            raise KdlibError(
+                f"class folder {folder / name} holds no image ({', '.join(suffixes)}); put some in or remove the folder"
+            )
+        paths += files
+        labels += [label] * len(files)
+    return Listing(folder, tuple(paths), torch.tensor(labels, dtype=torch.int64), names)
+
+
+def read_superclasses(folder: Path, class_names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """(superclass names, superclass index of each class) from superclasses.csv, or one superclass "all" without it."""
+    path = folder / SUPERCLASS_FILE
+    if not path.exists():
+        return ("all",), (0,) * len(class_names)
+    try:
+        rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise KdlibError(f"{path} cannot be read as text ({error}); save it as UTF-8 or remove it") from error
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if header != ["class", "superclass"] or any(len(row) != 2 for row in rows):
+        raise KdlibError(f"{path} must hold the header 'class,superclass' and two cells a line")
+    owner = {name.strip(): superclass.strip() for name, superclass in rows[1:]}
+    for name in owner:
+        choose(name, class_names, f"class in {path}:")
+    missing = [name for name in class_names if name not in owner]
+    if missing:
+        raise KdlibError(f"{path} gives no superclass to class '{missing[0]}'; add a line for it")
+    names = tuple(dict.fromkeys(owner[name] for name in class_names))
+    return names, tuple(names.index(owner[name]) for name in class_names)
+
+
+def _split(folder: Path, seed: int, n_train: int | None, n_val: int | None, n_test: int | None) -> dict[str, Listing]:
+    """The files of train, val and test, chosen before any is decoded."""
+    if not (folder / "train").is_dir():
+        if any((folder / part).is_dir() for part in PARTS[1:]):
+            raise KdlibError(f"{folder} holds a val or test folder but no train folder; add {folder / 'train'}")
+        everything = list_images(folder)
+        pool, test = _carve(everything, n_test, TEST_SHARE, seed, "n_test")
+        held_out = None
+    else:
+        pool = list_images(folder / "train")
+        there = [part for part in ("test", "val") if (folder / part).is_dir()]
+        listed = {part: list_images(folder / part, pool.class_names) for part in there}
+        if not there:
+            pool, test = _carve(pool, n_test, TEST_SHARE, seed, "n_test")
+        else:
+            source = listed[there[0]]
+            test = source.at(take(source.labels, n_test, seed, "n_test", str(source.folder)))
+        held_out = listed.get("val") if "test" in there else None
+    if held_out is not None:
+        val = held_out.at(take(held_out.labels, n_val, seed, "n_val", str(held_out.folder)))
+        train = pool.at(take(pool.labels, n_train, seed, "n_train", str(pool.folder)))
+        return {"train": train, "val": val, "test": test}
+    chosen = n_val if n_val is not None else max(1, round(VAL_SHARE * len(pool.paths)))
+    train_indices, val_indices = split_off_val(pool.labels, n_train, chosen, seed, str(pool.folder))
+    return {"train": pool.at(train_indices), "val": pool.at(val_indices), "test": test}
+
+
+def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: str) -> tuple[Listing, Listing]:
+    """(rest, taken): `count` files, by default `share` of them, taken out of the pool."""
+    total = len(pool.paths)
+    count = max(1, round(share * total)) if count is None else count
+    taken = take(pool.labels, count, seed, argument, str(pool.folder))
+    kept = torch.ones(total, dtype=torch.bool)
+    kept[taken] = False
+    return pool.at(kept.nonzero().flatten()), pool.at(taken)
+
+
+def _decoder(size: int) -> Callable[[Path], Tensor]:
+    """A function from an image file to (3, size, size) uint8."""
+    from kdlib.vision import torchvision
+
+    transforms = torchvision.transforms
+    fit = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()])
+
+    def decode(path: Path) -> Tensor:
+        try:
+            with Image.open(path) as image:
+                return fit(image.convert("RGB"))
+        # PIL answers damage with any of these.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = "permission denied" if isinstance(error, PermissionError) else "no whole image in it"
+            raise KdlibError(f"{path} cannot be decoded ({reason}); replace or remove the file") from error
+
+    return decode
+
+
+def _decode_all(listing: Listing, size: int) -> Tensor:
+    decode = _decoder(size)
+    images = torch.empty(len(listing.paths), 3, size, size, dtype=torch.uint8)
+    for index, path in enumerate(listing.paths):
+        images[index] = decode(path)
+    return images
