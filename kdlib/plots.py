@@ -84,10 +84,12 @@ def seeds_and_means(
     for place, arm in enumerate(arms):
         colour, marker = MODEL_COLOURS.get(arm, "0.3"), MODEL_MARKERS.get(arm, "o")
         axis.scatter([place] * len(values[arm]), values[arm], color=colour, marker=marker, s=28, alpha=0.6, zorder=2)
-        mean, low, high = mean_interval(values[arm])
-        if np.isfinite(low):
-            errors = [[mean - low], [high - mean]]
-            axis.errorbar(place + 0.16, mean, errors, fmt=marker, color=colour, capsize=4, markersize=8, zorder=3)
+        arm_mean = mean_interval(values[arm])
+        if np.isfinite(arm_mean.t_low):
+            errors = [[arm_mean.mean - arm_mean.t_low], [arm_mean.t_high - arm_mean.mean]]
+            axis.errorbar(
+                place + 0.16, arm_mean.mean, errors, fmt=marker, color=colour, capsize=4, markersize=8, zorder=3
+            )
     if reference:
         name, value = reference
         axis.axhline(value, color=MODEL_COLOURS.get(name, "0.3"), linestyle="--", linewidth=1.2)

@@ -65,9 +65,8 @@ class RunSpec:
     def __post_init__(self) -> None:
         choose(self.objective, OBJECTIVES, "objective")
         if (self.objective == "kd") != (self.teacher is not None):
-            raise KdlibError(
-                f"objective '{self.objective}' with{'' if self.teacher else 'out'} a teacher makes no sense"
-            )
+            word = "takes no" if self.teacher else "needs a"
+            raise KdlibError(f"objective '{self.objective}' {word} teacher; 'kd' alone has one")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise KdlibError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -205,8 +206,9 @@ def fit(
     if resume:
         _restore(model, optimizer, resume)
     batches = len(train) // recipe.batch_size  # the last, smaller batch would have noisier BatchNorm statistics
-    silent = not sys.stderr.isatty() and "ipykernel" not in sys.modules
-    bar = tqdm(total=recipe.epochs, initial=progress.epoch, desc=label, unit="epoch", disable=silent, leave=False)
+    bar = tqdm(
+        total=recipe.epochs, initial=progress.epoch, desc=label, unit="epoch", disable=not _watched(), leave=False
+    )
     with deterministic(), bar, torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         for epoch in range(progress.epoch, recipe.epochs):
             started = time.perf_counter()
@@ -234,6 +236,14 @@ def fit(
     states = {"last": progress.model, "best": progress.best}
     states |= {f"epoch_{epoch}": state for epoch, state in progress.checkpoints.items()}
     return Run(build, states, progress.history, str(target))
+
+
+def _watched() -> bool:
+    """Whether a person sees a progress bar: on a terminal or in Jupyter, but not when a notebook is executed."""
+    if os.environ.get("KDLIB_METRICS"):
+        return False
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return sys.stderr.isatty() or hasattr(shell, "kernel")
 
 
 def _train_epoch(model, train, objective, recipe, augmentation, optimizer, seed, epoch, batches) -> dict[str, float]:

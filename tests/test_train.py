@@ -1,0 +1,178 @@
+"""The training loop: it learns, repeats itself to the bit, and selects on val alone."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kdlib.data.augment import Augmentation
+from kdlib.distill.cross_entropy import CrossEntropy
+from kdlib.distill.kd import KnowledgeDistillation
+from kdlib.distill.teacher import Teacher
+from kdlib.errors import KdlibError
+from kdlib.models import build
+from kdlib.train import Progress, Recipe, accuracy, fit, predict, resolve_device
+
+RECIPE = Recipe(epochs=3, batch_size=32, learning_rate=0.05, augment="none")
+net = functools.partial(build, "small_resnet", num_classes=4, width=4, features=16)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def trained(splits):
+    return fit(net, splits, CrossEntropy(), replace(RECIPE, epochs=40), seed=0)
+
+
+def test_it_learns_a_learnable_task(trained, splits):
+    assert accuracy(trained.model("last"), splits.test) > 0.8
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+
+
+def test_every_loss_term_and_metric_is_logged(splits):
+    teacher = Teacher(net(seed=9), len(splits.train), 1)
+    run = fit(net, splits, KnowledgeDistillation(teacher, 4, 0.9), RECIPE, seed=0)
+    assert len(run.history) == 3
+    expected = {"epoch", "learning_rate", "loss", "cross_entropy", "kd", "train_accuracy", "val_loss", "val_accuracy"}
+    assert expected | {"seconds"} == set(run.history[0])
+    assert run.history[0]["loss"] == pytest.approx(run.history[0]["cross_entropy"] + run.history[0]["kd"], rel=1e-5)
+    assert teacher.asked == len(splits.train)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(splits):
+    recipe = replace(RECIPE, augment="flip_shift")
+    torch.manual_seed(1)
+    first = fit(net, splits, CrossEntropy(), recipe, seed=4)
+    torch.manual_seed(2)  # the global generator has no say
+    second = fit(net, splits, CrossEntropy(), recipe, seed=4)
+    other = fit(net, splits, CrossEntropy(), recipe, seed=5)
+    assert same(first.state(), second.state())
+    assert not same(first.state(), other.state())
+    without_time = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.history] for r in (first, second)]
+    assert without_time[0] == without_time[1]
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2])
+def test_a_resumed_training_gives_the_bits_of_one_that_ran_through(splits, interrupted_after):
+    class Killed(Exception):
+        pass
+
+    saved: list[Progress] = []
+
+    def kill(progress: Progress) -> None:
+        saved.append(progress)
+        if progress.epoch == interrupted_after:
+            raise Killed
+
+    recipe = replace(RECIPE, checkpoints=(1, 3))
+    whole = fit(net, splits, CrossEntropy(), recipe, seed=0)
+    with pytest.raises(Killed):
+        fit(net, splits, CrossEntropy(), recipe, seed=0, after_epoch=kill)
+    resumed = fit(net, splits, CrossEntropy(), recipe, seed=0, resume=saved[-1])
+    assert whole.states.keys() == resumed.states.keys() == {"last", "best", "epoch_1", "epoch_3"}
+    assert all(same(whole.states[name], resumed.states[name]) for name in whole.states)
+    assert len(resumed.history) == 3
+
+
+def test_best_is_the_epoch_of_the_highest_val_accuracy(splits):
+    run = fit(net, splits, CrossEntropy(), replace(RECIPE, epochs=6, checkpoints=tuple(range(1, 7))), seed=0)
+    best = max(run.history, key=lambda row: (row["val_accuracy"], -row["epoch"]))
+    assert same(run.state("best"), run.state(f"epoch_{int(best['epoch'])}"))
+    assert same(run.state("last"), run.state("epoch_6"))
+
+
+def test_test_images_play_no_part_in_training(splits):
+    blank = replace(splits, test=replace(splits.test, images=torch.zeros_like(splits.test.images)))
+    runs = [fit(net, part, CrossEntropy(), RECIPE, seed=0) for part in (splits, blank)]
+    assert same(runs[0].state("best"), runs[1].state("best"))
+
+
+def test_the_callers_settings_are_left_alone(splits):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    fit(net, splits, CrossEntropy(), replace(RECIPE, epochs=1), seed=0)
+    assert torch.equal(torch.rand(1), expected)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_predict_is_in_eval_mode_and_independent_of_the_batch_size(splits):
+    model = net()
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    logits = predict(model, splits.test, batch_size=64)
+    assert torch.allclose(logits, predict(model, splits.test, batch_size=7), atol=1e-5)
+    assert model.training
+    assert same(before, dict(model.state_dict()))
+
+
+def test_accuracy_counts_hits(splits):
+    model = net().eval()
+    hits = (predict(model, splits.test).argmax(1) == splits.test.labels).sum().item()
+    assert accuracy(model, splits.test) == pytest.approx(hits / len(splits.test))
+
+
+def test_a_loss_that_diverges_is_told_in_one_sentence(splits):
+    with pytest.raises(KdlibError, match=r"the loss became .* in epoch 1; lower learning_rate \(now 1e\+30\)"):
+        fit(net, splits, CrossEntropy(), replace(RECIPE, learning_rate=1e30, warmup=0), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+        ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"augment": "flipp"}, "did you mean 'flip'"),
+        ({"checkpoints": (9,)}, "epoch 9 is outside this recipe's 3 epochs"),
+    ],
+)
+def test_a_bad_recipe_is_refused(change, message):
+    with pytest.raises(KdlibError, match=message):
+        replace(RECIPE, **change)
+
+
+def test_a_batch_larger_than_the_data_is_refused(splits):
+    with pytest.raises(KdlibError, match="batch_size 512 is larger than the training set of 128 images"):
+        fit(net, splits, CrossEntropy(), replace(RECIPE, batch_size=512), seed=0)
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(KdlibError, match="device 'cuda' is not there"):
+        resolve_device("cuda")
+    with pytest.raises(KdlibError, match="unknown device 'gpu'"):
+        resolve_device("gpu")
+
+
+def test_schedules_by_hand():
+    cosine = Recipe(epochs=10, learning_rate=0.2, warmup=1)
+    assert [cosine.learning_rate_at(e) for e in (0, 0.5, 1, 5.5, 10)] == pytest.approx([0, 0.1, 0.2, 0.1, 0])
+    paper = Recipe(epochs=100, schedule="step", milestones=(30, 60, 90), warmup=0)
+    assert [paper.learning_rate_at(e) for e in (29.9, 30, 60, 95)] == pytest.approx([0.1, 0.01, 0.001, 0.0001])
+
+
+def test_views_by_slow_twin():
+    augmentation = Augmentation("flip_shift")
+    image = torch.arange(30.0).view(1, 1, 5, 6)
+    seen = set()
+    for view in range(augmentation.num_views):
+        shift = view // 2
+        down, right = ((shift // 5 + 2) % 5) - 2, ((shift % 5 + 2) % 5) - 2
+        source = image.flip(3) if view % 2 else image
+        expected = torch.empty_like(image)
+        for row in range(5):
+            for column in range(6):
+                r, c = min(max(row - down, 0), 4), min(max(column - right, 0), 5)
+                expected[0, 0, row, column] = source[0, 0, r, c]
+        assert torch.equal(augmentation(image, torch.tensor([view])), expected)
+        seen.add(tuple(expected.flatten().tolist()))
+    assert len(seen) == 50
+    assert torch.equal(augmentation(image, torch.tensor([0])), image)
