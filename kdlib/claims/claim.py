@@ -20,8 +20,17 @@ DIRECTIONS = ("greater", "less")
 STATUSES = ("in the book", "not yet measured")
 TESTS = ("paired_contrast",)
 NOT_KNOWN = "not known"
-#: The sources a reported value may name; the paper's own text was not available to us.
-PROVENANCE = ("page:fig", "page:note", "page:blog", "page:draft", "abstract", "repo", "inference", "paper")
+#: The sources a reported value may name; for han2023 the paper's own text was not available to us.
+PROVENANCE = {
+    "paper": "the paper's own text",
+    "page:fig": "a figure of the paper, numbers read off the picture",
+    "page:note": "a third-party reading note of the paper",
+    "page:blog": "a blog post about the paper",
+    "page:draft": "an earlier, less polished draft of that blog post",
+    "abstract": "the paper's abstract",
+    "repo": "the paper's official code",
+    "inference": "deduced by us, stated by no source",
+}
 
 #: How a difference of two values in a unit is called; other units keep their name.
 DIFFERENCE_UNITS = {

@@ -71,8 +71,9 @@ def verdict(claim: Claim, contrast: Contrast) -> Verdict:
     >>> result.word
     'supported'
     >>> print(result.sentence)  # doctest: +NORMALIZE_WHITESPACE
-    Detectors, KD minus scratch: +7.17 percentage points of the layer's units on average over 3 paired seeds (95 % interval +5.27
-    to +9.06 by Student's t, +6.5 to +8 by bootstrap); both intervals lie on the claimed side of zero.
+    Detectors, KD minus scratch: +7.17 percentage points of the layer's units on average over 3 paired seeds
+    (95 % interval +5.27 to +9.06 by Student's t, +6.5 to +8 by bootstrap);
+    both intervals lie on the claimed side of zero.
     >>> verdict(claim, paired_contrast([61.0], [54.0])).word
     'inconclusive'
     """

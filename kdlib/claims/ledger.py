@@ -1,0 +1,251 @@
+"""The ledger: every claim, what the paper reports, what we measured, the verdict, in one MyST page.
+
+Built from claims and records alone, so that no verdict can stand in it that no record backs; `check_prose` asks
+the same of any text in which claims and verdict words meet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from kdlib.claims.claim import PROVENANCE, Claim, all_claims, arm_name
+from kdlib.claims.records import Record, read_records
+from kdlib.claims.verdicts import RULE, WORDS, Verdict, number
+from kdlib.errors import KdlibError
+
+NOT_YET = "not yet measured"
+#: Runs of this preset check that everything runs; their few training steps say nothing about a claim.
+SMOKE = "smoke"
+# Six columns: the book's text is about 700 pixels wide, and a verdict must not hide behind a scroll bar.
+_COLUMNS = ("Claim", "In short", "Verdict", "We measured (95 % interval)", "The paper reports", "Run")
+_RUN = re.compile(r"(\w+), \d+ seeds?\b")
+_CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
+# "not supported" before "supported": the longer word must be tried first.
+_VERDICT = re.compile("|".join(sorted((*WORDS, NOT_YET), key=len, reverse=True)))
+
+
+def compile_ledger(
+    claims: Mapping[str, Claim], records: Iterable[Record], *, title: str | None = "Ledger of claims"
+) -> str:
+    """The ledger as a MyST page: a summary, one table per paper, how verdicts are reached, where the numbers come from.
+
+    A claim measured at several presets has one row for each; one that no record measures says "not yet measured".
+    Records of the smoke preset are left out. Raises `KdlibError` where a record judges an unknown claim or a
+    verdict does not follow from its measurements. `title=None` leaves the page's heading to the caller.
+
+    >>> from kdlib.claims import load_claims
+    >>> page = compile_ledger(load_claims("han2023"), [])
+    >>> "not yet measured" in page and "| **supported** |" not in page
+    True
+    """
+    kept = _backing(claims, records)
+    lines = [f"# {title}", ""] if title else []
+    lines += [_summary(claims, kept), ""]
+    for key in dict.fromkeys(claim.paper.key for claim in claims.values()):
+        own = [claim for claim in claims.values() if claim.paper.key == key]
+        paper = own[0].paper
+        lines += [f"## {_text(paper.title)}", "", f"{_text(paper.authors)}. {_text(paper.venue)}.", ""]
+        lines += _table(_COLUMNS, [row for claim in own for row in _rows(claim, kept)])
+        notes = [f"- `{claim.id}`: {_text(claim.note)}" for claim in own if claim.note]
+        lines += ["", *_fixed(own), ""]
+        lines += ["Notes on the claims:", "", *notes, ""] if notes else []
+    lines += [*_how(claims.values()), ""]
+    if kept:
+        lines += ["## Where the numbers come from", "", *_provenance(kept)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def ledger_page(folders: Iterable[str | Path], *, title: str | None = "Ledger of claims") -> str:
+    """The ledger of every paper on file, from the results below `folders`; see `read_records` for which wins."""
+    return compile_ledger(all_claims(), read_records(folders), title=title)
+
+
+def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Record]:
+    """The records that may back verdicts, rechecked, ordered by notebook and preset."""
+    kept = sorted((r for r in records if r.preset != SMOKE), key=lambda r: (r.notebook, r.preset != "quick", r.preset))
+    for record in kept:
+        unknown = [claim_id for claim_id in record.verdicts if claim_id not in claims]
+        if unknown:
+            raise KdlibError(
+                f"{record.notebook} ({record.preset}) judges {', '.join(unknown)}, which no paper's file holds"
+            )
+        record.recheck()
+    return kept
+
+
+def _summary(claims: Mapping[str, Claim], records: list[Record]) -> str:
+    """How many claims stand where, presets apart; null and opposite results counted like the rest."""
+    measured = {claim_id for record in records for claim_id in record.verdicts}
+    parts = [f"**{len(claims)} claims on file, {len(measured)} measured, {len(claims) - len(measured)} {NOT_YET}.**"]
+    for preset in dict.fromkeys(record.preset for record in records):
+        words = Counter(v.word for record in records if record.preset == preset for v in record.verdicts.values())
+        if words:
+            parts.append(f"At preset {preset}: {', '.join(f'{words[word]} {word}' for word in WORDS)}.")
+    return " ".join(parts)
+
+
+def _rows(claim: Claim, records: list[Record]) -> Sequence[tuple[str, ...]]:
+    """The rows of one claim: one per record that judges it, or one that says it is not yet measured."""
+    head, reported = (f"`{claim.id}`", _text(claim.short)), _text(claim.paper_says)
+    rows = []
+    for record in records:
+        found = record.verdicts.get(claim.id)
+        if found is not None:
+            run = f"{{doc}}`{_run(record, found)} </notebooks/{record.notebook}>`"
+            rows.append((*head, f"**{found.word}**", _measured(claim, found), reported, run))
+    return rows or [(*head, NOT_YET, "–", reported, "–")]
+
+
+def _run(record: Record, found: Verdict) -> str:
+    n = found.contrast.n
+    return f"{record.preset}, {n} seed{'s' if n > 1 else ''}"
+
+
+def _measured(claim: Claim, found: Verdict) -> str:
+    """Mean difference with the span of both intervals, in the claim's unit."""
+    contrast = found.contrast
+    low, high = contrast.widest
+    interval = "no interval" if contrast.n == 1 else f"{number(low)} to {number(high)}"
+    unit = claim.difference_unit.replace("percentage points", "points")
+    return f"{number(contrast.mean_difference)} ({interval}) {_text(unit)}"
+
+
+def _how(claims: Iterable[Claim]) -> list[str]:
+    """The rule of the verdicts and the meaning of the provenance tags in use, for readers."""
+    tags = {tag.strip() for claim in claims for item in claim.reported for tag in item.provenance.split(",")}
+    return [
+        "## How the verdicts are reached",
+        "",
+        "A claim is tested by one contrast fixed beforehand: a measure in one arm minus the same measure in the other, "
+        "over paired seeds (same initialisation, same order of the data). Two 95 % intervals of the mean difference "
+        "are taken, a percentile bootstrap and Student's t, because the bootstrap is too narrow with few seeds; the "
+        "table shows the span of both.",
+        "",
+        *(f"- **{word}**: {RULE[word]}." for word in WORDS),
+        "",
+        "Each claim stands for itself: the intervals are not widened for the number of claims, so of forty claims "
+        "about effects that do not exist one would be called supported and one contradicted. A verdict is about our "
+        "images, networks and seeds; it neither reproduces nor refutes the paper's own numbers.",
+        "",
+        "## Where the reported values are from",
+        "",
+        *(f"- `{tag}`: {meaning}." for tag, meaning in PROVENANCE.items() if tag in tags),
+        "- not known: in no source that was open to us, which does not mean that the paper lacks it.",
+    ]
+
+
+def _fixed(claims: list[Claim]) -> list[str]:
+    """What was fixed before measuring, folded away: contrast, direction, smallest effect and its reason."""
+    lines = []
+    for claim in claims:
+        side = "above" if claim.direction == "greater" else "below"
+        contrast = f"{claim.metric.replace('_', ' ')} of {arm_name(claim.arm_a)} minus {arm_name(claim.arm_b)}"
+        smallest = f"{number(claim.smallest_effect, sign=False)} {claim.difference_unit}"
+        text = (
+            f"{claim.statement} ({claim.where}; {', '.join(claim.experiments)}.) Contrast: {contrast}, claimed to lie "
+            f"{side} zero; smallest effect that would matter: {smallest}. {claim.smallest_effect_reason} At least "
+            f"{claim.minimum_seeds} seeds."
+        )
+        lines.append(f"- `{claim.id}`: {_text(text)}")
+    return ["````{dropdown} What was fixed before measuring", *lines, "````"]
+
+
+def _provenance(records: list[Record]) -> list[str]:
+    lines = []
+    for record in records:
+        made = {key: "not known" if value is None else value for key, value in record.provenance.items()}
+        seconds = made["seconds"] if isinstance(made["seconds"], str) else f"{made['seconds']:.0f} s"
+        commit = re.sub(r"^(\w{12})\w*", r"\1", str(made["git_commit"])).replace("+changes", " with changes")
+        text = (
+            f", {record.preset}: {made['date']}, {seconds} on {made['device']} ({made['machine']}, "
+            f"{made['cores']} cores); kdlib {made['kdlib']}, commit {commit}, torch {made['torch']}."
+        )
+        lines.append(f"- {{doc}}`{record.notebook} </notebooks/{record.notebook}>`{_text(text)}")
+    return lines
+
+
+def _text(text: str) -> str:
+    """`text` so that Markdown and a table cell show it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", " ".join(text.split()))
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [header, ("---",) * len(header), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def check_prose(text: str, records: Iterable[Record]) -> None:
+    """Raise `KdlibError` where `text` gives a verdict that no record backs.
+
+    A line that names claims (`han2023.1b`) and holds a verdict word must have that word on file for one of them;
+    a row of the ledger or of the README, at the row's own preset. "Not yet measured" must be true as well. Smoke
+    records back nothing.
+
+    >>> check_prose("Label smoothing lost detectors (han2023.2b: supported).", [])
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: line 1 says 'supported' of han2023.2b, and no record backs it
+    """
+    on_file = {
+        (claim_id, found.word, record.preset)
+        for record in records
+        if record.preset != SMOKE
+        for claim_id, found in record.verdicts.items()
+    }
+    judged = {claim_id for claim_id, _, _ in on_file}
+    for number_of_line, line in enumerate(text.splitlines(), 1):
+        ids = list(dict.fromkeys(_CLAIM_ID.findall(line)))
+        words = _VERDICT.findall(line.lower())
+        if line.lstrip().startswith("|"):
+            words = [cell for cell in (cell.strip(" *") for cell in line.split("|")) if _VERDICT.fullmatch(cell)]
+        runs = _RUN.findall(line)
+        for word in words if ids else []:
+            backed = any(
+                claim_id in ids and found == word and (not runs or preset in runs)
+                for claim_id, found, preset in on_file
+            )
+            if word == NOT_YET:
+                backed = any(claim_id not in judged for claim_id in ids)
+            if not backed:
+                raise KdlibError(f"line {number_of_line} says '{word}' of {', '.join(ids)}, and no record backs it")
+
+
+def readme_table(records: Iterable[Record]) -> str:
+    """The measured claims as a plain Markdown table, for the README; a sentence where nothing is measured yet.
+
+    >>> readme_table([])
+    'No results yet.\\n'
+    """
+    records = list(records)
+    claims = all_claims({claim_id: None for record in records for claim_id in record.verdicts})
+    kept = _backing(claims, records)
+    rows = []
+    for claim in claims.values():
+        for record in kept:
+            found = record.verdicts.get(claim.id)
+            if found is not None:
+                run = f"[{_run(record, found)}](notebooks/{record.notebook}.ipynb)"
+                rows.append((f"`{claim.id}`", _text(claim.short), f"**{found.word}**", _measured(claim, found), run))
+    if not rows:
+        return "No results yet.\n"
+    header = ("Claim", "In short", "Verdict", "Measured (95 % interval)", "Run")
+    return "\n".join([*_table(header, rows), "", _summary(claims, kept)]) + "\n"
+
+
+def refresh_between_markers(text: str, name: str, body: str) -> str:
+    """`text` with what stands between `<!-- name:begin -->` and `<!-- name:end -->` replaced by `body`.
+
+    A README is current when this changes nothing. Raises `KdlibError` unless both markers stand there once, in order.
+
+    >>> refresh_between_markers("a\\n<!-- results:begin -->\\nold\\n<!-- results:end -->\\nb\\n", "results", "new")
+    'a\\n<!-- results:begin -->\\n\\nnew\\n\\n<!-- results:end -->\\nb\\n'
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise KdlibError(f"the text needs '{begin}' and after it '{end}', each once")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    return f"{before}{begin}\n\n{body.strip()}\n\n{end}{after}"
