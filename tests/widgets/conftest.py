@@ -1,0 +1,30 @@
+"""The toy widgets as fixtures."""
+
+from __future__ import annotations
+
+import pytest
+from widget_toys import CLASSES, SUPERCLASS_OF, SUPERCLASSES, shapes, toy_logits, toy_views
+
+from kdlib.data.image_set import ImageSet
+from kdlib.widgets import dissection_explorer, temperature_explorer
+
+
+@pytest.fixture(scope="session")
+def probe() -> ImageSet:
+    return shapes()
+
+
+@pytest.fixture()
+def temperature(probe):
+    labels = probe.labels[:12]
+    students = {"scratch": toy_logits(12, 0.5, 1, labels), "kd": toy_logits(12, 0.8, 2, labels)}
+    return temperature_explorer(
+        probe.images[:12], labels, toy_logits(12, 1.0, 0, labels), students, CLASSES, SUPERCLASSES, SUPERCLASS_OF
+    )
+
+
+@pytest.fixture()
+def dissection(probe):
+    qualities = {"teacher": 0.95, "scratch": 0.6, "label_smoothing": 0.5, "kd": 0.8}
+    views = {name: toy_views(probe, 48, quality, seed) for seed, (name, quality) in enumerate(qualities.items())}
+    return dissection_explorer(views, probe)

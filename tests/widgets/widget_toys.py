@@ -1,0 +1,122 @@
+"""Toys for the widgets, and a page that shows them as the static book does: without kernel and network."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from ipywidgets.embed import dependency_state
+
+from kdlib.data.image_set import ConceptMap, ImageSet
+from kdlib.widgets import UnitViews, static_figure
+
+VENDORED = Path(__file__).parents[2] / "book" / "_static" / "widgets"
+CLASSES = ("tabby", "lynx", "wolf", "beagle", "sedan", "van", "truck", "rose", "tulip", "daisy")
+SUPERCLASSES = ("cats", "dogs", "vehicles", "flowers")
+SUPERCLASS_OF = (0, 0, 1, 1, 2, 2, 2, 3, 3, 3)
+CONCEPTS = {
+    "object": ("disc", "block", "bar"),
+    "part": ("disc rim", "block corner"),
+    "scene": ("meadow", "street", "dusk"),
+    "texture": ("striped", "dotted"),
+    "color": ("red", "green", "blue"),
+}
+
+
+def shapes(count: int = 60, size: int = 32, seed: int = 3) -> ImageSet:
+    """Scenes of one disc, block or bar on a tinted ground, with exact masks in five categories."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=generator))
+
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    images = torch.zeros(count, 3, size, size, dtype=torch.uint8)
+    maps = {category: torch.zeros(count, size, size, dtype=torch.int64) for category in CONCEPTS}
+    labels = torch.zeros(count, dtype=torch.int64)
+    grounds = torch.tensor([[190, 215, 160], [170, 170, 178], [120, 90, 140]])
+    inks = torch.tensor([[214, 62, 50], [40, 140, 80], [50, 90, 200]])
+    for i in range(count):
+        kind, ground, ink, texture = draw(0, 3), draw(0, 3), draw(0, 3), draw(0, 2)
+        cy, cx, radius = draw(9, size - 9), draw(9, size - 9), draw(5, 9)
+        distance = ((y - cy) ** 2 + (x - cx) ** 2).float().sqrt()
+        square = ((y - cy).abs() < radius) & ((x - cx).abs() < radius)
+        body = [distance < radius, square, ((y - cy).abs() < 3) & ((x - cx).abs() < radius + 4)][kind]
+        noise = torch.randint(-10, 11, (3, size, size), generator=generator)
+        picture = grounds[ground].view(3, 1, 1) + noise
+        picture[:, body] = inks[ink].view(3, 1) + noise[:, body]
+        marked = body & (((x + y) % 4 < 2) if texture == 0 else ((x % 3 == 0) & (y % 3 == 0)))
+        picture[:, marked] = picture[:, marked] // 2
+        images[i] = picture.clamp(0, 255).to(torch.uint8)
+        maps["object"][i][body] = kind + 1
+        maps["scene"][i] = ground + 1
+        maps["texture"][i][body] = texture + 1
+        maps["color"][i][body] = ink + 1
+        if kind == 0:
+            maps["part"][i][body & (distance > radius - 2)] = 1
+        if kind == 1:
+            maps["part"][i][square & ((y - cy).abs() > radius - 3) & ((x - cx).abs() > radius - 3)] = 2
+        labels[i] = (3 * kind + ground) % len(CLASSES)
+    concepts = tuple(ConceptMap(c, maps[c], ("unlabelled", *CONCEPTS[c])) for c in CONCEPTS)
+    return ImageSet("shapes", images, labels, CLASSES, SUPERCLASSES, SUPERCLASS_OF, concepts=concepts)
+
+
+def toy_views(probe: ImageSet, units: int, quality: float, seed: int, k: int = 4) -> UnitViews:
+    """Units that follow a concept's mask, the better the higher `quality`; scores are drawn, not measured."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = [(category, name) for category, names in CONCEPTS.items() for name in names if category != "scene"]
+    index = torch.zeros(units, k, dtype=torch.int64)
+    maps = torch.zeros(units, k, 8, 8)
+    concepts, categories = [], []
+    for unit in range(units):
+        category, concept = pairs[int(torch.randint(len(pairs), (1,), generator=generator))]
+        found = probe.concept_map(category)
+        masks = (found.labels == found.names.index(concept)).float()
+        coarse = F.adaptive_avg_pool2d(masks[:, None], 8)[:, 0]
+        noise = torch.rand(coarse.shape, generator=generator)
+        activation = (quality * coarse + (1 - quality) * noise * 0.8 - 0.15).clamp(min=0)
+        strongest = activation.amax((1, 2)).sort(descending=True, stable=True).indices[:k]
+        index[unit], maps[unit] = strongest, activation[strongest]
+        concepts.append(concept)
+        categories.append(category)
+    scores = torch.rand(units, generator=generator).double() ** 2 * 0.3 * quality
+    concepts[0], categories[0], scores[0] = "", "", 0.0  # a dead unit
+    thresholds = maps.flatten(1).quantile(0.8, dim=1)
+    return UnitViews(scores, concepts, categories, thresholds, index, maps)
+
+
+def toy_logits(count: int, sharpness: float, seed: int, labels: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    groups = torch.tensor(SUPERCLASS_OF)
+    sibling = (groups[labels][:, None] == groups[None]).float()
+    truth = F.one_hot(labels, len(CLASSES)).float()
+    return sharpness * (3 * sibling + 4 * truth) + torch.randn(count, len(CLASSES), generator=generator)
+
+
+def write_page(folder: Path, widgets: list, theme: str = "light") -> Path:
+    """An HTML page with each widget's still picture and the widget, its scripts beside it, as in the static book."""
+    scripts = folder / "scripts"
+    if not scripts.exists():
+        shutil.copytree(VENDORED, scripts)
+    state = {"version_major": 2, "version_minor": 0, "state": dependency_state(widgets, drop_defaults=False)}
+    text = json.dumps(state).replace("</", "<\\/")
+    body = ""
+    for widget in widgets:
+        view = json.dumps({"version_major": 2, "version_minor": 0, "model_id": widget.model_id})
+        body += static_figure(widget).data
+        body += f'<div class="cell"><script type="application/vnd.jupyter.widget-view+json">{view}</script></div>'
+    page = folder / f"page-{theme}.html"
+    page.write_text(
+        f'<!doctype html><html lang="en" data-theme="{html.escape(theme)}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        "<style>body{margin:12px;font-family:sans-serif} html[data-theme=dark] body{background:#121212;color:#ddd}"
+        '</style><script src="scripts/require.js"></script><script src="scripts/setup.js"></script>'
+        '<script src="scripts/embed-amd.js" data-jupyter-widgets-cdn="./no-cdn/"></script></head><body>'
+        f'<script type="application/vnd.jupyter.widget-state+json">{text}</script>{body}</body></html>',
+        encoding="utf-8",
+    )
+    return page
