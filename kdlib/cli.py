@@ -1,0 +1,322 @@
+"""The `kdlib` command: run notebooks with checked parameters, look after data and trained models, build the book.
+
+Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr, nothing written), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from kdlib import __version__
+from kdlib.errors import KdlibError, choose
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with this project's manner: one sentence, exit code 2, no usage dump."""
+
+    def error(self, message: str) -> NoReturn:
+        found = re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if found:
+            try:
+                choose(found[2], re.findall(r"[\w-]+", found[3]), "command")
+            except KdlibError as error:
+                message = str(error)
+        self.exit(2, f"kdlib: {message}; see `{self.prog} --help`\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's grammar; each part's --help ends with an example."""
+    parser = _Parser(
+        prog="kdlib",
+        description="Notebooks on knowledge distillation and interpretability: run them, change them, build the book.",
+        epilog="example: kdlib run kd_loss -p temperature=8",
+    )
+    parser.add_argument("--version", action="version", version=f"kdlib {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(where: Any, name: str, help: str, example: str, run: Any = None) -> argparse.ArgumentParser:
+        part = where.add_parser(name, help=help, description=help, epilog=f"example: {example}")
+        if run is not None:
+            part.set_defaults(run=run)
+        return part
+
+    def add_folder(part: argparse.ArgumentParser) -> None:
+        part.add_argument("--notebooks", metavar="DIR", help="folder of notebooks (default: the repository's)")
+
+    part = add(commands, "list", "the notebooks, what each shows, and how long it takes", "kdlib list", _list)
+    add_folder(part)
+
+    part = add(
+        commands, "params", "the parameters of a notebook: type, default, range, help", "kdlib params kd_loss", _params
+    )
+    part.add_argument("notebook", metavar="NOTEBOOK")
+    add_folder(part)
+
+    part = add(
+        commands,
+        "run",
+        "run a notebook; leaves the executed notebook, an HTML page of it and metrics.json",
+        "kdlib run kd_loss -p temperature=8 -p n_seeds=5 --out out/hot",
+        _run,
+    )
+    part.add_argument("notebook", metavar="NOTEBOOK")
+    part.add_argument("-p", "--param", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
+    part.add_argument("--preset", metavar="P", help="size of the experiment: smoke, quick or gpu (same as -p preset=P)")
+    part.add_argument("--out", metavar="DIR", help="folder for the results (default: out/NOTEBOOK)")
+    add_folder(part)
+    part.add_argument("--cell-timeout", metavar="SECONDS", type=int, default=3600, help="time limit of a cell (3600)")
+
+    part = add(commands, "data", "list the data sets, get one, or tell about one", "kdlib data info fashion_mnist")
+    data = part.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add(data, "list", "the data sets, and whether each is here", "kdlib data list", _data_list)
+    for action, help, run in (
+        ("get", "download a data set, or say how to get it", _data_get),
+        ("info", "size, classes, licence and place of a data set", _data_info),
+    ):
+        add(data, action, help, f"kdlib data {action} fashion_mnist", run).add_argument("name", metavar="NAME")
+
+    part = add(commands, "runs", "list, show or remove trained models", "kdlib runs list")
+    runs = part.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add(runs, "list", "the trained models in the store", "kdlib runs list", _runs_list)
+    for action, help, run in (
+        ("show", "what made a trained model, and how well it does", _runs_show),
+        ("rm", "remove a trained model from the store", _runs_remove),
+    ):
+        add(runs, action, help, f"kdlib runs {action} 3f9a", run).add_argument(
+            "key", metavar="KEY", help="key or its beginning"
+        )
+
+    part = add(
+        commands, "book", "execute what changed and build the book into _build/html", "kdlib book --preset smoke", _book
+    )
+    part.add_argument("--preset", metavar="P", default="quick", help="smoke, quick (default) or gpu")
+    part.add_argument(
+        "--commit-outputs",
+        action="store_true",
+        help="instead of pages, write the outputs back to notebooks/ and the metrics to book/results/",
+    )
+    return parser
+
+
+# ---- printing ------------------------------------------------------------------------------------------------------
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, default=str)
+    return str(value)
+
+
+def format_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as aligned columns under their names; a row that lacks a column leaves it empty.
+
+    >>> print(format_table([{"name": "kd_loss", "minutes": 1.5}]))
+    name     minutes
+    kd_loss  1.5
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _show(found: object, nothing: str = "nothing to show") -> None:
+    """Print what a backend answered: a table, the lines of a dict, or text."""
+    if isinstance(found, Mapping):
+        width = max((len(str(key)) for key in found), default=0)
+        print("\n".join(f"{str(key).ljust(width)}  {_cell(value)}" for key, value in found.items()))
+    elif isinstance(found, Iterable) and not isinstance(found, str):
+        rows = list(found)
+        print(format_table(rows) if rows and isinstance(rows[0], Mapping) else "\n".join(map(str, rows)) or nothing)
+    elif found is not None:
+        print(found)
+
+
+# ---- the commands --------------------------------------------------------------------------------------------------
+
+
+def summary(notebook: Any) -> str:
+    """The first sentence below a notebook's title: what it shows."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for paragraph in re.split(r"\n\s*\n", cell.source):
+                text = " ".join(line for line in paragraph.splitlines() if not line.startswith(("#", ":", "`", "(")))
+                text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*_`]{1,2}", r"\1", text).strip()
+                if text:
+                    return re.split(r"(?<=[.?!])\s", text)[0]
+    return ""
+
+
+def _measured_seconds() -> dict[str, float]:
+    """How long each notebook took when its committed results were made, in seconds."""
+    from kdlib.book import TIMES
+    from kdlib.execute import REPOSITORY
+
+    record = REPOSITORY / "book/results/quick" / TIMES
+    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+
+
+def _list(options: argparse.Namespace) -> None:
+    from kdlib.execute import list_notebooks, notebooks_folder, read_notebook
+
+    seconds = _measured_seconds()
+    rows = [
+        {
+            "notebook": path.stem,
+            "time (quick)": f"{seconds[path.stem]:.0f} s" if path.stem in seconds else "not measured",
+            "shows": summary(read_notebook(path)),
+        }
+        for path in list_notebooks(notebooks_folder(options.notebooks))
+    ]
+    print(format_table(rows) if rows else f"no notebooks in {notebooks_folder(options.notebooks)}")
+
+
+def _params(options: argparse.Namespace) -> None:
+    from kdlib.execute import notebook_form, notebook_path, notebooks_folder, read_notebook
+
+    path = notebook_path(options.notebook, notebooks_folder(options.notebooks))
+    rows = [
+        {"name": p.name, "type": p.type_name, "default": repr(p.default), "range": str(p.limit or ""), "help": p.help}
+        for p in notebook_form(read_notebook(path), path.stem)
+    ]
+    print(format_table(rows) if rows else f"{path.stem} has no parameters")
+
+
+def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Split `name=value` texts; a text without `=` or a name given twice is refused.
+
+    >>> parse_assignments(["temperature=8", "data=cifar10"])
+    {'temperature': '8', 'data': 'cifar10'}
+    """
+    given: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise KdlibError(f"-p takes name=value, not {text!r}")
+        if name.strip() in given:
+            raise KdlibError(f"{name.strip()} is given twice; name it once")
+        given[name.strip()] = value.strip()
+    return given
+
+
+def _run(options: argparse.Namespace) -> None:
+    from kdlib.book import line_on_terminal
+    from kdlib.execute import notebook_path, notebooks_folder, run_notebook
+
+    parameters = parse_assignments(options.param)
+    if options.preset is not None:
+        if parameters.get("preset", options.preset) != options.preset:
+            raise KdlibError("--preset and -p preset=... name different presets; give one of them")
+        parameters["preset"] = options.preset
+    if options.cell_timeout < 1:
+        raise KdlibError(f"--cell-timeout must be at least 1 second, not {options.cell_timeout}")
+    folder = notebooks_folder(options.notebooks)
+    name = notebook_path(options.notebook, folder).stem
+    out = Path(options.out) if options.out else Path("out") / name
+    written = run_notebook(
+        name,
+        parameters,
+        out,
+        notebooks=folder,
+        cell_timeout=options.cell_timeout,
+        on_progress=line_on_terminal(name),
+    )
+    for path in written:
+        print(path)
+
+
+def _data_list(options: argparse.Namespace) -> None:
+    from kdlib.data import list_datasets
+
+    _show(list_datasets())
+
+
+def _data_get(options: argparse.Namespace) -> None:
+    from kdlib.data import get_dataset
+
+    _show(get_dataset(options.name))
+
+
+def _data_info(options: argparse.Namespace) -> None:
+    from kdlib.data import dataset_info
+
+    _show(dataset_info(options.name))
+
+
+def _runs_list(options: argparse.Namespace) -> None:
+    from kdlib.runs import list_runs
+
+    _show(list_runs(), nothing="no trained models in the store")
+
+
+def _runs_show(options: argparse.Namespace) -> None:
+    from kdlib.runs import show_run
+
+    _show(show_run(options.key))
+
+
+def _runs_remove(options: argparse.Namespace) -> None:
+    from kdlib.runs import remove_run
+
+    print(f"removed {remove_run(options.key)}")
+
+
+def _book(options: argparse.Namespace) -> None:
+    from kdlib.book import build_book, commit_outputs
+
+    if options.commit_outputs:
+        for path in commit_outputs(preset=options.preset):
+            print(path)
+        return
+    print(f"The book: {build_book(preset=options.preset)}")
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    # As an exception, so that the notebook being executed is ended too.
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code.
+
+    >>> main(["params", "no_such_notebook", "--notebooks", "no/such/folder"])
+    2
+    """
+    from kdlib.execute import NotebookFailed
+
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        options = build_parser().parse_args(arguments)
+        options.run(options)
+    except KdlibError as error:
+        print(f"kdlib: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output (`| head`) has gone.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        print(f"kdlib: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except NotebookFailed as error:
+        print("\n".join([f"kdlib: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nkdlib: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

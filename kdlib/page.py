@@ -1,0 +1,79 @@
+"""One HTML page of one executed notebook, complete in itself: no other host is asked for anything.
+
+nbconvert's own template names public hosts for its scripts. Here its blocks are replaced by the copies kept under
+`book/_static`, written into the page, and only where the notebook needs them (formulas, widgets).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+
+_TEMPLATE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{{ resources.kdlib_head }}{%- endblock html_head_js -%}
+{%- block jupyter_widgets -%}{%- endblock jupyter_widgets -%}
+{%- block html_head_js_mathjax -%}{%- endblock html_head_js_mathjax -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock html_head_js_mermaidjs -%}
+"""
+_DELIMITERS = {"inlineMath": [["$", "$"], ["\\(", "\\)"]], "displayMath": [["$$", "$$"], ["\\[", "\\]"]]}
+
+
+def has_widgets(notebook: nbformat.NotebookNode) -> bool:
+    """Whether the notebook carries widget state (papermill keeps it when a cell showed a widget)."""
+    return bool(notebook.metadata.get("widgets"))
+
+
+def has_formulas(notebook: nbformat.NotebookNode) -> bool:
+    """Whether any text cell holds a formula."""
+    return any(cell.cell_type == "markdown" and ("$" in cell.source or "\\(" in cell.source) for cell in notebook.cells)
+
+
+def _inline(script: str, attributes: str = "") -> str:
+    return f"<script{attributes}>" + script.replace("</script", "<\\/script") + "</script>\n"
+
+
+def scripts_for(notebook: nbformat.NotebookNode, static: Path) -> str:
+    """The script elements this notebook's page needs, their whole text inside them.
+
+    `static` is the folder of vendored scripts (`book/_static`); a missing one yields a page without live formulas and
+    widgets, which is what an installation without the repository can give.
+    """
+    parts = []
+    if has_formulas(notebook) and (static / "mathjax/tex-svg.js").is_file():
+        # The menu would load accessibility modules from elsewhere.
+        config = {"tex": _DELIMITERS, "options": {"enableMenu": False}}
+        parts.append(_inline(f"window.MathJax = {json.dumps(config)};"))
+        parts.append(_inline((static / "mathjax/tex-svg.js").read_text(encoding="utf-8")))
+    widgets = static / "widgets"
+    if has_widgets(notebook) and widgets.is_dir():
+        # anywidget's bundle is an anonymous module: require.js takes it only from an address, here one in memory.
+        anywidget = json.dumps((widgets / "anywidget.js").read_text(encoding="utf-8"))
+        parts.append(_inline((widgets / "require.js").read_text(encoding="utf-8")))
+        parts.append(
+            _inline(
+                "requirejs.config({paths: {anywidget: URL.createObjectURL(new Blob(["
+                + anywidget
+                + "], {type: 'text/javascript'}))}});"
+            )
+        )
+        embed = (widgets / "embed-amd.js").read_text(encoding="utf-8")
+        parts.append(_inline(embed, ' data-jupyter-widgets-cdn="./no-cdn/"'))
+    return "".join(parts)
+
+
+def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str:
+    """Return the HTML of an executed notebook as one self-contained page."""
+    from jinja2 import DictLoader
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        extra_loaders=[DictLoader({"kdlib.html.j2": _TEMPLATE})],
+        template_file="kdlib.html.j2",
+        embed_images=True,
+    )
+    resources = {"metadata": {"name": title}, "kdlib_head": scripts_for(notebook, static)}
+    body, _ = exporter.from_notebook_node(notebook, resources=resources)
+    return body
