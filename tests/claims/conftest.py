@@ -1,0 +1,29 @@
+"""Records with known content for the tests of records and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kdlib.claims import Record
+
+# detectors in percent of units for three seeds: KD clearly above scratch, label smoothing level with it.
+DETECTORS = {"kd": (61.0, 63.0, 62.5), "scratch": (54.0, 55.0, 56.0), "label_smoothing": (54.5, 55.1, 55.8)}
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """Makes a record that judges 1b (supported), 2b (not supported) and, with one seed short, inconclusive claims."""
+
+    def make(preset: str = "quick", notebook: str = "han2023_concept_detectors", seeds: int = 3) -> Record:
+        record = Record(
+            notebook, {"preset": preset, "n_seeds": seeds, "seed": 0}, device="cpu", source_fingerprint="f00d"
+        )
+        for arm, values in DETECTORS.items():
+            record.measure(f"detectors/{arm}", dict(enumerate(values[:seeds])), "percent of units")
+        record.claim("han2023.1b")
+        record.claim("han2023.2b")
+        return record
+
+    return make

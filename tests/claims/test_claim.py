@@ -1,0 +1,198 @@
+"""The claims on file: complete, faithful to what is known of the paper, and refused in one sentence when malformed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kdlib import claims as package
+from kdlib.claims.claim import NOT_KNOWN, PROVENANCE, all_claims, arm_name, load_claims, papers, parse_claims
+from kdlib.errors import KdlibError
+
+TEXT = (Path(package.__file__).parent / "han2023.toml").read_text(encoding="utf-8")
+
+MINIMAL = """
+[paper]
+key = "demo2020"
+title = "Demo"
+authors = "A"
+venue = "V"
+[[claim]]
+id = "demo2020.1"
+short = "a beats b"
+statement = "A is better than b."
+where = "Table 1"
+direction = "greater"
+reported = [{ what = "a", value = 2, unit = "points", provenance = "paper" }]
+metric = "score"
+arm_a = "a"
+arm_b = "b"
+unit = "points"
+smallest_effect = 1.0
+smallest_effect_reason = "Because."
+minimum_seeds = 3
+test = "paired_contrast"
+notebook = "demo"
+status = "in the book"
+experiments = ["E1"]
+"""
+
+# What the paper reports, as far as our sources go, typed again from the notes on it: claim -> (arm_b, arm_a).
+REPORTED = {
+    "han2023.1a": (69.94, 70.80),
+    "han2023.1b": (275, 312),
+    "han2023.2a": (69.94, 70.13),
+    "han2023.2b": (275, 219),
+    "han2023.3a": (2.8986, 2.9041),
+    "han2023.3b": (2.8986, 2.6040),
+    "han2023.3c": (219, 312),
+    "han2023.5a": (287, 303),
+    "han2023.5b": (304, 313),
+    "han2023.5c": (282, 286),
+    "han2023.5d": (304, 310),
+    "han2023.7a": (275, 287),
+    "han2023.7b": (275, 304),
+    "han2023.7c": (275, 282),
+    "han2023.7d": (275, 304),
+}
+
+
+class TestHan2023:
+    def test_all_eight_claims_are_there(self) -> None:
+        numbers = {claim_id.removeprefix("han2023.").rstrip("abcdefghijk") for claim_id in load_claims("han2023")}
+        assert numbers == {str(i) for i in range(1, 9)}
+
+    def test_reported_numbers_are_those_of_our_sources_and_nothing_more(self) -> None:
+        found = {}
+        for claim in load_claims("han2023").values():
+            values = tuple(item.value for item in claim.reported if item.value is not None)
+            if values:
+                found[claim.id] = values
+        assert found == REPORTED
+
+    def test_reported_numbers_lie_on_the_claimed_side(self) -> None:
+        for claim_id, (arm_b, arm_a) in REPORTED.items():
+            direction = load_claims("han2023")[claim_id].direction
+            assert (arm_a > arm_b) == (direction == "greater"), claim_id
+
+    def test_what_is_not_known_is_called_so(self) -> None:
+        for claim in load_claims("han2023").values():
+            if claim.id not in REPORTED:
+                assert "not known" in claim.paper_says or "pictures only" in claim.paper_says, claim.id
+
+    def test_scene_detectors_under_label_smoothing_rest_on_a_draft_and_say_so(self) -> None:
+        claim = load_claims("han2023")["han2023.4c"]
+        assert [item.provenance for item in claim.reported] == ["page:draft"]
+        assert "draft" in claim.note
+
+    def test_claims_of_later_notebooks_are_present_and_not_yet_measured(self) -> None:
+        statuses = {claim.id: claim.status for claim in load_claims("han2023").values()}
+        assert statuses["han2023.1b"] == statuses["han2023.4b"] == "in the book"
+        for claim_id, status in statuses.items():
+            later = claim_id[8] in "5678" or claim_id in ("han2023.3d", "han2023.3e")
+            assert (status == "not yet measured") is later, claim_id
+
+    def test_contrasts_are_told_apart_by_notebook_metric_and_arms(self) -> None:
+        keys = [(claim.notebook, claim.contrast_name) for claim in all_claims().values()]
+        assert len(set(keys)) == len(keys)
+
+    def test_one_metric_has_one_unit_everywhere(self) -> None:
+        units: dict[str, set[str]] = {}
+        for claim in load_claims("han2023").values():
+            units.setdefault(claim.metric, set()).add(claim.unit)
+        assert all(len(found) == 1 for found in units.values()), units
+
+
+class TestWording:
+    def test_values_share_units_and_tags_only_where_they_agree(self) -> None:
+        claims = load_claims("han2023")
+        assert claims["han2023.1a"].paper_says == "scratch 69.94, KD 70.8 percent [page:fig, page:note]"
+        assert claims["han2023.7a"].paper_says == (
+            "scratch 275 [page:fig, page:note], AT alone 287 detectors of 512 units [page:fig]"
+        )
+        assert claims["han2023.3d"].paper_says == NOT_KNOWN
+
+    def test_differences_of_percentages_are_points(self) -> None:
+        claims = load_claims("han2023")
+        assert claims["han2023.1a"].difference_unit == "percentage points"
+        assert claims["han2023.1b"].difference_unit == "percentage points of the layer's units"
+
+    def test_arm_names_read_as_prose(self) -> None:
+        assert [arm_name(a) for a in ("ls_teacher_t8", "self_kd", "crd")] == ["LS teacher t8", "Self-KD", "CRD"]
+
+
+class TestValidation:
+    def test_the_minimal_file_is_fine(self) -> None:
+        assert list(parse_claims(MINIMAL, "demo.toml")) == ["demo2020.1"]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            (
+                'direction = "greater"',
+                'direction = "grater"',
+                "unknown direction of claim demo2020.1 'grater'; did you mean",
+            ),
+            (
+                "minimum_seeds = 3",
+                "minimal_seeds = 3",
+                "unknown key of claim demo2020.1 .* 'minimal_seeds'; did you mean",
+            ),
+            ("minimum_seeds = 3\n", "", "lacks minimum_seeds"),
+            ("minimum_seeds = 3", "minimum_seeds = 1", "minimum_seeds of claim demo2020.1 must be .* at least 2"),
+            ("smallest_effect = 1.0", "smallest_effect = 0", "smallest_effect of claim demo2020.1"),
+            ("smallest_effect = 1.0", 'smallest_effect = "much"', "smallest_effect of claim demo2020.1"),
+            ('status = "in the book"', 'status = "done"', "unknown status of claim demo2020.1 'done'"),
+            ('test = "paired_contrast"', 'test = "t_test"', "unknown test of claim demo2020.1"),
+            ('provenance = "paper"', 'provenance = "hearsay"', "unknown provenance of 'a' 'hearsay'"),
+            ('unit = "points", ', "", "value and unit go together"),
+            ("reported = [{", 'reported = [{ kind = "x",', "unknown key of reported of claim demo2020.1"),
+            ("value = 2", "value = nan", "reported value of 'a'"),
+            ('arm_b = "b"', 'arm_b = "a"', "compares 'a' with itself"),
+            ('id = "demo2020.1"', 'id = "other.1"', "must read demo2020"),
+            ('notebook = "demo"', 'notebook = "notebooks/demo.ipynb"', "bare name"),
+            ('statement = "A is better than b."', 'statement = " "', "statement must be a text"),
+            ('experiments = ["E1"]', 'experiments = "E1"', "experiments must be a list"),
+            ('title = "Demo"\n', "", r"\[paper\] of demo.toml lacks title"),
+            ("[paper]", "[[paper]]", "must be a table"),
+            ("[[claim]]", "[[claims]]", "unknown key of demo.toml 'claims'; did you mean 'claim'"),
+            ("[paper]", "[paper", "not valid TOML"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, old: str, new: str, message: str) -> None:
+        assert old in MINIMAL
+        with pytest.raises(KdlibError, match=message):
+            parse_claims(MINIMAL.replace(old, new, 1), "demo.toml")
+
+    def test_reported_is_a_list_or_not_known(self) -> None:
+        start = MINIMAL.index("reported = ")
+        end = MINIMAL.index("\n", start)
+        for value, fine in (('"not known"', True), ('"unknown"', False), ("[]", False), ("3", False)):
+            text = MINIMAL[:start] + f"reported = {value}" + MINIMAL[end:]
+            if fine:
+                assert parse_claims(text, "demo.toml")["demo2020.1"].paper_says == NOT_KNOWN
+            else:
+                with pytest.raises(KdlibError, match="reported must be a list"):
+                    parse_claims(text, "demo.toml")
+
+    def test_an_id_stands_once(self) -> None:
+        entry = MINIMAL[MINIMAL.index("[[claim]]") :]
+        with pytest.raises(KdlibError, match=r"demo2020\.1 twice"):
+            parse_claims(MINIMAL + entry, "demo.toml")
+
+    def test_no_claims_at_all(self) -> None:
+        with pytest.raises(KdlibError, match="holds no"):
+            parse_claims(MINIMAL[: MINIMAL.index("[[claim]]")], "demo.toml")
+
+    def test_unknown_paper_names_the_nearest(self) -> None:
+        with pytest.raises(KdlibError, match="did you mean 'han2023'"):
+            load_claims("han2032")
+
+    def test_every_file_on_disk_loads(self) -> None:
+        assert {claim.paper.key for claim in all_claims().values()} == set(papers())
+
+    def test_tags_in_use_are_explained(self) -> None:
+        used = {t.strip() for c in all_claims().values() for item in c.reported for t in item.provenance.split(",")}
+        assert used <= set(PROVENANCE)
+        assert all(tag in TEXT for tag in used)

@@ -1,0 +1,251 @@
+"""The ledger says what the records say: every claim, every verdict, null results included, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdlib.claims import WORDS, Record, load_claims
+from kdlib.claims.ledger import (
+    check_prose,
+    compile_ledger,
+    ledger_page,
+    readme_table,
+    refresh_between_markers,
+)
+from kdlib.errors import KdlibError
+
+Make = Callable[..., Record]
+CLAIMS = load_claims("han2023")
+
+
+def rows(page: str, claim_id: str) -> list[list[str]]:
+    """The cells of the table rows about one claim."""
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in page.splitlines()
+        if f"| `{claim_id}` |" in line
+    ]
+
+
+class TestCompile:
+    def test_a_row_gives_claim_verdict_measurement_reported_values_and_page(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record()])
+        assert rows(page, "han2023.1b") == [
+            [
+                "`han2023.1b`",
+                "KD gives more concept detectors",
+                "**supported**",
+                "+7.17 (+5.27 to +9.06) points of the layer's units",
+                r"scratch 275, KD 312 detectors of 512 units \[page:fig, page:note\]",
+                "{doc}`quick, 3 seeds </notebooks/han2023_concept_detectors>`",
+            ]
+        ]
+
+    def test_every_claim_has_a_row_measured_or_not(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record()])
+        judged = {"han2023.1b", "han2023.2b"}
+        for claim_id in CLAIMS:
+            (row,) = rows(page, claim_id)
+            assert (row[2] == "not yet measured") is (claim_id not in judged)
+
+    def test_a_null_result_is_printed_like_any_other(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record()])
+        (null,) = rows(page, "han2023.2b")
+        assert null[2] == "**not supported**"
+        assert null[3].startswith("+0.133 (")
+
+    def test_the_summary_counts_the_rows(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record("quick"), make_record("gpu", seeds=1)])
+        assert f"**{len(CLAIMS)} claims on file, 2 measured, {len(CLAIMS) - 2} not yet measured.**" in page
+        assert "At preset quick: 1 supported, 1 not supported, 0 contradicted, 0 inconclusive." in page
+        assert "At preset gpu: 0 supported, 0 not supported, 0 contradicted, 2 inconclusive." in page
+
+    def test_one_row_per_preset_quick_first(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record("gpu", seeds=1), make_record("quick")])
+        first, second = rows(page, "han2023.1b")
+        assert (first[2], second[2]) == ("**supported**", "**inconclusive**")
+        assert "`quick, 3 seeds <" in first[5]
+        assert "`gpu, 1 seed <" in second[5]
+        assert second[3].startswith("+7 (no interval)")
+
+    def test_smoke_backs_nothing(self, make_record: Make) -> None:
+        assert compile_ledger(CLAIMS, [make_record("smoke")]) == compile_ledger(CLAIMS, [])
+
+    def test_how_verdicts_are_reached_and_what_was_fixed_stands_in_it(self) -> None:
+        page = compile_ledger(CLAIMS, [])
+        for word in WORDS:
+            assert f"- **{word}**: " in page
+        fixed = page[page.index("What was fixed before measuring") : page.index("## How")]
+        for claim in CLAIMS.values():
+            assert f"- `{claim.id}`: " in fixed
+        assert "smallest effect that would matter: 3.5 percentage points of the layer's units." in fixed
+
+    def test_provenance_of_every_record_and_no_more(self, make_record: Make) -> None:
+        assert "Where the numbers come from" not in compile_ledger(CLAIMS, [])
+        page = compile_ledger(CLAIMS, [make_record(), make_record("gpu")])
+        listed = page[page.index("## Where the numbers come from") :]
+        assert len(re.findall(r"^- \{doc\}`han2023_concept_detectors", listed, re.MULTILINE)) == 2
+
+    def test_tags_in_use_are_explained(self) -> None:
+        page = compile_ledger(CLAIMS, [])
+        explained = page[page.index("## Where the reported values are from") :]
+        assert "- `page:draft`: " in explained
+        assert "- `repo`: " not in explained  # no claim of this paper uses it
+
+    def test_tables_hold_together(self, make_record: Make) -> None:
+        for line in compile_ledger(CLAIMS, [make_record()]).splitlines():
+            if line.startswith("|"):
+                assert len(re.findall(r"(?<!\\)\|", line)) == 7, line
+
+    def test_same_input_same_page(self, make_record: Make) -> None:
+        records = [make_record("gpu"), make_record("quick")]
+        assert compile_ledger(CLAIMS, records) == compile_ledger(CLAIMS, records[::-1])
+
+    def test_the_heading_may_be_left_to_the_caller(self) -> None:
+        assert compile_ledger(CLAIMS, []).startswith("# Ledger of claims\n")
+        assert "\n# " not in f"\n{compile_ledger(CLAIMS, [], title=None)}"
+
+    def test_a_record_of_an_unknown_claim_is_refused(self, make_record: Make) -> None:
+        without = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim_id != "han2023.2b"}
+        with pytest.raises(KdlibError, match=r"\(quick\) judges han2023\.2b, which no paper"):
+            compile_ledger(without, [make_record()])
+
+    def test_a_verdict_that_does_not_follow_is_refused(self, make_record: Make) -> None:
+        record = make_record()
+        record.verdicts["han2023.2b"] = record.verdicts["han2023.1b"]
+        with pytest.raises(KdlibError, match=r"han2023\.2b is on file as 'supported'"):
+            compile_ledger(CLAIMS, [record])
+
+    def test_from_folders(self, make_record: Make, tmp_path: Path) -> None:
+        record = make_record()
+        (tmp_path / "han2023_concept_detectors.metrics.json").write_text(record.to_json(), encoding="utf-8")
+        assert rows(ledger_page([tmp_path]), "han2023.1b")[0][2] == "**supported**"
+        assert "**supported**" not in rows(ledger_page([]), "han2023.1b")[0]
+
+
+class TestProse:
+    def test_the_compiled_pages_are_backed(self, make_record: Make) -> None:
+        records = [make_record("quick"), make_record("gpu", seeds=1), make_record("smoke")]
+        check_prose(compile_ledger(CLAIMS, records), records)
+        check_prose(readme_table(records), records)
+
+    def test_a_page_is_not_backed_by_less_than_what_made_it(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record()])
+        for records in ([], [make_record("smoke")], [make_record("gpu")], [make_record(seeds=1)]):
+            with pytest.raises(KdlibError, match="no record backs it"):
+                check_prose(page, records)
+
+    def test_a_page_made_before_the_measurement_is_stale(self, make_record: Make) -> None:
+        with pytest.raises(KdlibError, match=r"'not yet measured' of han2023\.1b"):
+            check_prose(compile_ledger(CLAIMS, []), [make_record()])
+
+    def test_every_verdict_of_a_row_changed_by_hand_is_found(self, make_record: Make) -> None:
+        records = [make_record()]
+        page = compile_ledger(CLAIMS, records)
+        for claim_id in CLAIMS:
+            (row,) = [line for line in page.splitlines() if f"| `{claim_id}` |" in line]
+            cells = row.split(" | ")
+            for word in WORDS:
+                if word == cells[2].strip("*"):
+                    continue
+                forged = " | ".join([*cells[:2], f"**{word}**", *cells[3:]])
+                with pytest.raises(KdlibError, match=re.escape(f"'{word}' of {claim_id}")):
+                    check_prose(page.replace(row, forged), records)
+
+    @pytest.mark.parametrize(
+        ("line", "backed"),
+        [
+            ("KD has more detectors (han2023.1b: supported).", True),
+            ("KD has more detectors (`han2023.1b`: **Supported**, see the ledger).", True),
+            ("KD has more detectors (han2023.1b: not supported).", False),
+            ("Label smoothing keeps them (han2023.2b: not supported).", True),
+            ("Label smoothing keeps them (han2023.2b: supported).", False),
+            ("Accuracy is better (han2023.1a: supported).", False),
+            ("Accuracy is not yet measured (han2023.1a).", True),
+            ("Detectors are not yet measured (han2023.1b).", False),
+            ("A verdict is supported, not supported, contradicted or inconclusive.", True),
+            ("Claim han2023.1a is about accuracy.", True),
+        ],
+    )
+    def test_sentences(self, make_record: Make, line: str, backed: bool) -> None:
+        if backed:
+            check_prose(line, [make_record()])
+        else:
+            with pytest.raises(KdlibError, match="line 1 says"):
+                check_prose(line, [make_record()])
+
+
+class TestReadme:
+    def test_only_what_is_measured_stands_in_it(self, make_record: Make) -> None:
+        table = readme_table([make_record()])
+        assert len(rows(table, "han2023.1b")) == len(rows(table, "han2023.2b")) == 1
+        assert rows(table, "han2023.1a") == []
+        assert "[quick, 3 seeds](notebooks/han2023_concept_detectors.ipynb)" in table
+        assert "{doc}" not in table  # plain Markdown
+
+    def test_nothing_measured(self, make_record: Make) -> None:
+        assert readme_table([make_record("smoke")]) == readme_table([]) == "No results yet.\n"
+
+    def test_refreshing_twice_changes_nothing(self, make_record: Make) -> None:
+        text = "# Title\n<!-- results:begin -->\nold\n<!-- results:end -->\nRest\n"
+        body = readme_table([make_record()])
+        once = refresh_between_markers(text, "results", body)
+        assert body.strip() in once
+        assert "old" not in once
+        assert once.startswith("# Title\n")
+        assert once.endswith("<!-- results:end -->\nRest\n")
+        assert refresh_between_markers(once, "results", body) == once
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "<!-- results:begin -->",
+            "<!-- results:end --><!-- results:begin -->",
+            "<!-- results:begin --><!-- results:end --><!-- results:end -->",
+            "<!-- other:begin --><!-- other:end -->",
+        ],
+    )
+    def test_markers_must_stand_once_and_in_order(self, text: str) -> None:
+        with pytest.raises(KdlibError, match="each once"):
+            refresh_between_markers(text, "results", "new")
+
+
+@pytest.mark.book
+@pytest.mark.slow
+def test_the_ledger_builds_as_a_page_with_warnings_as_errors(make_record: Make, tmp_path: Path) -> None:
+    pytest.importorskip("jupyter_book")
+    records = [make_record(), make_record("gpu", seeds=1)]
+    chapters = "".join(f"- file: {name}\n" for name in ("book/ledger", "notebooks/han2023_concept_detectors"))
+    cell = {"cell_type": "markdown", "metadata": {}, "source": "# Page"}
+    files = {
+        "_config.yml": "title: Book\nauthor: us\nlogo: ''\nexecute:\n  execute_notebooks: 'off'\n",
+        "_toc.yml": f"format: jb-book\nroot: index\nchapters:\n{chapters}",
+        "index.md": "# Home\n\n" + readme_table(records),
+        "book/ledger.md": compile_ledger(CLAIMS, records),
+        "notebooks/han2023_concept_detectors.ipynb": json.dumps(
+            {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+        ),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "-W", "-n", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    page = (tmp_path / "_build/html/book/ledger.html").read_text(encoding="utf-8")
+    assert page.count("../notebooks/han2023_concept_detectors.html") >= 4  # every row of a verdict leads to its page
+    assert "What was fixed before measuring" in page
+    assert "[page:fig, page:note]" in page
+    assert "{doc}" not in page and "**" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
