@@ -16,7 +16,7 @@ from typing import Any
 
 from kdlib.data.catalogue import DatasetInfo, DatasetRow, dataset_info, get_dataset, list_datasets
 from kdlib.data.image_set import CATEGORIES, Batch, ConceptMap, ImageSet, Splits
-from kdlib.errors import choose
+from kdlib.errors import KdlibError, choose
 
 __all__ = [
     "CATEGORIES", "DATASETS", "Batch", "ConceptMap", "DatasetInfo", "DatasetRow", "ImageSet", "Splits",
@@ -46,11 +46,14 @@ def load(name: str, **options: Any) -> Splits:
     >>> load("fashion_mnist", n_trian=100)
     Traceback (most recent call last):
     ...
-    kdlib.errors.KdlibError: unknown option of data set 'fashion_mnist' 'n_trian'; did you mean 'n_train'? ...
+    kdlib.errors.KdlibError: unknown fashion_mnist option 'n_trian'; did you mean 'n_train'? ...
     """
     choose(name, DATASETS, "data set")
     loader = importlib.import_module(DATASETS[name]).load
     known = inspect.signature(loader).parameters
     for option in options:
-        choose(option, known, f"option of data set '{name}'")
+        choose(option, known, f"{name} option")
+    for option, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and option not in options:
+            raise KdlibError(f"data set '{name}' needs the option {option}; give {option}=...")
     return loader(**options)

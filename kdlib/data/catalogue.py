@@ -11,7 +11,7 @@ import torch
 
 from kdlib import data
 from kdlib.data.image_set import ImageSet
-from kdlib.errors import choose
+from kdlib.errors import KdlibError, choose
 
 SPLITS = ("train", "val", "test", "probe")
 
@@ -110,10 +110,12 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
         "fashion_mnist": (fashion_mnist.read_official, fashion_mnist.FOLDER),
         "cifar10": (cifar10.read_official, None),
     }[name]
-    if root is not None:
-        Path(root).mkdir(parents=True, exist_ok=True)
-    fetch(root)
     place = data.data_root() if root is None else Path(root)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KdlibError(f"the folder {place} cannot be made ({error.strerror}); give another root") from error
+    fetch(place)
     told = f"{name} is complete in {place / (folder or cifar10.present_folder(place) or '')}"
     if name == "fashion_mnist":
         told += " (full=True reads it; the embedded subset ships with kdlib and needs no download)"
@@ -121,12 +123,21 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
 
 
 def dataset_info(name: str, **options: Any) -> DatasetInfo:
-    """Counts, classes and concept coverage of a data set; options are those of its `load`.
+    """Counts, classes and concept coverage of a data set; options are those of its `load`. Never downloads.
 
     >>> info = dataset_info("fashion_mnist")
     >>> info.images, info.classes["Sandal"]
     ({'train': 7000, 'val': 1000, 'test': 2000, 'probe': 2000}, 'footwear')
     """
+    from kdlib.data import cifar10, fashion_mnist
+
+    choose(name, data.DATASETS, "data set")
+    place = Path(options.get("root") or data.data_root())
+    absent = (name == "cifar10" and cifar10.present_folder(place) is None) or (
+        name == "fashion_mnist" and options.get("full") and not fashion_mnist.is_present(place)
+    )
+    if absent:
+        raise KdlibError(f"{name} is not in {place}; run `kdlib data get {name}`, or name its folder by root")
     splits = data.load(name, **options)
     probe = splits.probe
     owners = (probe.superclass_names[index] for index in probe.superclass_of)

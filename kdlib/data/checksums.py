@@ -13,7 +13,7 @@ def read_verified(path: Path, *, digest: str, remedy: str, size: int | None = No
 
     path: the file. digest: its expected checksum in hexadecimal. kind: "md5" (what the publishers of the data sets
     give) or "sha256". size: expected bytes; a wrong size is told apart from damage, since it means a half download.
-    remedy: what the user should do, ending the sentence.
+    remedy: how to get the file, ending the sentence; a file that is there and wrong must be deleted first.
 
     Raises KdlibError for a missing, unreadable, half-downloaded or damaged file.
 
@@ -27,10 +27,11 @@ def read_verified(path: Path, *, digest: str, remedy: str, size: int | None = No
     except FileNotFoundError:
         raise KdlibError(f"{path} is missing; {remedy}") from None
     except OSError as error:
-        raise KdlibError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
     if size is not None and len(content) != size:
-        raise KdlibError(f"{path} holds {len(content):,} bytes instead of {size:,}, a half download?; {remedy}")
+        what = "a half download" if len(content) < size else "another file"
+        raise KdlibError(f"{path} is {what}, {len(content):,} bytes instead of {size:,}; delete it and {remedy}")
     found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
     if found != digest:
-        raise KdlibError(f"{path} is damaged or another file ({kind} {found}, expected {digest}); {remedy}")
+        raise KdlibError(f"{path} is damaged ({kind} {found}, expected {digest}); delete it and {remedy}")
     return content

@@ -11,8 +11,9 @@ pixel. The concepts of the probe are computed from it and from the grey values, 
   waistband, instep), "bottom rim" the last two (hem, sole), "left rim" and "right rim" the same in each row (sleeves,
   heel, toe). A pixel of two or more rims is a "corner". A "gap" is background with foreground to its left and to its
   right in its row (between trouser legs, under a bag's handle, between straps).
-- color: the grey value of a foreground pixel in ten equal bands. Half of all pixels are foreground, most of them
-  bright; fewer bands would put some above the coverage at which a unit can be told a detector.
+- color: the grey value of a foreground pixel in ten bands, each above its lower bound and up to its upper one. Half of
+  all pixels are foreground, most of them bright; fewer bands would put some above the coverage at which a unit can be
+  told a detector.
 
 Every concept's coverage lies between 0.00025 and 0.10 of all pixels, where an IoU of 0.05 can be reached at the
 quantile 0.005 (see `kdlib.metrics.dissection`); a test holds it there.
@@ -21,6 +22,7 @@ quantile 0.005 (see `kdlib.metrics.dissection`); a test holds it there.
 from __future__ import annotations
 
 import io
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,6 @@ SUPERCLASS_NAMES = ("tops", "bottoms", "footwear", "bags")
 SUPERCLASS_OF = (0, 1, 0, 0, 0, 2, 0, 2, 3, 2)
 PART_NAMES = (UNLABELLED, "top rim", "bottom rim", "left rim", "right rim", "corner", "gap")
 GREY_NAMES = (UNLABELLED, *(f"grey {low}-{low + 10}%" for low in range(0, 100, 10)))
-LICENCE = "MIT (Copyright 2017 Zalando SE)"
 
 NATIVE_SIZE = 28
 RIM_WIDTH = 2
@@ -119,11 +120,10 @@ def read_embedded() -> tuple[Part, Part]:
 
 
 def read_official(root: str | Path | None = None) -> tuple[Part, Part]:
-    """The official (training, test) images and labels; downloaded first if no file of them is there."""
+    """The official (training, test) images and labels, verified; files that are absent are downloaded first."""
     root = download(root)
     for name, (size, md5) in OFFICIAL_FILES.items():
-        remedy = "delete it and run `kdlib data get fashion_mnist`"
-        read_verified(root / FOLDER / name, size=size, digest=md5, remedy=remedy)
+        read_verified(root / FOLDER / name, size=size, digest=md5, remedy="run `kdlib data get fashion_mnist`")
     from kdlib.vision import torchvision
 
     parts = [torchvision.datasets.FashionMNIST(root, train=train) for train in (True, False)]
@@ -131,13 +131,13 @@ def read_official(root: str | Path | None = None) -> tuple[Part, Part]:
 
 
 def is_present(root: str | Path | None = None) -> bool:
-    """Whether a file of the full set is in `root`."""
+    """Whether the files of the full set are in `root` (by name: reading verifies them)."""
     folder = (data_root() if root is None else Path(root)) / FOLDER
-    return any((folder / name).exists() for name in OFFICIAL_FILES)
+    return all((folder / name).exists() for name in OFFICIAL_FILES)
 
 
 def download(root: str | Path | None = None) -> Path:
-    """Fetch the full set through torchvision unless a file of it is there; returns the data root."""
+    """Fetch the full set through torchvision unless its files are there; returns the data root."""
     place = data_root() if root is None else Path(root)
     if root is not None and not place.is_dir():
         raise KdlibError(f"there is no folder {place}; give an existing one as root, or none for the data root")
@@ -147,7 +147,7 @@ def download(root: str | Path | None = None) -> Path:
 
     try:
         torchvision.datasets.FashionMNIST(place, download=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise KdlibError(
             f"Fashion-MNIST could not be downloaded ({reason}); put the unpacked files {', '.join(OFFICIAL_FILES)} "
@@ -176,8 +176,8 @@ def _image_set(name: str, part: Part, indices: Tensor, size: int, with_concepts:
 def _concepts(images: Tensor, labels: Tensor) -> tuple[ConceptMap, ...]:
     foreground = images > 0
     objects = foreground * (labels + 1).to(torch.uint8)[:, None, None]
-    # Values 1 to 255 in ten bands: 0.1 % of brightness belongs to the first, 100 % to the last.
-    greys = foreground * ((images.int() - 1) * 10 // 255 + 1).to(torch.uint8)
+    # ceil(10 v / 255): band 1 is above 0 up to 10 % of full brightness, band 10 above 90 up to 100 %.
+    greys = ((images.int() * 10 + 254) // 255).to(torch.uint8)
     return (
         ConceptMap("object", objects, (UNLABELLED, *(name.lower() for name in CLASS_NAMES))),
         ConceptMap("part", silhouette_parts(foreground), PART_NAMES),

@@ -18,12 +18,13 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from kdlib.data.colours import basic_colours
+from kdlib.data.colours import COLOUR_NAMES, basic_colours
 from kdlib.data.image_set import Batch, ImageSet, Splits
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
@@ -39,7 +40,7 @@ class Listing:
     """The image files of a class tree: paths, their class labels (N,) and the classes' names."""
 
     folder: Path
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     labels: Tensor
     class_names: tuple[str, ...]
 
@@ -105,16 +106,18 @@ class FolderStream:
 
     root: a folder of class folders, such as imagenet/val. image_size: as in `load`, 224 by default.
     workers: processes of torch's DataLoader that decode ahead; 0 decodes in this one. device: where batches go.
-    class_names: the classes in the order of the labels, where they are more or others than root's folders.
+    class_names: the classes in the order of the labels, where they are more than root's folders. The superclasses.csv
+    of the folder above is read where root is its train, val or test.
 
     Has len(), `name`, `num_classes`, `channels`, `image_size`, `class_names`, `superclass_names`, `superclass_of`,
-    `labels` (N,), `device` and `batches(batch_size)` in order, as an ImageSet has; no masks.
+    `labels` (N,), `device` and `batches(batch_size)` in order, as an ImageSet has. Batches bear the basic colours as
+    concepts, named in `concept_names`, so that a stream can be dissected; there is no foreground.
     Example: `sum(len(batch.labels) for batch in FolderStream("imagenet/val", workers=8).batches(256))`.
     """
 
     channels = 3
     foreground = None
-    concepts: tuple = ()
+    concept_names: ClassVar[dict[str, tuple[str, ...]]] = {"color": COLOUR_NAMES}
 
     def __init__(
         self,
@@ -154,7 +157,8 @@ class FolderStream:
         )
         try:
             for images, labels in loader:
-                yield Batch(images.to(self.device), labels.to(self.device))
+                images = images.to(self.device)
+                yield Batch(images, labels.to(self.device), {"color": basic_colours(images).labels})
         except KdlibError as error:
             # A worker sends its whole traceback as the message; the sentence is its last line.
             last = str(error).strip().splitlines()[-1]
@@ -175,8 +179,8 @@ class _Files(torch.utils.data.Dataset):
 
 
 def existing_folder(root: str | Path) -> Path:
-    """`root` as a Path, refused if it is no folder."""
-    folder = Path(root).expanduser()
+    """`root` as an absolute Path, refused if it is no folder."""
+    folder = Path(root).expanduser().absolute()
     if not folder.exists():
         raise KdlibError(f"there is no folder {folder}; give the folder that holds one folder of images per class")
     if not folder.is_dir():
@@ -187,7 +191,7 @@ def existing_folder(root: str | Path) -> Path:
 def list_images(folder: Path, class_names: tuple[str, ...] | None = None) -> Listing:
     """The image files below `folder`, by class folder in alphabetical order, as torchvision lists them.
 
-    class_names: the classes to number by, in this order, if not those of `folder` itself.
+    class_names: the classes to number by, in this order, if not those of `folder` itself; it may lack some of them.
     """
     from kdlib.vision import torchvision
 
@@ -199,19 +203,17 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None) -> Lis
         raise KdlibError(f"{folder} holds no class folders; give the folder that holds one folder of images per class")
     names = class_names or tuple(found)
     for name in found:
-        choose(name, names, f"class folder in {folder}:")
-    suffixes = torchvision.datasets.folder.IMG_EXTENSIONS
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        files = [path for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in suffixes]
-        if not files:
-            raise KdlibError(
-                f"class folder {folder / name} holds no image ({', '.join(suffixes)}); put some in or remove the folder"
-            )
-        paths += files
-        labels += [label] * len(files)
-    return Listing(folder, tuple(paths), torch.tensor(labels, dtype=torch.int64), names)
+        choose(name, names, f"class folder in {folder}")
+    reader = torchvision.datasets.folder
+    number_of = {name: label for label, name in enumerate(names)}
+    files = reader.make_dataset(str(folder), number_of, extensions=reader.IMG_EXTENSIONS, allow_empty=True)
+    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+    counts = torch.bincount(labels, minlength=len(names)).tolist()
+    for name in found:
+        if counts[number_of[name]] == 0:
+            suffixes = ", ".join(reader.IMG_EXTENSIONS)
+            raise KdlibError(f"class folder {folder / name} holds no image ({suffixes}); put some in or remove it")
+    return Listing(folder, tuple(path for path, _ in files), labels, names)
 
 
 def read_superclasses(folder: Path, class_names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -228,7 +230,7 @@ def read_superclasses(folder: Path, class_names: tuple[str, ...]) -> tuple[tuple
         raise KdlibError(f"{path} must hold the header 'class,superclass' and two cells a line")
     owner = {name.strip(): superclass.strip() for name, superclass in rows[1:]}
     for name in owner:
-        choose(name, class_names, f"class in {path}:")
+        choose(name, class_names, f"class in {path}")
     missing = [name for name in class_names if name not in owner]
     if missing:
         raise KdlibError(f"{path} gives no superclass to class '{missing[0]}'; add a line for it")
@@ -273,14 +275,14 @@ def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: 
     return pool.at(kept.nonzero().flatten()), pool.at(taken)
 
 
-def _decoder(size: int) -> Callable[[Path], Tensor]:
+def _decoder(size: int) -> Callable[[str], Tensor]:
     """A function from an image file to (3, size, size) uint8."""
     from kdlib.vision import torchvision
 
     transforms = torchvision.transforms
     fit = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()])
 
-    def decode(path: Path) -> Tensor:
+    def decode(path: str) -> Tensor:
         try:
             with Image.open(path) as image:
                 return fit(image.convert("RGB"))

@@ -1,0 +1,75 @@
+"""Every mistake gets one sentence that names the value and the remedy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+
+
+def test_kdlib_errors_are_value_errors():
+    assert issubclass(KdlibError, ValueError)
+
+
+class TestChoose:
+    def test_returns_what_is_among_the_options(self):
+        assert choose("kd", ["kd", "label_smoothing"], "method") == "kd"
+
+    def test_names_the_nearest_match_and_all_choices(self):
+        with pytest.raises(KdlibError) as error:
+            choose("label-smoothing", ["kd", "label_smoothing"], "method")
+        assert str(error.value) == (
+            "unknown method 'label-smoothing'; did you mean 'label_smoothing'? (choices: kd, label_smoothing)"
+        )
+
+    def test_without_a_near_match_it_names_the_choices(self):
+        with pytest.raises(KdlibError, match=r"unknown method 'xyz'.*\(choices: kd, label_smoothing\)") as error:
+            choose("xyz", ["kd", "label_smoothing"], "method")
+        assert "did you mean" not in str(error.value)
+
+    @pytest.mark.parametrize("value", [None, 3, ["kd"]])
+    def test_values_of_another_type_are_refused_the_same_way(self, value):
+        with pytest.raises(KdlibError, match="unknown method"):
+            choose(value, ["kd"], "method")
+
+    def test_options_may_be_any_iterable(self):
+        assert choose("b", {"a": 1, "b": 2}, "key") == "b"
+        assert choose("b", (name for name in "ab"), "key") == "b"
+
+
+class TestPositiveInteger:
+    @pytest.mark.parametrize(("value", "minimum"), [(1, 1), (7, 1), (0, 0)])
+    def test_returns_the_number(self, value, minimum):
+        assert positive_integer(value, "n", minimum) == value
+
+    @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, math.nan])
+    def test_refuses_all_else(self, value):
+        with pytest.raises(KdlibError) as error:
+            positive_integer(value, "n_seeds")
+        assert str(error.value) == f"n_seeds must be a whole number of at least 1, not {value!r}"
+
+
+class TestFiniteNumber:
+    @pytest.mark.parametrize("value", [0, 0.5, 1])
+    def test_bounds_belong_to_the_range(self, value):
+        number = finite_number(value, "alpha", minimum=0, maximum=1)
+        assert number == value
+        assert isinstance(number, float)
+
+    @pytest.mark.parametrize("value", [0, 1])
+    def test_exclusive_bounds_do_not(self, value):
+        with pytest.raises(KdlibError, match="must be a finite number greater than 0 and less than 1, not"):
+            finite_number(value, "alpha", minimum=0, maximum=1, exclusive=True)
+
+    @pytest.mark.parametrize("value", [-0.1, 1.1, math.inf, -math.inf, math.nan, "0.5", None, True])
+    def test_refuses_all_else(self, value):
+        with pytest.raises(KdlibError) as error:
+            finite_number(value, "alpha", minimum=0, maximum=1)
+        assert str(error.value) == f"alpha must be a finite number at least 0 and at most 1, not {value!r}"
+
+    def test_without_bounds(self):
+        assert finite_number(-1e9, "shift") == -1e9
+        with pytest.raises(KdlibError, match="shift must be a finite number, not inf"):
+            finite_number(math.inf, "shift")
