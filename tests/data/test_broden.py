@@ -1,0 +1,335 @@
+"""Broden's layout: what is written comes back, and damage is told by the name of the file."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdlib.data.broden import BrodenFolder, export_broden
+from kdlib.data.concept_world import draw_scenes
+from kdlib.data.image_set import CATEGORIES, ConceptMap, ImageSet
+from kdlib.errors import KdlibError
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return draw_scenes(24, seed=3, image_size=20)
+
+
+@pytest.fixture(scope="module")
+def exported(scenes, tmp_path_factory):
+    return export_broden(scenes, tmp_path_factory.mktemp("broden") / "world")
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    """A copy of an exported folder, to be damaged."""
+    return shutil.copytree(exported, tmp_path / "world")
+
+
+def names_per_pixel(concept):
+    return np.array(concept.names)[concept.labels.numpy()]
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def change_cell(folder, row, column, value):
+    rows = table(folder / "index.csv")
+    rows[row][column] = value
+    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def tiny(names, labels, category="object", **more):
+    """One concept map over plain pictures of its size."""
+    count, height, width = labels.shape
+    concepts = (ConceptMap(category, labels, names), *more.pop("others", ()))
+    images = torch.zeros(count, 3, height, width, dtype=torch.uint8)
+    return ImageSet(
+        "tiny", images, torch.zeros(count, dtype=torch.int64), ("thing",), ("all",), (0,), concepts=concepts
+    )
+
+
+# ---- there and back -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_every_label_comes_back_by_name(scenes, exported, category):
+    back = BrodenFolder(exported).load()
+    assert (names_per_pixel(back.concept_map(category)) == names_per_pixel(scenes.concept_map(category))).all()
+    assert back.concept_map(category).names == scenes.concept_map(category).names
+
+
+def test_pictures_come_back_exactly(scenes, exported):
+    assert torch.equal(BrodenFolder(exported).load().images, scenes.images)
+
+
+def test_batches_stream_what_load_gives(exported):
+    folder = BrodenFolder(exported)
+    whole = folder.load()
+    batches = list(folder.batches(7))
+    assert [len(batch.images) for batch in batches] == [7, 7, 7, 3]
+    assert torch.equal(torch.cat([batch.images for batch in batches]), whole.images)
+    for category in CATEGORIES:
+        assert torch.equal(
+            torch.cat([batch.concepts[category] for batch in batches]), whole.concept_map(category).labels
+        )
+
+
+def test_labels_of_whole_images_are_numbers_in_the_index_and_cost_no_memory(exported):
+    assert all(row["scene"].isdecimal() for row in table(exported / "index.csv"))
+    assert BrodenFolder(exported).load().concept_map("scene").labels.stride()[1:] == (0, 0)
+
+
+def test_files_have_the_columns_of_broden(exported):
+    assert list(table(exported / "index.csv")[0])[:6] == ["image", "split", "ih", "iw", "sh", "sw"]
+    assert list(table(exported / "category.csv")[0]) == ["name", "first", "last", "count", "frequency"]
+    assert list(table(exported / "label.csv")[0]) == ["number", "name", "category", "frequency", "coverage", "syns"]
+    for category in CATEGORIES:
+        assert list(table(exported / f"c_{category}.csv")[0]) == ["code", "number", "name", "frequency", "coverage"]
+
+
+def test_frequencies_and_coverages_are_counted_from_the_masks(scenes, exported):
+    concept = scenes.concept_map("material")
+    for row in table(exported / "c_material.csv"):
+        mask = concept.labels == concept.names.index(row["name"])
+        assert int(row["frequency"]) == int(mask.flatten(1).any(1).sum())
+        assert float(row["coverage"]) == pytest.approx(float(mask.double().mean((1, 2)).sum()))
+
+
+def test_half_size_masks_take_the_nearest_pixels(scenes, tmp_path):
+    folder = BrodenFolder(export_broden(scenes, tmp_path / "half", mask_scale=0.5))
+    assert folder.image_size == (20, 20)
+    assert folder.mask_size == (10, 10)
+    labels = folder.load().concept_map("object").labels
+    assert torch.equal(labels, scenes.concept_map("object").labels[:, 1::2, 1::2].int())
+
+
+def test_more_labels_than_a_byte_holds(tmp_path):
+    # Numbers run over all categories: 400 objects and 300 parts reach number 700 = 188 + 256 * 2.
+    objects = torch.arange(401, dtype=torch.int32).view(1, 1, 401)
+    parts = (torch.arange(401, dtype=torch.int32) % 301).view(1, 1, 401)
+    part_map = ConceptMap("part", parts, ("unlabelled", *(f"part {i}" for i in range(1, 301))))
+    image_set = tiny(("unlabelled", *(f"object {i}" for i in range(1, 401))), objects, others=(part_map,))
+    folder = export_broden(image_set, tmp_path / "many")
+    with Image.open(folder / "images" / "000000_part.png") as mask:
+        assert mask.getpixel((300, 0)) == (700 % 256, 700 // 256, 0)
+    back = BrodenFolder(folder).load()
+    assert torch.equal(back.concept_map("object").labels, objects)
+    assert torch.equal(back.concept_map("part").labels, parts)
+
+
+def test_a_name_in_two_categories_has_one_number_and_one_primary_category(tmp_path):
+    wood = torch.tensor([[[1, 0], [0, 0]]])
+    everywhere = torch.tensor([[[2, 2], [2, 1]]])
+    image_set = tiny(
+        ("unlabelled", "wood"), wood, others=(ConceptMap("material", everywhere, ("unlabelled", "glass", "wood")),)
+    )
+    folder = export_broden(image_set, tmp_path / "shared")
+    rows = {row["name"]: row for row in table(folder / "label.csv")}
+    assert rows["wood"]["category"] == "material(1);object(1)"
+    assert table(folder / "c_object.csv")[0]["number"] == rows["wood"]["number"]
+    read = BrodenFolder(folder)
+    assert read.primary_category == {"wood": "material", "glass": "material"}
+    assert torch.equal(read.load().concept_map("object").labels, wood.int())
+    assert torch.equal(read.load().concept_map("material").labels, everywhere.int())
+
+
+def test_grey_pictures_come_back_as_rgb(tmp_path):
+    labels = torch.ones(2, 3, 4, dtype=torch.int64)
+    pictures = torch.arange(24, dtype=torch.uint8).view(2, 1, 3, 4)
+    grey = ImageSet(
+        "grey",
+        pictures,
+        torch.zeros(2, dtype=torch.int64),
+        ("a",),
+        ("b",),
+        (0,),
+        concepts=(ConceptMap("part", labels, ("unlabelled", "all")),),
+    )
+    assert torch.equal(
+        BrodenFolder(export_broden(grey, tmp_path / "grey")).load().images, pictures.expand(-1, 3, -1, -1)
+    )
+
+
+# ---- layers, empty cells, zeros -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def layered(tmp_path):
+    """A folder written by hand as the original would be: 2 images, masks of 2x2, numbers 7 and 300."""
+    folder = tmp_path / "layered"
+    (folder / "images" / "a").mkdir(parents=True)
+    for name in ("one", "two"):
+        Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(folder / "images" / "a" / f"{name}.jpg")
+    dominant = np.zeros((2, 2, 3), np.uint8)
+    dominant[0, 0] = (300 - 256, 1, 0)
+    second = np.zeros((2, 2, 3), np.uint8)
+    second[0] = (7, 0, 0)
+    Image.fromarray(dominant).save(folder / "images" / "a" / "one_object.png")
+    Image.fromarray(second).save(folder / "images" / "a" / "one_object_2.png")
+    (folder / "index.csv").write_text(
+        "image,split,ih,iw,sh,sw,object,scene\n"
+        "a/one.jpg,train,4,4,2,2,a/one_object.png;a/one_object_2.png,0\n"
+        "a/two.jpg,val,4,4,2,2,7;300,12\n"
+    )
+    (folder / "c_object.csv").write_text("code,number,name,frequency,coverage\n1,7,dog,2,1.5\n2,300,cat,2,1.25\n")
+    (folder / "c_scene.csv").write_text("code,number,name,frequency,coverage\n1,12,beach,1,1.0\n")
+    return folder
+
+
+def test_layers_come_dominant_first(layered):
+    folder = BrodenFolder(layered)
+    first, second = folder.layers(0, "object")
+    assert first.tolist() == [[2, 0], [0, 0]]
+    assert second.tolist() == [[1, 1], [0, 0]]
+    assert [layer.tolist() for layer in folder.layers(1, "object")] == [[[1, 1], [1, 1]], [[2, 2], [2, 2]]]
+
+
+def test_batches_show_the_most_dominant_label_of_each_pixel(layered):
+    [batch] = BrodenFolder(layered).batches(2)
+    assert batch.concepts["object"].tolist() == [[[2, 1], [0, 0]], [[1, 1], [1, 1]]]
+
+
+def test_scene_zero_is_dropped_and_images_of_all_splits_are_read(layered):
+    folder = BrodenFolder(layered)
+    assert len(folder) == 2
+    assert folder.layers(0, "scene") == []
+    assert folder.load().concept_map("scene").labels[:, 0, 0].tolist() == [0, 1]
+    assert folder.concept_names["scene"] == ("unlabelled", "beach")
+
+
+def test_an_empty_cell_is_unlabelled(folder):
+    change_cell(folder, 0, "object", "")
+    assert not BrodenFolder(folder).labels(0, "object").any()
+
+
+# ---- damage ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["index.csv", "c_part.csv"])
+def test_a_missing_table_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(KdlibError, match=name):
+        BrodenFolder(folder)
+
+
+@pytest.mark.parametrize("name", ["000002.png", "000002_part.png"])
+def test_a_missing_picture_or_mask_is_named(folder, name):
+    (folder / "images" / name).unlink()
+    with pytest.raises(KdlibError, match=name):
+        list(BrodenFolder(folder).batches())
+
+
+@pytest.mark.parametrize("name", ["000002.png", "000002_part.png"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.7])
+def test_a_truncated_picture_or_mask_is_named(folder, name, kept):
+    path = folder / "images" / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(KdlibError, match=name):
+        BrodenFolder(folder).load()
+
+
+def test_a_mask_of_the_wrong_size_is_named(folder):
+    Image.new("RGB", (21, 20)).save(folder / "images" / "000004_color.png")
+    with pytest.raises(KdlibError, match=r"000004_color.png is 20x21, but index.csv says 20x20"):
+        BrodenFolder(folder).load()
+
+
+def test_a_mask_without_a_green_channel_is_named(folder):
+    Image.new("L", (20, 20)).save(folder / "images" / "000004_color.png")
+    with pytest.raises(KdlibError, match=r"000004_color.png is a picture of mode L"):
+        BrodenFolder(folder).load()
+
+
+def test_a_label_without_an_entry_is_named(folder):
+    Image.new("RGB", (20, 20), (5, 200, 0)).save(folder / "images" / "000004_color.png")
+    with pytest.raises(KdlibError, match=r"000004_color.png has label 51205, which c_color.csv does not list"):
+        BrodenFolder(folder).load()
+    change_cell(folder, 4, "color", "1")  # a number of another category
+    with pytest.raises(KdlibError, match=r"'000004.png'.* has label 1, which c_color.csv does not list"):
+        BrodenFolder(folder).load()
+
+
+@pytest.mark.parametrize("column", ["image", "sw"])
+def test_a_missing_column_is_named(folder, column):
+    index = folder / "index.csv"
+    header, rest = index.read_text().split("\n", 1)
+    index.write_text(header.replace(column, "other", 1) + "\n" + rest)
+    with pytest.raises(KdlibError, match=rf"index.csv lacks the column '{column}'"):
+        BrodenFolder(folder)
+
+
+def test_an_index_cut_short_is_noticed(folder):
+    index = folder / "index.csv"
+    content = index.read_text()
+    index.write_text(content[: content.rindex(",") - 20])
+    with pytest.raises(KdlibError, match=r"index.csv"):
+        BrodenFolder(folder)
+
+
+@pytest.mark.parametrize(("column", "value"), [("ih", "x"), ("sw", "0"), ("iw", "21")])
+def test_bad_sizes_are_refused(folder, column, value):
+    change_cell(folder, 1, column, value)
+    with pytest.raises(KdlibError, match=r"index.csv"):
+        BrodenFolder(folder)
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_in_use_is_left_alone(scenes, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("work")
+    with pytest.raises(KdlibError, match="not an empty folder"):
+        export_broden(scenes, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_folder_is_taken(scenes, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert len(BrodenFolder(export_broden(scenes, tmp_path / "empty"))) == len(scenes)
+
+
+def test_an_interrupted_export_leaves_nothing(scenes, tmp_path, monkeypatch):
+    saved = []
+
+    def fail_at_the_tenth(self, path, *more, **options):
+        saved.append(path)
+        if len(saved) == 10:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(Image.Image, "save", fail_at_the_tenth)
+    with pytest.raises(KdlibError, match="No space left"):
+        export_broden(scenes, tmp_path / "world")
+    assert len(saved) == 10
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mask_scale", [0.0, -1.0, 1.5, float("nan"), 0.01])
+def test_bad_mask_scales_are_refused(scenes, tmp_path, mask_scale):
+    with pytest.raises(KdlibError, match="mask_scale"):
+        export_broden(scenes, tmp_path / "world", mask_scale=mask_scale)
+
+
+def test_images_without_concepts_are_refused(scenes, tmp_path):
+    plain = ImageSet("plain", scenes.images, scenes.labels, scenes.class_names, ("all",), (0,) * 20)
+    with pytest.raises(KdlibError, match="no concept maps"):
+        export_broden(plain, tmp_path / "world")
+
+
+def test_one_name_twice_in_a_category_is_refused(tmp_path):
+    with pytest.raises(KdlibError, match="'dog' twice"):
+        export_broden(tiny(("unlabelled", "dog", "dog"), torch.ones(1, 2, 2, dtype=torch.int64)), tmp_path / "world")
