@@ -1,13 +1,22 @@
 // Dissection explorer: what each unit of each model responds to, and how many detect a concept at which IoU.
 
 // Weights of one axis of a bilinear upsampling with half-pixel centres (align_corners=False): for each target
-// pixel the two source cells and the share of the second one.
+// pixel the two source cells and their weights. In single precision like the dissection's, whose rounding decides
+// where a map meets its threshold exactly (a sparse unit's threshold is 0, and so is most of its map).
+const single = Math.fround;
+
 function axis(cells, pixels) {
+  const scale = single(cells / pixels);
   return Array.from({ length: pixels }, (_, i) => {
-    const place = Math.max(0, ((i + 0.5) * cells) / pixels - 0.5);
+    const place = Math.max(0, single(scale * (i + 0.5) - 0.5));
     const low = Math.min(Math.floor(place), cells - 1);
-    return { low, high: Math.min(low + 1, cells - 1), share: place - low };
+    const share = single(place - low);
+    return { low, high: Math.min(low + 1, cells - 1), first: single(1 - share), second: share };
   });
+}
+
+function blend(a, weights, b) {
+  return single(single(a * weights.first) + single(b * weights.second));
 }
 
 // Upsample first, threshold second, strictly: the region of the unit, one byte per pixel.
@@ -15,12 +24,12 @@ function regionMask(map, [h, w], [height, width], threshold) {
   const [rows, columns] = [axis(h, height), axis(w, width)];
   const mask = new Uint8Array(height * width);
   for (let y = 0; y < height; y++) {
-    const { low, high, share } = rows[y];
+    const r = rows[y];
     for (let x = 0; x < width; x++) {
       const c = columns[x];
-      const above = map[low * w + c.low] * (1 - c.share) + map[low * w + c.high] * c.share;
-      const below = map[high * w + c.low] * (1 - c.share) + map[high * w + c.high] * c.share;
-      mask[y * width + x] = above * (1 - share) + below * share > threshold ? 1 : 0;
+      const above = blend(map[r.low * w + c.low], c, map[r.low * w + c.high]);
+      const below = blend(map[r.high * w + c.low], c, map[r.high * w + c.high]);
+      mask[y * width + x] = blend(above, r, below) > threshold ? 1 : 0;
     }
   }
   return mask;
