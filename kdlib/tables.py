@@ -1,0 +1,26 @@
+"""Tables as the book shows them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+class Table(pd.DataFrame):
+    """A plain table without its index that shows texts in full: pandas would cut them at 50 characters.
+
+    >>> "label smoothing" in Table([{"network": "label smoothing"}])._repr_html_()
+    True
+    """
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return self.to_html(index=False, justify="left", border=0)
+
+
+def facts(values: dict[str, object]) -> Table:
+    """Names and values in two columns.
+
+    >>> facts({"torch": "2.13.0"}).shape
+    (1, 2)
+    """
+    return Table({"": list(values), " ": [str(value) for value in values.values()]})
