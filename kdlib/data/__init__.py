@@ -32,9 +32,9 @@ DATASETS = {
 }
 
 
-def data_root() -> Path:
-    """The folder of downloaded data sets: `$KDLIB_DATA`, else ~/.cache/kdlib/data."""
-    named = os.environ.get("KDLIB_DATA")
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder of downloaded data sets: `root` if given, else `$KDLIB_DATA`, else ~/.cache/kdlib/data."""
+    named = root or os.environ.get("KDLIB_DATA")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "kdlib" / "data"
 
 

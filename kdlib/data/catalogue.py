@@ -63,7 +63,7 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
     """
     from kdlib.data import cifar10, fashion_mnist
 
-    place = data.data_root() if root is None else Path(root)
+    place = data.data_root(root)
     garments = LICENCES["fashion_mnist"]
     return [
         DatasetRow(
@@ -110,7 +110,7 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
         "fashion_mnist": (fashion_mnist.read_official, fashion_mnist.FOLDER),
         "cifar10": (cifar10.read_official, None),
     }[name]
-    place = data.data_root() if root is None else Path(root)
+    place = data.data_root(root)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -132,7 +132,7 @@ def dataset_info(name: str, **options: Any) -> DatasetInfo:
     from kdlib.data import cifar10, fashion_mnist
 
     choose(name, data.DATASETS, "data set")
-    place = Path(options.get("root") or data.data_root())
+    place = data.data_root(options.get("root"))
     absent = (name == "cifar10" and cifar10.present_folder(place) is None) or (
         name == "fashion_mnist" and options.get("full") and not fashion_mnist.is_present(place)
     )

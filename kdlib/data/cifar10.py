@@ -107,7 +107,7 @@ def present_folder(root: Path) -> str | None:
 
 def download(root: str | Path | None = None) -> Path:
     """Fetch CIFAR-10 through torchvision unless one of its folders is there; returns the data root."""
-    place = data_root() if root is None else Path(root)
+    place = data_root(root)
     if root is not None and not place.is_dir():
         raise KdlibError(f"there is no folder {place}; give an existing one as root, or none for the data root")
     if place.name in (BINARY_FOLDER, PYTHON_FOLDER):
@@ -146,7 +146,10 @@ def _read_binary(root: Path, names: tuple[str, ...]) -> Part:
 def _check_names(path: Path) -> None:
     if not path.exists():
         return
-    names = tuple(path.read_text(errors="replace").split())
+    try:
+        names = tuple(path.read_text(errors="replace").split())
+    except OSError as error:
+        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it readable or delete it") from error
     if names != CLASS_NAMES:
         raise KdlibError(f"{path} names other classes ({', '.join(names)}) than CIFAR-10; delete it")
 

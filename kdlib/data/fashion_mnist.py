@@ -22,6 +22,9 @@ quantile 0.005 (see `kdlib.metrics.dissection`); a test holds it there.
 from __future__ import annotations
 
 import io
+import math
+import struct
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
@@ -121,24 +124,34 @@ def read_embedded() -> tuple[Part, Part]:
 
 def read_official(root: str | Path | None = None) -> tuple[Part, Part]:
     """The official (training, test) images and labels, verified; files that are absent are downloaded first."""
-    root = download(root)
+    folder = download(root) / FOLDER
+    arrays = []
     for name, (size, md5) in OFFICIAL_FILES.items():
-        read_verified(root / FOLDER / name, size=size, digest=md5, remedy="run `kdlib data get fashion_mnist`")
-    from kdlib.vision import torchvision
+        remedy = "run `kdlib data get fashion_mnist`"
+        content = read_verified(folder / name, size=size, digest=md5, remedy=remedy)
+        arrays.append(torch.from_numpy(_read_idx(content, folder / name)))
+    return (arrays[0], arrays[1].long()), (arrays[2], arrays[3].long())
 
-    parts = [torchvision.datasets.FashionMNIST(root, train=train) for train in (True, False)]
-    return (parts[0].data, parts[0].targets), (parts[1].data, parts[1].targets)
+
+def _read_idx(content: bytes, path: Path) -> np.ndarray:
+    """The uint8 array of an idx file: bytes 0, 0, 8 and the number of dimensions, the dimensions in 4 bytes each."""
+    dimensions = content[3] if content[:3] == b"\0\0\x08" else 0
+    start = 4 + 4 * dimensions
+    shape = struct.unpack(f">{dimensions}I", content[4:start]) if len(content) >= start else ()
+    if not dimensions or len(content) - start != math.prod(shape):
+        raise KdlibError(f"{path} is no idx file of bytes; delete it and run `kdlib data get fashion_mnist`")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
 def is_present(root: str | Path | None = None) -> bool:
     """Whether the files of the full set are in `root` (by name: reading verifies them)."""
-    folder = (data_root() if root is None else Path(root)) / FOLDER
+    folder = data_root(root) / FOLDER
     return all((folder / name).exists() for name in OFFICIAL_FILES)
 
 
 def download(root: str | Path | None = None) -> Path:
     """Fetch the full set through torchvision unless its files are there; returns the data root."""
-    place = data_root() if root is None else Path(root)
+    place = data_root(root)
     if root is not None and not place.is_dir():
         raise KdlibError(f"there is no folder {place}; give an existing one as root, or none for the data root")
     if is_present(place):
@@ -148,6 +161,9 @@ def download(root: str | Path | None = None) -> Path:
     try:
         torchvision.datasets.FashionMNIST(place, download=True)
     except (OSError, RuntimeError, HTTPException) as error:
+        for folder in (place / FOLDER, (place / FOLDER).parent):
+            with suppress(OSError):  # removes what torchvision made and left empty, nothing else
+                folder.rmdir()
         reason = " ".join(str(error).split())
         raise KdlibError(
             f"Fashion-MNIST could not be downloaded ({reason}); put the unpacked files {', '.join(OFFICIAL_FILES)} "

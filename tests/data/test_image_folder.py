@@ -211,10 +211,11 @@ class TestRefusals:
         ):
             image_folder.load(own_tree, image_size=8)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_unreadable(self, own_tree):
         path = own_tree / "dog" / "003.png"
         path.chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip("this user may read everything")
         with pytest.raises(KdlibError, match=r"003.png cannot be decoded \(permission denied\)"):
             image_folder.load(own_tree, image_size=8)
         own_tree.chmod(0)

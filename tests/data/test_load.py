@@ -22,7 +22,11 @@ def no_network(monkeypatch, tmp_path):
     def refuse(self):
         raise URLError("no network")
 
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "download", refuse)
+    def refuse_late(self):
+        Path(self.raw_folder).mkdir(parents=True)
+        refuse(self)
+
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "download", refuse_late)
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", refuse)
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path / "data"))
 
@@ -30,6 +34,10 @@ def no_network(monkeypatch, tmp_path):
 class TestDataRoot:
     def test_is_the_environment_variable(self, tmp_path):
         assert data.data_root() == tmp_path / "data"
+
+    def test_a_root_that_is_given_goes_first(self):
+        assert data.data_root("elsewhere") == Path("elsewhere")
+        assert data.data_root("~/elsewhere") == Path.home() / "elsewhere"
 
     def test_home_is_understood(self, monkeypatch):
         monkeypatch.setenv("KDLIB_DATA", "~/sets")
@@ -152,6 +160,7 @@ class TestGet:
     def test_failure_is_one_sentence_with_the_place_for_the_files(self, name, tmp_path):
         with pytest.raises(KdlibError, match="could not be downloaded") as error:
             data.get_dataset(name, tmp_path / "new")
+        assert list((tmp_path / "new").iterdir()) == []
         assert str(tmp_path / "new") in str(error.value)
         assert "\n" not in str(error.value)
 
