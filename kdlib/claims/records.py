@@ -272,7 +272,7 @@ class Record:
             self.notebook, self.parameters, self.preset, None, None, dict(self.measurements), provenance=self.provenance
         )
         for name, filed in self.contrasts.items():
-            metric, _, arms = name.partition(": ")
+            metric, _, arms = name.rpartition(": ")
             arm_a, _, arm_b = arms.partition(" - ")
             again = fresh.contrast(metric, arm_a, arm_b)
             if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=1e-9):

@@ -313,6 +313,12 @@ class TestReadRecords:
         (found,) = read_records([tmp_path / "executed", tmp_path / "results"])
         assert found.verdicts["han2023.1b"].contrast.n == 3
 
+    def test_a_file_edited_by_hand_is_refused(self, make_record: Make, tmp_path: Path) -> None:
+        path = self.put(make_record(), tmp_path)
+        path.write_text(path.read_text().replace('"word": "supported"', '"word": "contradicted"'))
+        with pytest.raises(KdlibError, match="run the notebook again"):
+            read_records([tmp_path])
+
     def test_a_file_in_the_wrong_place_is_refused(self, make_record: Make, tmp_path: Path) -> None:
         path = self.put(make_record("quick"), tmp_path / "results" / "gpu")
         with pytest.raises(KdlibError, match="is of preset quick"):

@@ -156,6 +156,9 @@ class TestSentence:
         assert "though the effect is smaller than the 3.5" in verdict(GREATER, c).sentence
         assert "though the effect is smaller" in verdict(LESS, c).sentence
         assert "though" not in verdict(GREATER, paired_contrast([65.0, 65.1, 65.2], [54.0, 54.0, 54.0])).sentence
+        # The interval holds 3.5: the effect may be large enough.
+        assert "though" not in verdict(GREATER, contrast(2.0, 5.0, 1.5, 5.5)).sentence
+        assert "though" not in verdict(LESS, contrast(2.0, 5.0, 1.5, 5.5)).sentence
 
     def test_identical_differences_are_pointed_out(self) -> None:
         result = verdict(GREATER, paired_contrast([5.0, 6.0, 7.0], [4.0, 5.0, 6.0]))
