@@ -263,7 +263,7 @@ def clean_notebook(executed: nbformat.NotebookNode, root: Path = REPOSITORY) -> 
     Dropped: papermill's metadata and injected cell, widget state and widget views (a view that has another form, such
     as a picture, keeps that), timings; absolute paths below `root` or the home folder become relative ones.
     """
-    clean = nbformat.from_dict(json.loads(nbformat.writes(executed)))
+    clean = nbformat.reads(nbformat.writes(executed), as_version=4)
     clean.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},

@@ -17,6 +17,11 @@ _TEMPLATE = """
 {%- block jupyter_widgets -%}{%- endblock jupyter_widgets -%}
 {%- block html_head_js_mathjax -%}{%- endblock html_head_js_mathjax -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock html_head_js_mermaidjs -%}
+{%- block codecell -%}
+{%- if 'hide-cell' in cell.metadata.get('tags', []) -%}
+<details><summary>Show</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{%- endblock codecell -%}
 """
 _DELIMITERS = {"inlineMath": [["$", "$"], ["\\(", "\\)"]], "displayMath": [["$$", "$$"], ["\\[", "\\]"]]}
 
@@ -65,14 +70,19 @@ def scripts_for(notebook: nbformat.NotebookNode, static: Path) -> str:
 
 
 def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str:
-    """Return the HTML of an executed notebook as one self-contained page."""
+    """Return the HTML of an executed notebook as one self-contained page.
+
+    Cells tagged `remove-cell` are left out and those tagged `hide-cell` (solutions) are folded, as in the book.
+    """
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
     exporter = HTMLExporter(
         extra_loaders=[DictLoader({"kdlib.html.j2": _TEMPLATE})],
         template_file="kdlib.html.j2",
         embed_images=True,
+        config=Config(TagRemovePreprocessor={"enabled": True, "remove_cell_tags": {"remove-cell"}}),
     )
     resources = {"metadata": {"name": title}, "kdlib_head": scripts_for(notebook, static)}
     body, _ = exporter.from_notebook_node(notebook, resources=resources)

@@ -1,0 +1,75 @@
+"""The whole book, executed and built once at smoke scale for a test session, and a browser to open it in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from kdlib.book import Project, build_book
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """One folder for the whole session, also where several workers run it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_store(shared) -> Path:
+    """The one store of trained models that the build and the notebook tests fill together."""
+    return shared / "runs"
+
+
+@pytest.fixture(scope="session")
+def smoke_project(shared, run_store) -> Project:
+    """The repository's book with its notebooks executed at smoke scale, somewhere else than in the repository.
+
+    `$KDLIB_BUILT_BOOK` names a folder of built pages to take instead; its executed notebooks are then those of
+    `book/executed`.
+    """
+    if os.environ.get("KDLIB_BUILT_BOOK"):
+        return Project(ROOT, build_at=Path(os.environ["KDLIB_BUILT_BOOK"]).parent)
+    project = Project(ROOT, executed_at=shared / "executed", build_at=shared / "_build")
+    with FileLock(shared / "book.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDLIB_RUNS", str(run_store))
+        build_book(project, preset="smoke")
+    return project
+
+
+@pytest.fixture(scope="session")
+def built_book(smoke_project) -> Path:
+    """The folder of the built pages; `index.html` lies at its top."""
+    return smoke_project.build / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium; without one the browser tests are skipped."""
+    found = next((path for path in map(shutil.which, CHROMIUM_NAMES) if path), None)
+    if found is None:
+        pytest.skip(
+            "no Chromium here: `apt-get install chromium`, or any Chrome on the path, and the browser tests run"
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium) -> Iterator:
+    """A headless browser for the session."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield opened
+        opened.close()

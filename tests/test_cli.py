@@ -1,0 +1,184 @@
+"""The `kdlib` command: what it prints, what it refuses, and the code it leaves with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from toy_notebooks import MEASURE, write_notebook
+
+from kdlib import cli
+from kdlib.cli import build_parser, format_table, main, parse_assignments, summary
+from kdlib.errors import KdlibError
+from kdlib.execute import read_notebook
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of notebooks, and an empty current folder."""
+    write_notebook(tmp_path / "notebooks/toy.ipynb", MEASURE, text="Shows **one** [thing](x.md). And more.")
+    write_notebook(tmp_path / "notebooks/broken.ipynb", "1 / 0", text="Fails.")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "notebooks"
+
+
+def every_command():
+    """The command itself and each of its parts, as lists of words."""
+    return [
+        [],
+        ["list"],
+        ["params"],
+        ["run"],
+        ["book"],
+        ["data"],
+        *(["data", action] for action in ("list", "get", "info")),
+        ["runs"],
+        *(["runs", action] for action in ("list", "show", "rm")),
+    ]
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_help_shows_an_example_that_the_parser_accepts(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--help"])
+    assert left.value.code == 0
+    example = capsys.readouterr().out.split("example: kdlib ")[1].split()
+    assert example[: len(words)] == words
+    assert build_parser().parse_args(example).run is not None
+
+
+def test_list_names_each_notebook_and_what_it_shows(folder, capsys):
+    assert main(["list", "--notebooks", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[0] == "notebook"
+    assert lines[1].startswith("broken") and lines[1].endswith("Fails.")
+    assert lines[2].startswith("toy") and lines[2].endswith("Shows one thing.")
+
+
+def test_list_tells_the_time_measured_with_the_committed_results(folder, capsys, monkeypatch, tmp_path):
+    results = tmp_path / "book/results/quick"
+    results.mkdir(parents=True)
+    (results / "seconds.json").write_text('{"toy": 81.4}')
+    monkeypatch.setattr("kdlib.execute.REPOSITORY", tmp_path)
+    assert main(["list", "--notebooks", str(folder)]) == 0
+    broken, toy = capsys.readouterr().out.splitlines()[1:]
+    assert "81 s" in toy
+    assert "not measured" in broken
+
+
+def test_params_shows_the_form(folder, capsys):
+    assert main(["params", "toy", "--notebooks", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "type", "default", "range", "help"]
+    assert lines[1].split()[:3] == ["preset", "str", "'quick'"]
+    assert "smoke | quick | gpu" in lines[1]
+    assert next(line for line in lines if line.startswith("temperature")).split() == [
+        *("temperature", "float", "4.0", ">", "0"),
+        *("softens", "both", "distributions"),
+    ]
+
+
+def test_run_prints_the_paths_it_wrote(folder, capsys, tmp_path):
+    assert main(["run", "toy", "-p", "temperature=8", "--preset", "smoke", "--notebooks", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == ["out/toy/toy.ipynb", "out/toy/toy.html", "out/toy/metrics.json"]
+    metrics = json.loads((tmp_path / "here/out/toy/metrics.json").read_text())
+    assert metrics["execution"]["parameters"]["preset"] == "smoke"
+    assert metrics["temperature"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-p", "temperature=0"], "temperature must be a finite number greater than 0, not 0.0"),
+        (["-p", "temperature=-1"], "temperature must be a finite number greater than 0, not -1.0"),
+        (["-p", "temperature=nan"], "temperature must be a finite number, not nan"),
+        (["-p", "temperature=abc"], "temperature must be a number, not 'abc'"),
+        (["-p", "n_seeds=0"], "n_seeds must be a whole number of at least 1, not 0"),
+        (["-p", "temprature=8"], "unknown parameter of toy 'temprature'; did you mean 'temperature'?"),
+        (["-p", "temperature"], "-p takes name=value, not 'temperature'"),
+        (["-p", "seed=1", "-p", "seed=2"], "seed is given twice"),
+        (["--preset", "qick"], "unknown preset 'qick'; did you mean 'quick'?"),
+        (["--preset", "gpu", "-p", "preset=smoke"], "--preset and -p preset=... name different presets"),
+        (["--cell-timeout", "0"], "--cell-timeout must be at least 1 second, not 0"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(folder, capsys, tmp_path, words, message):
+    assert main(["run", "toy", *words, "--notebooks", str(folder)]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"kdlib: {message}")
+    assert told.err.count("\n") == 1 and told.out == ""
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_missing_notebook_is_answered_with_the_nearest_name(folder, capsys):
+    assert main(["run", "tyo", "--notebooks", str(folder)]) == 2
+    assert capsys.readouterr().err.startswith("kdlib: unknown notebook 'tyo'; did you mean 'toy'?")
+
+
+@pytest.mark.parametrize("words", [["lst"], ["data", "lits"]])
+def test_a_mistyped_command_is_answered_with_the_nearest_one(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    message = capsys.readouterr().err
+    assert "did you mean 'list'?" in message and message.count("\n") == 1
+
+
+def test_a_failing_notebook_exits_with_1_and_names_the_cell(folder, capsys):
+    assert main(["run", "broken", "--notebooks", str(folder)]) == 1
+    message = capsys.readouterr().err.splitlines()
+    assert message[0] == ("kdlib: broken failed in code cell 2 of 2 ('1 / 0'): ZeroDivisionError: division by zero")
+    assert message[1].endswith("out/broken/broken.failed.ipynb")
+
+
+def test_an_interruption_exits_with_130_and_one_line(monkeypatch, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_list", interrupt)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err.strip().startswith("kdlib: interrupted")
+
+
+def test_no_space_is_one_sentence(monkeypatch, capsys):
+    def full(options):
+        raise OSError(28, "No space left on device", "out/x.html")
+
+    monkeypatch.setattr(cli, "_list", full)
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == "kdlib: out/x.html: No space left on device\n"
+
+
+def test_data_and_runs_speak_to_their_backends(capsys):
+    assert main(["data", "list"]) == 0
+    assert "concept_world" in capsys.readouterr().out
+    assert main(["data", "info", "fashion_mnist"]) == 0
+    assert "MIT" in capsys.readouterr().out
+    assert main(["data", "info", "fashon_mnist"]) == 2
+    assert "did you mean 'fashion_mnist'?" in capsys.readouterr().err
+    assert main(["runs", "list"]) == 0
+    assert capsys.readouterr().out == "no trained models in the store\n"
+    assert main(["runs", "show", "abc"]) == 2
+    assert "abc" in capsys.readouterr().err
+
+
+def test_an_unknown_preset_of_the_book_is_refused(capsys):
+    assert main(["book", "--preset", "qick"]) == 2
+    assert "did you mean 'quick'?" in capsys.readouterr().err
+
+
+def test_assignments_keep_later_equals_signs_and_refuse_nameless_ones():
+    assert parse_assignments(["a=b=c", " seed = 3 "]) == {"a": "b=c", "seed": "3"}
+    with pytest.raises(KdlibError):
+        parse_assignments(["=3"])
+
+
+def test_a_table_aligns_its_columns_and_leaves_missing_cells_empty():
+    rows = [{"key": "ab", "accuracy": 0.123456}, {"key": "c"}]
+    assert format_table(rows) == "key  accuracy\nab   0.1235\nc"
+
+
+def test_summary_is_the_first_sentence_below_the_title(tmp_path):
+    path = write_notebook(tmp_path / "x.ipynb", text="Does *it* work? Yes.")
+    assert summary(read_notebook(path)) == "Does it work?"
