@@ -43,8 +43,8 @@ def load(
     n_probe: int | None = None,
     image_size: int | None = None,
     background_correlation: float = 0.7,
-    noise: float = 0.06,
-    cue_size: tuple[float, float] = (0.6, 1.1),
+    noise: float = 0.05,
+    cue_size: tuple[float, float] = (0.65, 1.15),
     occlusion: float = 0.3,
     device: torch.device | str = "cpu",
 ) -> Splits:
@@ -87,8 +87,8 @@ def draw_scenes(
     image_size: int = 32,
     background_correlation: float = 0.7,
     *,
-    noise: float = 0.06,
-    cue_size: tuple[float, float] = (0.6, 1.1),
+    noise: float = 0.05,
+    cue_size: tuple[float, float] = (0.65, 1.15),
     occlusion: float = 0.3,
     device: torch.device | str = "cpu",
     name: str = "concept_world",
@@ -193,7 +193,7 @@ def draw_parameters(
     superclass = torch.tensor(SUPERCLASS_OF)[label]
     own = superclass * SCENES_PER_SUPERCLASS + pick(SCENES_PER_SUPERCLASS)
     scene = torch.where(uniform(0, 1) < background_correlation, own, pick(len(SCENE_NAMES)))
-    size = uniform(0.52, 0.7)
+    size = uniform(0.55, 0.72)
     mirror = 1.0 - 2.0 * pick(2)
     angle = uniform(-0.2, 0.2)
     materials = [tuple(_MATERIALS.index(m) for m in s.materials) for s in SUPERCLASSES]

@@ -151,7 +151,7 @@ VEHICLE = Superclass(
                 None,
             ),
         ),
-        "fire engine": (Part("ladder", lambda f: _ladder(f), "gray", "metal"),),
+        "fire engine": (Part("ladder", lambda f: _ladder(f), "white", "metal"),),
     },
 )
 
@@ -216,13 +216,12 @@ BOAT = Superclass(
                 "metal",
             ),
         ),
-        "lifeboat": (Part("lifebuoy", lambda f: _ring(f, 0.2, 0.36), "orange", "rubber"),),
+        "lifeboat": (
+            Part("lifebuoy", lambda f: circle(f.u, f.v, 0.2, 0.34, 0.29 * f.cue), "white", "rubber"),
+            Part("lifebuoy", lambda f: circle(f.u, f.v, 0.2, 0.34, 0.17 * f.cue).abs() - 0.07 * f.cue, "red", "rubber"),
+        ),
     },
 )
-
-
-def _ring(f: Frame, cx: float, cy: float) -> Tensor:
-    return circle(f.u, f.v, cx, cy, 0.19 * f.cue).abs() - 0.085 * f.cue
 
 
 BUILDING = Superclass(
@@ -289,7 +288,7 @@ SEA_ANIMAL = Superclass(
     cues={
         "shark": (Part("dorsal fin", lambda f: _wedge(f, -0.4, 0.35, -0.26, (-0.35, -1.0))),),
         "swordfish": (
-            Part("bill", lambda f: segment(f.u, f.v, 0.7, 0.0, 0.75 + 0.62 * f.cue, -0.06, 0.08), "gray", "skin"),
+            Part("bill", lambda f: segment(f.u, f.v, 0.7, 0.0, 0.75 + 0.62 * f.cue, -0.08, 0.09), "white", "skin"),
         ),
         "whale": (
             Part(
@@ -364,17 +363,17 @@ LAND_ANIMAL = Superclass(
                 None,
             ),
         ),
-        "camel": (Part("hump", lambda f: ellipse(f.u, f.v, -0.1, -0.12, 0.34 * f.cue, 0.5 * f.cue)),),
+        "camel": (Part("hump", lambda f: ellipse(f.u, f.v, -0.1, -0.12, 0.34 * f.cue, 0.55 * f.cue)),),
         "elephant": (
             Part(
                 "trunk",
                 lambda f: union(
-                    segment(f.u, f.v, 0.9, -0.26, 0.98, -0.26 + 0.5 * f.cue, 0.09),
-                    segment(f.u, f.v, 0.98, -0.26 + 0.5 * f.cue, 0.84, -0.26 + 0.85 * f.cue, 0.08),
+                    segment(f.u, f.v, 0.9, -0.26, 0.98, -0.26 + 0.5 * f.cue, 0.105),
+                    segment(f.u, f.v, 0.98, -0.26 + 0.5 * f.cue, 0.84, -0.26 + 0.85 * f.cue, 0.09),
                 ),
             ),
         ),
-        "rhinoceros": (Part("horn", lambda f: _wedge(f, 0.66, 1.02, -0.34, (1.08, -1.05)), "white", None),),
+        "unicorn": (Part("horn", lambda f: _wedge(f, 0.58, 0.94, -0.34, (1.0, -1.1)), "white", None),),
     },
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from kdlib.data.concept_world_scenes import (
     SKY_NAMES,
     SUN,
     Canvas,
+    colour,
     paint_occluder,
     paint_place,
 )
@@ -63,9 +66,16 @@ def draw(random: dict[str, Tensor], size: int) -> tuple[Canvas, Tensor]:
         pixel=pixel,
     )
     table = torch.zeros(count, LAYERS, len(PIXEL_CATEGORIES), dtype=torch.uint8, device=device)
-    for drawer, kinds in ((_draw_place, random["scene"] // len(LIGHTS)), (_draw_object, random["label"])):
+    # From the back to the front: place, object, what stands before it; -1 is nothing.
+    layers_of_drawing = (
+        (_draw_place, random["scene"] // len(LIGHTS)),
+        (_draw_object, random["label"]),
+        (_draw_occluder, random["occluder"]),
+    )
+    for drawer, kinds in layers_of_drawing:
         for kind, rows in _rows(kinds):
-            mine = {key: value[rows] for key, value in random.items()}
+            if kind < 0:
+                continue
             piece = Canvas(
                 whole.x.expand(len(rows), size, size).contiguous(),
                 whole.y.expand(len(rows), size, size).contiguous(),
@@ -74,40 +84,35 @@ def draw(random: dict[str, Tensor], size: int) -> tuple[Canvas, Tensor]:
                 pixel,
             )
             means = table[rows]
-            drawer(kind, piece, means, mine)
+            drawer(kind, piece, means, {key: value[rows] for key, value in random.items()})
             whole.image[rows], whole.layers[rows], table[rows] = piece.image, piece.layers, means
-    for kind, rows in _rows(random["occluder"]):
-        if kind >= 0:
-            piece = Canvas(
-                whole.x.expand(len(rows), size, size),
-                whole.y.expand(len(rows), size, size),
-                whole.image[rows],
-                whole.layers[rows],
-                pixel,
-            )
-            name = tuple(OCCLUDERS)[kind]
-            paint_occluder(piece, name, {key: value[rows] for key, value in random.items()})
-            whole.image[rows], whole.layers[rows] = piece.image, piece.layers
-            table[rows, OCCLUDER] = _meaning(object=name, material=OCCLUDERS[name][2], color=OCCLUDERS[name][1]).to(
-                device
-            )
     light = torch.tensor([light[2] for light in LIGHTS.values()], device=device)[random["scene"] % len(LIGHTS)]
     whole.image.mul_(light[:, :, None, None])
     return whole, table
 
 
-def _meaning(**names: str | None) -> Tensor:
-    return torch.tensor([_CODES[c][names.get(c) or UNLABELLED] for c in PIXEL_CATEGORIES], dtype=torch.uint8)
+def _mean(means: Tensor, layer: int, **labels: str | Tensor | None) -> None:
+    # Say in the table what a layer is: per category a name, or a code for every image.
+    for column, category in enumerate(PIXEL_CATEGORIES):
+        label = labels.get(category)
+        means[:, layer, column] = label if isinstance(label, Tensor) else _CODES[category][label or UNLABELLED]
 
 
 def _draw_place(kind: int, canvas: Canvas, means: Tensor, random: dict[str, Tensor]) -> None:
     place = PLACES[kind]
     paint_place(canvas, place, random["scene"] % len(LIGHTS), random)
     for layer, (name, paint) in enumerate(zip(SKY_NAMES, ("yellow", "white", "white"), strict=True), start=SUN):
-        means[:, layer] = _meaning(object=name, color=paint)
-    means[:, GROUND] = _meaning(material=place.material)
+        _mean(means, layer, object=name, color=paint)
+    _mean(means, GROUND, material=place.material)
     for layer, element in enumerate(place.elements, start=ELEMENT):
-        means[:, layer] = _meaning(object=element.name, material=element.material, color=element.paint)
+        _mean(means, layer, object=element.name, material=element.material, color=element.paint)
+
+
+def _draw_occluder(kind: int, canvas: Canvas, means: Tensor, random: dict[str, Tensor]) -> None:
+    name = tuple(OCCLUDERS)[kind]
+    _, paint, material = OCCLUDERS[name]
+    paint_occluder(canvas, name, random)
+    _mean(means, OCCLUDER, object=name, material=material, color=paint)
 
 
 def _draw_object(kind: int, canvas: Canvas, means: Tensor, random: dict[str, Tensor]) -> None:
@@ -117,42 +122,37 @@ def _draw_object(kind: int, canvas: Canvas, means: Tensor, random: dict[str, Ten
     )
     unit, pixel = random["size"], canvas.pixel / random["size"]
     paints = torch.tensor(list(COLOURS.values()), device=x.device)[random["paint"]].view(-1, 3, 1, 1) + random["tint"]
+    # What is the object's own: paint, material and texture of each image, None being plain.
+    paint_names = [_COLOURS[paint] for paint in random["paint"].tolist()]
     texture_names = [_TEXTURES[t] if t < len(_TEXTURES) else None for t in random["texture"].tolist()]
-    material_names = [_MATERIALS[m] for m in random["material"].tolist()]
+    material_names = [_MATERIALS[material] for material in random["material"].tolist()]
     material = by_name(material_names, lambda name, *at: MATERIALS[name](*at), frame.u, frame.v, pixel)
     textured = material * by_name(texture_names, texture_shade, frame.u, frame.v, pixel)
-    codes = {
-        "paint": torch.tensor([_CODES["color"][c] for c in _COLOURS], dtype=torch.uint8, device=x.device)[
-            random["paint"]
-        ],
-        "material": torch.tensor([_CODES["material"][m] for m in material_names], dtype=torch.uint8, device=x.device),
-        "texture": torch.tensor(
-            [_CODES["texture"][t or UNLABELLED] for t in texture_names], dtype=torch.uint8, device=x.device
-        ),
-    }
-    column = {category: index for index, category in enumerate(PIXEL_CATEGORIES)}
+
+    def codes(category: str, names: Sequence[str | None]) -> Tensor:
+        return torch.tensor(
+            [_CODES[category][name or UNLABELLED] for name in names], dtype=torch.uint8, device=x.device
+        )
+
+    own_paint, own_material = codes("color", paint_names), codes("material", material_names)
+    own_texture = codes("texture", texture_names)
     for layer, part in enumerate(parts_of(kind), start=FIRST_PART):
-        own_paint, own_material = part.paint == "body", part.material == "body"
         if part.textured:
             shade: Tensor | None = textured
-        elif own_material:
+        elif part.material == "body":
             shade = material
         else:
             shade = None if part.material is None else MATERIALS[part.material](frame.u, frame.v, pixel)
-        colour = paints if own_paint else torch.tensor(COLOURS[part.paint], device=x.device).view(1, 3, 1, 1)
-        canvas.paint(part.shape(frame), colour, layer, shade, unit)
-        means[:, layer] = _meaning(
+        canvas.paint(part.shape(frame), paints if part.paint == "body" else colour(part.paint, x), layer, shade, unit)
+        _mean(
+            means,
+            layer,
             object=CLASS_NAMES[kind],
             part=part.name,
-            material=None if own_material else part.material,
-            color=None if own_paint else part.paint,
-        ).to(x.device)
-        if own_paint:
-            means[:, layer, column["color"]] = codes["paint"]
-        if own_material:
-            means[:, layer, column["material"]] = codes["material"]
-        if part.textured:
-            means[:, layer, column["texture"]] = codes["texture"]
+            material=own_material if part.material == "body" else part.material,
+            texture=own_texture if part.textured else None,
+            color=own_paint if part.paint == "body" else part.paint,
+        )
 
 
 def develop(image: Tensor, noise_at: Tensor, bank: Tensor, noise: float, out: Tensor) -> None:

@@ -14,6 +14,7 @@ from kdlib.data.broden import BrodenFolder, export_broden
 from kdlib.data.concept_world import draw_scenes
 from kdlib.data.image_set import CATEGORIES, ConceptMap, ImageSet
 from kdlib.errors import KdlibError
+from kdlib.metrics.dissection import dissect
 
 
 @pytest.fixture(scope="module")
@@ -333,3 +334,15 @@ def test_images_without_concepts_are_refused(scenes, tmp_path):
 def test_one_name_twice_in_a_category_is_refused(tmp_path):
     with pytest.raises(KdlibError, match="'dog' twice"):
         export_broden(tiny(("unlabelled", "dog", "dog"), torch.ones(1, 2, 2, dtype=torch.int64)), tmp_path / "world")
+
+
+# ---- use ------------------------------------------------------------------------------------------------------------
+
+
+def test_dissection_of_a_folder_equals_that_of_the_images_in_memory(scenes, exported):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.ReLU())
+    of_folder, of_memory = (dissect(model, probe, "1", quantile=0.05) for probe in (BrodenFolder(exported), scenes))
+    assert of_folder.best_concept == of_memory.best_concept
+    for category in CATEGORIES:
+        torch.testing.assert_close(of_folder.iou[category], of_memory.iou[category], rtol=0, atol=0)
