@@ -8,6 +8,18 @@ from pathlib import Path
 from kdlib.errors import KdlibError
 
 
+def is_there(path: Path) -> bool:
+    """Whether `path` exists; a folder that hides the answer is refused in one sentence.
+
+    >>> is_there(Path("nowhere"))
+    False
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise KdlibError(f"{path} cannot be reached ({error.strerror}); change the folder's permissions") from error
+
+
 def read_verified(path: Path, *, digest: str, remedy: str, size: int | None = None, kind: str = "md5") -> bytes:
     """The bytes of `path`, after their size and checksum have been found right.
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.data import data_root
-from kdlib.data.checksums import read_verified
+from kdlib.data.checksums import is_there, read_verified
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.data.splitting import split_off_val, take
@@ -102,13 +102,13 @@ def read_official(root: str | Path | None = None) -> tuple[Part, Part]:
 
 def present_folder(root: Path) -> str | None:
     """Which of the two layouts `root` holds: the binary one, else torchvision's, else None."""
-    return next((name for name in (BINARY_FOLDER, PYTHON_FOLDER) if (root / name).is_dir()), None)
+    return next((name for name in (BINARY_FOLDER, PYTHON_FOLDER) if is_there(root / name)), None)
 
 
 def download(root: str | Path | None = None) -> Path:
     """Fetch CIFAR-10 through torchvision unless one of its folders is there; returns the data root."""
     place = data_root(root)
-    if root is not None and not place.is_dir():
+    if root is not None and not is_there(place):
         raise KdlibError(f"there is no folder {place}; give an existing one as root, or none for the data root")
     if place.name in (BINARY_FOLDER, PYTHON_FOLDER):
         raise KdlibError(f"root must be the folder above {place.name}: give {place.parent}")
@@ -144,7 +144,7 @@ def _read_binary(root: Path, names: tuple[str, ...]) -> Part:
 
 
 def _check_names(path: Path) -> None:
-    if not path.exists():
+    if not is_there(path):
         return
     try:
         names = tuple(path.read_text(errors="replace").split())

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.data import data_root
-from kdlib.data.checksums import read_verified
+from kdlib.data.checksums import is_there, read_verified
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer
@@ -146,13 +146,13 @@ def _read_idx(content: bytes, path: Path) -> np.ndarray:
 def is_present(root: str | Path | None = None) -> bool:
     """Whether the files of the full set are in `root` (by name: reading verifies them)."""
     folder = data_root(root) / FOLDER
-    return all((folder / name).exists() for name in OFFICIAL_FILES)
+    return all(is_there(folder / name) for name in OFFICIAL_FILES)
 
 
 def download(root: str | Path | None = None) -> Path:
     """Fetch the full set through torchvision unless its files are there; returns the data root."""
     place = data_root(root)
-    if root is not None and not place.is_dir():
+    if root is not None and not is_there(place):
         raise KdlibError(f"there is no folder {place}; give an existing one as root, or none for the data root")
     if is_present(place):
         return place

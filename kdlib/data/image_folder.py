@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kdlib.data.checksums import is_there
 from kdlib.data.colours import COLOUR_NAMES, basic_colours
 from kdlib.data.image_set import Batch, ImageSet, Splits
 from kdlib.data.splitting import split_off_val, take
@@ -181,11 +182,19 @@ class _Files(torch.utils.data.Dataset):
 def existing_folder(root: str | Path) -> Path:
     """`root` as an absolute Path, refused if it is no folder."""
     folder = Path(root).expanduser().absolute()
-    if not folder.exists():
+    if not is_there(folder):
         raise KdlibError(f"there is no folder {folder}; give the folder that holds one folder of images per class")
     if not folder.is_dir():
         raise KdlibError(f"{folder} is a file; give the folder that holds one folder of images per class")
     return folder
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in `folder`, by name; an unreadable one is refused."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise KdlibError(f"{folder} cannot be read ({error.strerror}); change its permissions") from error
 
 
 def list_images(folder: Path, class_names: tuple[str, ...] | None = None) -> Listing:
@@ -195,15 +204,13 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None) -> Lis
     """
     from kdlib.vision import torchvision
 
-    try:
-        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise KdlibError(f"{folder} cannot be read ({error.strerror}); change its permissions") from error
+    found = [entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
     if not found:
         raise KdlibError(f"{folder} holds no class folders; give the folder that holds one folder of images per class")
     names = class_names or tuple(found)
     for name in found:
         choose(name, names, f"class folder in {folder}")
+        _entries(folder / name)  # torchvision passes over a folder that cannot be read
     reader = torchvision.datasets.folder
     number_of = {name: label for label, name in enumerate(names)}
     files = reader.make_dataset(str(folder), number_of, extensions=reader.IMG_EXTENSIONS, allow_empty=True)
@@ -240,6 +247,7 @@ def read_superclasses(folder: Path, class_names: tuple[str, ...]) -> tuple[tuple
 
 def _split(folder: Path, seed: int, n_train: int | None, n_val: int | None, n_test: int | None) -> dict[str, Listing]:
     """The files of train, val and test, chosen before any is decoded."""
+    _entries(folder)
     if not (folder / "train").is_dir():
         if any((folder / part).is_dir() for part in PARTS[1:]):
             raise KdlibError(f"{folder} holds a val or test folder but no train folder; add {folder / 'train'}")

@@ -177,6 +177,12 @@ class TestRefusals:
             pytest.skip("this user may read everything")
         with pytest.raises(KdlibError, match=r"data_batch_1.bin cannot be read \(Permission denied\)"):
             cifar10.load(binary, **SMALL)
+        binary.chmod(0)
+        try:
+            with pytest.raises(KdlibError, match=r"cannot be reached \(Permission denied\); change the folder"):
+                cifar10.load(binary, **SMALL)
+        finally:
+            binary.chmod(0o755)
 
     def test_wrong_folder(self, binary, tmp_path):
         with pytest.raises(KdlibError, match=r"there is no folder .*nowhere; give an existing one as root"):

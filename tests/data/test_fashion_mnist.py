@@ -290,6 +290,12 @@ class TestOfficialFiles:
             pytest.skip("this user may read everything")
         with pytest.raises(KdlibError, match=r"train-labels-idx1-ubyte cannot be read \(Permission denied\)"):
             fashion_mnist.load(full=True, root=official, n_val=20)
+        official.chmod(0)
+        try:
+            with pytest.raises(KdlibError, match=r"cannot be reached \(Permission denied\); change the folder"):
+                fashion_mnist.load(full=True, root=official, n_val=20)
+        finally:
+            official.chmod(0o755)
 
     def test_a_folder_in_place_of_a_file_is_told(self, official):
         path = official / fashion_mnist.FOLDER / "train-labels-idx1-ubyte"
