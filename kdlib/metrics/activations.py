@@ -84,6 +84,17 @@ def _home(model: nn.Module) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
+def _moved(model: nn.Module, device: torch.device | str) -> torch.device:
+    """Move the model, in place, and say where it is."""
+    try:
+        target = torch.device(device)
+        model.to(target)
+    except (RuntimeError, AssertionError) as error:  # an unknown name; a GPU that torch was built without
+        reason = str(error).splitlines()[0]
+        raise KdlibError(f"device '{device}' can't be used ({reason}); leave it out to use the model's own") from error
+    return target
+
+
 def concept_names_of(probe) -> dict[str, tuple[str, ...]]:
     """Names per category of an `ImageSet`, or of a streamed set that has `concept_names`."""
     if hasattr(probe, "concept_names"):
@@ -103,8 +114,9 @@ def layer_activations(
     home = _home(model)
     try:
         with torch.no_grad(), capture(model, layer) as seen:
-            model.to(device or home).eval()
+            target = _moved(model, device or home)
+            model.eval()
             _require_finite(model)
-            yield _LayerBatches(model, seen, layer, probe, batch_size, torch.device(device or home))
+            yield _LayerBatches(model, seen, layer, probe, batch_size, target)
     finally:
         model.to(home)

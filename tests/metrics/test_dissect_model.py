@@ -135,6 +135,8 @@ def test_refusals(model, probe):
         dissect(model, dataclasses.replace(probe, concepts=()), "layer3")
     with pytest.raises(KdlibError, match="batch_size"):
         dissect(model, probe, "layer3", batch_size=0)
+    with pytest.raises(KdlibError, match="device 'gpu' can't be used"):
+        dissect(model, probe, "layer3", device="gpu")
     with pytest.raises(KdlibError, match="25, but the probe set has 24 images"):
         top_images(model, probe, "layer3", 25)
     with torch.no_grad():

@@ -114,10 +114,12 @@ def test_sparse_masks_are_those_of_interpolate(cells, size):
     activations = torch.randn(3, 4, *cells, generator=torch.Generator().manual_seed(2))
     thresholds = torch.tensor([0.0, 0.7, 1.5, 9.0])
     dense = F.interpolate(activations, size=size, mode="bilinear", align_corners=False) > thresholds.view(1, 4, 1, 1)
-    found = torch.zeros(12, size[0] * size[1], dtype=torch.bool)
-    for pair, pixel in tally.active_pixels(activations, thresholds, size):
-        found[pair, pixel - pair // 4 * size[0] * size[1]] = True
-    assert torch.equal(found.view_as(dense), dense)
+    sparse = torch.zeros(3, 4, size[0] * size[1], dtype=torch.bool)
+    for found in tally.active_pixels(activations, thresholds, size):
+        image, unit = found.image[found.map_index], found.unit[found.map_index]
+        sparse[image, unit, found.pixel - image * size[0] * size[1]] = True
+        assert torch.equal(found.area, torch.bincount(found.map_index, minlength=len(found.unit)))
+    assert torch.equal(sparse.view_as(dense), dense)
 
 
 # The acceptance tests of a dissector (papers/han2023, 7.5).
@@ -390,8 +392,7 @@ def test_pieces_of_bounded_memory_change_nothing(monkeypatch):
     activations, masks = random_case()
     expected = dissected(activations, masks, quantile=0.1)
     monkeypatch.setattr(tally, "PIXELS_AT_ONCE", 50)
-    pieces = list(tally.active_pixels(activations, expected.thresholds, (17, 22)))
-    assert len(pieces) > 10
+    assert len(list(tally.active_pixels(activations, expected.thresholds, (17, 22)))) > 10
     assert_same(dissected(activations, masks, quantile=0.1), expected)
 
 
