@@ -181,6 +181,12 @@ class TestProse:
             with pytest.raises(KdlibError, match="line 1 says"):
                 check_prose(line, [make_record()])
 
+    def test_smoke_results_back_no_sentence(self, make_record: Make) -> None:
+        line = "KD has more detectors (han2023.1b: supported)."
+        check_prose(line, [make_record("smoke"), make_record("quick")])
+        with pytest.raises(KdlibError, match="line 1 says"):
+            check_prose(line, [make_record("smoke")])
+
 
 class TestReadme:
     def test_only_what_is_measured_stands_in_it(self, make_record: Make) -> None:
