@@ -149,7 +149,7 @@ function dropdown(label, onChange) {
 
 function niceTop(value) {
   const power = 10 ** Math.floor(Math.log10(value || 1));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999) || 10 * power;
+  return [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999) || 10 * power;
 }
 
 // Lines over one axis with a cursor; drawn at the width there is, so that letters keep their size on a phone.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import matplotlib.style
 import torch
 from IPython.display import HTML, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.errors import KdlibError
-from kdlib.plots import MODEL_COLOURS
+from kdlib.plots import MODEL_COLOURS, MODEL_NAMES
 
 HERE = Path(__file__).parent
 
@@ -29,7 +30,6 @@ HERE = Path(__file__).parent
 GROUP_COLOURS = ("#88CCEE", "#DDCC77", "#AA4499", "#44AA99", "#B5651D", "#BBBBBB", "#7F77DD")
 GROUP_HATCHES = ("", "///", "...", "|||", "\\\\\\", "xxx", "---")
 SPARE_COLOURS = ("#D55E00", "#56B4E9", "#8C6D31", "#7B4173")
-TITLES = {"teacher": "teacher", "scratch": "scratch", "label_smoothing": "label smoothing", "kd": "KD"}
 
 
 class ExplorerWidget(Protocol):
@@ -51,9 +51,9 @@ def title_of(name: str) -> str:
     """How a model's name is written for readers.
 
     >>> title_of("label_smoothing"), title_of("my_student")
-    ('label smoothing', 'my student')
+    ('Label smoothing', 'my student')
     """
-    return TITLES.get(name, name.replace("_", " "))
+    return MODEL_NAMES.get(name, name.replace("_", " "))
 
 
 def model_colours(names: Iterable[str], colours: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -163,8 +163,10 @@ def static_figure(widget: ExplorerWidget) -> HTML:
     The living widget hides it again: the figure's `data-kdlib-static` is the widget's `static_key`.
     """
     buffer = io.BytesIO()
-    # Without the software's version the same state gives the same bytes.
-    widget.draw().savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    # In matplotlib's own style, whatever the notebook's: a widget looks the same in every chapter. Without the
+    # software's version the same state gives the same bytes.
+    with matplotlib.style.context("default", after_reset=True):
+        widget.draw().savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
     words = html.escape(widget.describe(), quote=True)
     return HTML(

@@ -143,7 +143,19 @@ async function render({ model, el }) {
   const current = () => models[Math.max(0, names.indexOf(model.get("model")))];
 
   const bar = slider("A unit is a detector from IoU", steps, (t) => t.toFixed(3), (t) => put({ threshold: t }));
-  const counts = make("div", { class: "kdlib-counts" });
+  // Kept and only restyled afterwards: the bars can glide.
+  const countRows = models.map((m) => {
+    const row = {
+      dot: make("span", { class: "kdlib-dot" }), total: make("b"), words: make("p"),
+      pieces: categories.map((_, c) => make("i", { class: "kdlib-moving", style: { background: fill(categoryColours[c], c) } })),
+    };
+    row.node = make("div", { class: "kdlib-count", "data-model": m.name },
+      make("span", { class: "kdlib-count-name" }, row.dot, m.title),
+      make("span", {}, row.total, make("span", { class: "kdlib-muted kdlib-small" }, ` of ${m.scores.length}`)),
+      make("div", { class: "kdlib-stack", "aria-hidden": "true" }, ...row.pieces), row.words);
+    return row;
+  });
+  const counts = make("div", { class: "kdlib-counts" }, ...countRows.map((row) => row.node));
   const categoryKey = make("div", { class: "kdlib-key kdlib-small", style: { "margin-top": "0.7rem" } },
     ...categories.map((name, c) => make("span", {},
       make("span", { class: "kdlib-chip", style: { background: fill(categoryColours[c], c) } }), name)));
@@ -205,20 +217,18 @@ async function render({ model, el }) {
 
   function showCounts(threshold, theme) {
     const most = Math.max(...models.map((m) => m.scores.length));
-    counts.replaceChildren(...models.map((m) => {
+    models.forEach((m, i) => {
       const each = countDetectors(m, threshold, categories.length);
-      const total = each.reduce((sum, n) => sum + n, 0);
-      const pieces = each.map((n, c) => {
-        return make("i", { class: "kdlib-moving", title: `${n} ${categories[c]}`, "data-category": categories[c],
-          style: { width: `${(100 * n) / most}%`, background: fill(categoryColours[c], c) } });
+      const { dot, total, pieces, words } = countRows[i];
+      dot.style.background = legible(m.colour, theme);
+      total.textContent = each.reduce((sum, n) => sum + n, 0);
+      pieces.forEach((piece, c) => {
+        piece.style.width = `${(100 * each[c]) / most}%`;
+        piece.style.borderRightWidth = each[c] ? "1px" : "0";
+        piece.title = `${each[c]} ${categories[c]}`;
       });
-      const words = each.map((n, c) => `${n} ${categories[c]}`).filter((_, c) => each[c]).join(", ");
-      return make("div", { class: "kdlib-count", "data-model": m.name },
-        make("span", { class: "kdlib-count-name" }, make("span", { class: "kdlib-dot", style: { background: legible(m.colour, theme) } }), m.title),
-        make("span", {}, make("b", {}, String(total)), make("span", { class: "kdlib-muted kdlib-small" }, ` of ${m.scores.length}`)),
-        make("div", { class: "kdlib-stack", "aria-hidden": "true" }, ...pieces),
-        make("p", {}, words || "no detectors"));
-    }));
+      words.textContent = each.map((n, c) => `${n} ${categories[c]}`).filter((_, c) => each[c]).join(", ") || "no detectors";
+    });
   }
 
   function showCurve(threshold, theme) {
@@ -230,7 +240,7 @@ async function render({ model, el }) {
     const ticks = [0, 1, 2, 3, 4].map((i) => steps[Math.round((i * (steps.length - 1)) / 4)]);
     lineChart(curve, {
       xs: steps, series, cursor: threshold, height: 190, yTop: top, step: true,
-      xTicks: ticks.map((t) => [t, t.toFixed(2)]), yTicks: [0, top / 2, top].map((y) => [y, String(y)]),
+      xTicks: ticks.map((t) => [t, String(t)]), yTicks: [0, top / 2, top].map((y) => [y, String(y)]),
     });
     curveKey.replaceChildren(...series.map((line) => make("span", {}, lineSample(line.colour, line.dash), line.name)));
   }
@@ -255,18 +265,18 @@ async function render({ model, el }) {
         if (!region[i]) context.fillRect((i % width) * size, Math.floor(i / width) * size, size, size);
       }
     }
-    const line = (mask, colour, dash, wide) => {
+    const line = (mask, colour, dash, wide, casing) => {
       const path = outline(mask, height, width, size);
       context.lineCap = "butt";
       context.setLineDash([]);
-      [context.strokeStyle, context.lineWidth] = ["#ffffff", wide + 3];
+      [context.strokeStyle, context.lineWidth] = ["#ffffff", wide + casing];
       context.stroke(path);
       context.setLineDash(dash);
       [context.strokeStyle, context.lineWidth] = [colour, wide];
       context.stroke(path);
     };
-    if (showRegion) line(region, m.colour, [], 4);
-    if (showConcept && m.concepts[unit]) line(concept, truthColour, [size * 0.6, size * 0.4], 4);
+    if (showRegion) line(region, m.colour, [], 4, 3);
+    if (showConcept && m.concepts[unit]) line(concept, truthColour, [size * 0.7, size * 0.3], 3, 1.5);
     const here = overlap(region, concept);
     const share = `${(100 * here.area).toFixed(1)} %`;
     card.caption.replaceChildren(make("b", {}, tileClasses[tile]), make("br"), `active on ${share}`,

@@ -118,8 +118,10 @@ class TemperatureExplorer(anywidget.AnyWidget):
         count = len(order)
         figure = new_figure(7.6, max(2.6, 0.21 * count + 1.2))
         left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+        largest = 0.0
         for axes, name, heading in ((left, None, "teacher"), (right, self.student, title_of(self.student))):
             values = self.probabilities(name)
+            largest = max(largest, float(values.max()))
             for row, i in enumerate(order):
                 group = self.superclass_of[i]
                 axes.barh(
@@ -130,8 +132,8 @@ class TemperatureExplorer(anywidget.AnyWidget):
             axes.axvline(0, color=self.colours[name or "teacher"], linewidth=4)
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.tick_params(labelsize=8, left=False)
-            axes.set_xlim(0, 1)
             axes.set_xlabel(f"probability at T = {self.temperature:g}", fontsize=8)
+        left.set_xlim(0, largest * 1.25)  # room for the superclasses' names
         left.set_yticks(range(count), [f"{self.class_names[i]}" for i in order])
         left.invert_yaxis()
         truth = self.labels[self.image]
@@ -140,7 +142,8 @@ class TemperatureExplorer(anywidget.AnyWidget):
         for group, name in enumerate(self.superclass_names):
             rows = [row for row, i in enumerate(order) if self.superclass_of[i] == group]
             if rows:
-                right.text(0.99, sum(rows) / len(rows), name, ha="right", va="center", fontsize=8, color="#4f5862")
+                middle = sum(rows) / len(rows)
+                right.text(largest * 1.24, middle, name, ha="right", va="center", fontsize=8, color="#4f5862")
                 if rows[0]:
                     for axes in (left, right):
                         axes.axhline(rows[0] - 0.5, color="#cfd5dc", linewidth=0.7)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from widget_browser import launched
 from widget_toys import CLASSES, SUPERCLASS_OF, SUPERCLASSES, shapes, toy_logits, toy_views
 
 from kdlib.data.image_set import ImageSet
@@ -13,12 +12,6 @@ from kdlib.widgets import dissection_explorer, temperature_explorer
 @pytest.fixture(scope="session")
 def probe() -> ImageSet:
     return shapes()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with launched() as opened:
-        yield opened
 
 
 @pytest.fixture()

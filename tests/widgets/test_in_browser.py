@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from widget_browser import CONTRASTS, OVERHANG, watched
+from browser_checks import CONTRASTS, OVERHANG, watched
 from widget_toys import CLASSES, write_page
 
 from kdlib.widgets import temperature_explorer
@@ -214,7 +214,7 @@ def test_units_are_filtered_and_sorted(page, dissection):
     page.get_by_label("Show units of").select_option("detectors")
     assert listed() == [u for u, s in enumerate(model["scores"]) if s >= 0.05 and model["categories"][u] >= 0]
     page.get_by_label("Show units of").select_option("scene")  # none in the toy
-    assert "No unit of KD is listed" in page.locator(DISSECTION).inner_text()
+    assert "No unit of Distilled (KD) is listed" in page.locator(DISSECTION).inner_text()
     assert page.get_by_role("button", name="next unit").is_disabled()
     page.get_by_label("Show units of").select_option("all")
     assert len(listed()) == 48

@@ -49,15 +49,16 @@ def find_chromium() -> str:
     """The path of a Chromium; without one the test is skipped."""
     found = next((path for path in map(shutil.which, CHROMIUM_NAMES) if path), None)
     if found is None:
-        pytest.skip(f"no browser here: none of {', '.join(CHROMIUM_NAMES)} is on the path")
+        pytest.skip(
+            "no Chromium here: `apt-get install chromium`, or any Chrome on the path, and the browser tests run"
+        )
     return found
 
 
 @contextmanager
-def launched() -> Iterator:
-    """A browser for a whole test session."""
+def launched(path: str) -> Iterator:
+    """The Chromium at `path`, driven by Playwright."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = find_chromium()
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser
