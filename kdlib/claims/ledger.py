@@ -250,3 +250,22 @@ def refresh_between_markers(text: str, name: str, body: str) -> str:
     before, rest = text.split(begin)
     after = rest.split(end)[1]
     return f"{before}{begin}\n\n{body.strip()}\n\n{end}{after}"
+
+
+def refresh_readme(path: str | Path, records: Iterable[Record], name: str = "results") -> bool:
+    """Bring the table of results between the markers of a README up to date; True where the file changed.
+
+    The file is written whole or not at all. Raises `KdlibError` where it cannot be read or has no markers.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        fresh = refresh_between_markers(text, name, readme_table(records))
+        if fresh == text:
+            return False
+        temporary = path.with_name(f"{path.name}.part")
+        temporary.write_text(fresh, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise KdlibError(f"cannot refresh {path}: {error.strerror}; check that it exists and can be written") from error
+    return True

@@ -74,5 +74,5 @@ def test_the_results_in_the_readme_are_current(records: list[Record]) -> None:
     if "<!-- results:begin -->" not in readme:
         pytest.skip("the README shows no table of results")
     assert refresh_between_markers(readme, "results", readme_table(records)) == readme, (
-        "write readme_table into README.md"
+        "kdlib.claims.ledger.refresh_readme mends it"
     )

@@ -18,6 +18,7 @@ from kdlib.claims.ledger import (
     ledger_page,
     readme_table,
     refresh_between_markers,
+    refresh_readme,
 )
 from kdlib.errors import KdlibError
 
@@ -222,6 +223,16 @@ class TestReadme:
     def test_markers_must_stand_once_and_in_order(self, text: str) -> None:
         with pytest.raises(KdlibError, match="each once"):
             refresh_between_markers(text, "results", "new")
+
+    def test_the_file_is_written_only_where_it_changes(self, make_record: Make, tmp_path: Path) -> None:
+        path = tmp_path / "README.md"
+        path.write_text("# T\n<!-- results:begin -->\n<!-- results:end -->\n", encoding="utf-8")
+        assert refresh_readme(path, [make_record()])
+        assert readme_table([make_record()]).strip() in path.read_text(encoding="utf-8")
+        assert not refresh_readme(path, [make_record()])
+        assert list(tmp_path.iterdir()) == [path]
+        with pytest.raises(KdlibError, match="cannot refresh"):
+            refresh_readme(tmp_path / "none.md", [])
 
 
 @pytest.mark.book
