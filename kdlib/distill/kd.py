@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import TrainBatch
@@ -62,6 +63,6 @@ class KnowledgeDistillation:
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        hard = -logits.log_softmax(dim=1).gather(1, batch.labels[:, None]).mean()
+        hard = F.cross_entropy(logits, batch.labels)
         soft = kd_loss(logits, self.teacher(batch), self.temperature)
         return {"cross_entropy": (1 - self.alpha) * hard, "kd": self.alpha * soft}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import TrainBatch
@@ -31,7 +32,6 @@ class LabelSmoothing:
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        log_probabilities = logits.log_softmax(dim=1)
-        hard = -log_probabilities.gather(1, batch.labels[:, None]).mean()
-        uniform = -log_probabilities.mean(dim=1).mean()
+        hard = F.cross_entropy(logits, batch.labels)
+        uniform = -logits.log_softmax(dim=1).mean()
         return {"cross_entropy": (1 - self.alpha) * hard, "uniform": self.alpha * uniform}

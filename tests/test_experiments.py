@@ -1,0 +1,93 @@
+"""Studies: paired students, one teacher, presets that are sizes and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kdlib.errors import KdlibError
+from kdlib.experiments import ARMS, PRESETS, Study, gallery_indices, load_data
+from kdlib.parameters import PRESETS as PRESET_NAMES
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
+        study = Study("fashion_mnist", "smoke", seed=3, device="cpu", temperature=4.0, alpha=0.9)
+        study.train()
+        yield study
+
+
+def test_the_form_and_the_experiments_know_the_same_presets():
+    assert set(PRESETS) == set(PRESET_NAMES)
+
+
+def test_seeds_follow_the_first_one(study):
+    assert study.seeds == (3, 4)
+    assert Study("fashion_mnist", "smoke", 3, n_seeds=5).seeds == (3, 4, 5, 6, 7)
+
+
+def test_arms_of_a_seed_differ_in_the_objective_alone(study):
+    specs = [study.spec(arm, 4) for arm in ARMS]
+    assert len({(s.model, s.model_options, s.recipe, s.seed) for s in specs}) == 1
+    assert [s.objective for s in specs] == ["cross_entropy", "label_smoothing", "kd"]
+    assert dict(specs[2].objective_options) == {"temperature": 4.0, "alpha": 0.9}
+
+
+def test_all_students_of_all_seeds_have_one_teacher(study):
+    assert len({study.spec("kd", seed).teacher for seed in study.seeds}) == 1
+    assert study.run("teacher", 3) is study.run("teacher", 4)
+
+
+def test_with_alpha_0_the_distilled_student_is_the_one_from_scratch_to_the_last_bit(study):
+    # the strictest check of pairing: same start, same images, same order
+    twin = Study("fashion_mnist", "smoke", seed=3, n_seeds=1, device="cpu", alpha=0.0, smoothing=0.0)
+    scratch = study.run("scratch", 3).state()
+    for arm in ("kd", "label_smoothing"):
+        state = twin.run(arm, 3).state()
+        assert all(torch.equal(scratch[name], state[name]) for name in scratch)
+
+
+def test_accuracy_is_that_of_the_logits(study):
+    logits, labels = study.logits("kd", 4), study.part("test").labels
+    assert study.accuracies("kd")[1] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert study.logits("kd", 4) is logits  # computed once
+
+
+def test_gallery_takes_the_first_image_of_each_class(study):
+    labels = study.part("test").labels
+    found = gallery_indices(labels, per_class=2)
+    assert labels[found].tolist() == [c for c in range(10) for _ in range(2)]
+    assert found[0] == labels.tolist().index(0)
+
+
+@pytest.mark.parametrize("data", ["fashion_mnist", "concept_world"])
+def test_a_preset_bounds_the_number_of_images(data):
+    sizes, splits = PRESETS["smoke"], load_data(data, "smoke")
+    for part in ("train", "val", "test", "probe"):
+        assert 0 < len(getattr(splits, part)) <= getattr(sizes, f"n_{part}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": "quik"}, "unknown preset 'quik'; did you mean 'quick'"),
+        ({"data": "fashion"}, "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
+        ({"temperature": 0}, "temperature must be a finite number greater than 0, not 0"),
+        ({"temperature": float("nan")}, "temperature must be a finite number greater than 0, not nan"),
+        ({"temperature": "abc"}, "temperature must be a finite number greater than 0, not 'abc'"),
+        ({"n_seeds": 0}, "n_seeds must be a whole number of at least 1, not 0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"alpha": 1.5}, "alpha must be a finite number at least 0 and at most 1, not 1.5"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_drawn_or_trained(arguments, message):
+    with pytest.raises(KdlibError, match=message):
+        Study(**arguments)
+
+
+def test_own_images_need_their_folder():
+    with pytest.raises(KdlibError, match="data=image_folder needs the folder of your images: give data_folder=PATH"):
+        load_data("image_folder", "smoke")
