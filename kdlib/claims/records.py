@@ -27,6 +27,7 @@ from kdlib.claims.provenance import free_of_paths, provenance
 from kdlib.claims.verdicts import WORDS, Verdict, number, verdict
 from kdlib.errors import KdlibError, choose
 from kdlib.stats import Contrast, paired_contrast
+from kdlib.tables import Table
 
 #: The environment variable that names the file a record is written to; the executor sets it.
 METRICS_VARIABLE = "KDLIB_METRICS"
@@ -61,14 +62,6 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     raise KdlibError(f"a record holds numbers, texts, lists and tables only, not {type(value).__name__} {value!r}")
-
-
-class ClaimTable(pd.DataFrame):
-    """A plain table that shows its texts in full: pandas would cut them at 50 characters."""
-
-    def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            return self.to_html(index=False, justify="left", border=0)
 
 
 @dataclass
@@ -201,7 +194,7 @@ class Record:
                     "verdict": found.word,
                 }
             )
-        return ClaimTable(rows, columns=["claim", "the paper says", "we measured", "seeds", "verdict"])
+        return Table(rows, columns=["claim", "the paper says", "we measured", "seeds", "verdict"])
 
     def to_json(self) -> str:
         """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number."""
