@@ -89,6 +89,17 @@ class TestBinaryVersion:
         ]
         assert vehicles == ["airplane", "automobile", "ship", "truck"]
 
+    def test_seed_decides_what_is_val_and_never_what_is_test(self, binary):
+        one, again, other = (cifar10.load(binary, seed=seed, **SMALL) for seed in (0, 0, 1))
+        assert one.content_hash() == again.content_hash()
+        assert one.val.content_hash() != other.val.content_hash()
+        assert one.test.content_hash() == other.test.content_hash()
+
+    def test_smaller_counts(self, binary):
+        splits = cifar10.load(binary, n_train=30, n_val=10, n_test=20, n_probe=10)
+        assert [len(part) for part in (splits.train, splits.val, splits.test, splits.probe)] == [30, 10, 20, 10]
+        assert torch.bincount(splits.train.labels).tolist() == [3] * 10
+
     def test_concepts_are_the_colours_of_the_test_images(self, binary):
         splits = cifar10.load(binary, **SMALL)
         assert torch.equal(splits.probe.images, splits.test.images)
