@@ -18,13 +18,13 @@ from torch import Tensor
 
 from kdlib.data.concept_world_classes import (
     CLASS_NAMES,
-    COLOURS,
     CUE_PARTS,
     SUPERCLASS_NAMES,
     SUPERCLASS_OF,
     SUPERCLASSES,
 )
 from kdlib.data.concept_world_drawing import NAMES, PIXEL_CATEGORIES, develop, draw
+from kdlib.data.concept_world_parts import COLOURS
 from kdlib.data.concept_world_scenes import OCCLUDERS, SCENE_NAMES, SCENES_PER_SUPERCLASS
 from kdlib.data.concept_world_shapes import MATERIALS, TEXTURES
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
@@ -43,8 +43,8 @@ def load(
     n_probe: int | None = None,
     image_size: int | None = None,
     background_correlation: float = 0.7,
-    noise: float = 0.05,
-    cue_size: tuple[float, float] = (0.65, 1.15),
+    noise: float = 0.04,
+    cue_size: tuple[float, float] = (0.75, 1.2),
     occlusion: float = 0.3,
     device: torch.device | str = "cpu",
 ) -> Splits:
@@ -87,8 +87,8 @@ def draw_scenes(
     image_size: int = 32,
     background_correlation: float = 0.7,
     *,
-    noise: float = 0.05,
-    cue_size: tuple[float, float] = (0.65, 1.15),
+    noise: float = 0.04,
+    cue_size: tuple[float, float] = (0.75, 1.2),
     occlusion: float = 0.3,
     device: torch.device | str = "cpu",
     name: str = "concept_world",
@@ -193,9 +193,9 @@ def draw_parameters(
     superclass = torch.tensor(SUPERCLASS_OF)[label]
     own = superclass * SCENES_PER_SUPERCLASS + pick(SCENES_PER_SUPERCLASS)
     scene = torch.where(uniform(0, 1) < background_correlation, own, pick(len(SCENE_NAMES)))
-    size = uniform(0.55, 0.72)
+    size = uniform(0.66, 0.8)
     mirror = 1.0 - 2.0 * pick(2)
-    angle = uniform(-0.2, 0.2)
+    angle = uniform(-0.12, 0.12)
     materials = [tuple(_MATERIALS.index(m) for m in s.materials) for s in SUPERCLASSES]
     which = uniform(0, 1)
     material = torch.tensor(

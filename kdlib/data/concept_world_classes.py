@@ -6,79 +6,10 @@ down, the object within [-1, 1]; objects look to the right (half are mirrored, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from torch import Tensor
 
+from kdlib.data.concept_world_parts import Frame, Part, Superclass, arm, wedge
 from kdlib.data.concept_world_shapes import box, circle, ellipse, polygon, segment, stripes, union
-
-Number = float | Tensor
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Coordinates u, v (B, H, W) of an object's frame and the size `cue` (B, 1, 1), around 1, of its cue."""
-
-    u: Tensor
-    v: Tensor
-    cue: Tensor
-
-
-@dataclass(frozen=True)
-class Part:
-    """One layer of an object.
-
-    shape: frame to signed distance. paint: a name of `COLOURS`, or "body" for the object's own colour.
-    material: a name of the materials, "body" for the object's own, or None. textured: bears the object's own texture.
-    """
-
-    name: str
-    shape: Callable[[Frame], Tensor]
-    paint: str = "body"
-    material: str | None = "body"
-    textured: bool = False
-
-
-@dataclass(frozen=True)
-class Superclass:
-    """A body that siblings share, parts `behind` and `before` the cue, and the materials it may be made of."""
-
-    name: str
-    behind: tuple[Part, ...]
-    before: tuple[Part, ...]
-    materials: tuple[str, ...]
-    cues: dict[str, tuple[Part, ...]]
-
-
-# The eleven colour names of Broden (van de Weijer et al.), in RGB from 0 to 1.
-COLOURS: dict[str, tuple[float, float, float]] = {
-    "black": (0.13, 0.13, 0.14),
-    "blue": (0.14, 0.32, 0.85),
-    "brown": (0.45, 0.27, 0.11),
-    "gray": (0.52, 0.52, 0.53),
-    "green": (0.13, 0.58, 0.20),
-    "orange": (0.96, 0.52, 0.08),
-    "pink": (0.96, 0.60, 0.76),
-    "purple": (0.50, 0.18, 0.64),
-    "red": (0.82, 0.10, 0.10),
-    "white": (0.93, 0.93, 0.92),
-    "yellow": (0.96, 0.86, 0.18),
-}
-
-
-def _arm(f: Frame, ax: float, ay: float, bx: float, by: float, radius: float = 0.07) -> Tensor:
-    """A stroke from its root (ax, ay) towards (bx, by), as long as the cue is large."""
-    return segment(f.u, f.v, ax, ay, ax + (bx - ax) * f.cue, ay + (by - ay) * f.cue, radius)
-
-
-def _wedge(f: Frame, left: float, right: float, base: float, tip: tuple[float, float]) -> Tensor:
-    """A triangle that stands on (left..right, base); its height follows the cue."""
-    middle = (left + right) / 2
-    half = (right - left) / 2 * f.cue
-    top = (middle + (tip[0] - middle) * f.cue, base + (tip[1] - base) * f.cue)
-    return polygon(f.u, f.v, top, (middle + half, base), (middle - half, base))
-
 
 VEHICLE = Superclass(
     name="vehicle",
@@ -183,7 +114,7 @@ BOAT = Superclass(
     before=(),
     cues={
         "sailing boat": (
-            Part("mast", lambda f: _arm(f, 0.0, -0.2, 0.0, -1.05, 0.06), "brown", "wood"),
+            Part("mast", lambda f: arm(f, 0.0, -0.2, 0.0, -1.05, 0.06), "brown", "wood"),
             Part(
                 "sail",
                 lambda f: polygon(f.u, f.v, (0.04, -0.3 - 0.8 * f.cue), (0.04 + 0.75 * f.cue, -0.32), (0.04, -0.32)),
@@ -286,9 +217,9 @@ SEA_ANIMAL = Superclass(
         Part("eye", lambda f: circle(f.u, f.v, 0.53, -0.1, 0.07), "black", None),
     ),
     cues={
-        "shark": (Part("dorsal fin", lambda f: _wedge(f, -0.4, 0.35, -0.26, (-0.35, -1.0))),),
+        "shark": (Part("dorsal fin", lambda f: wedge(f, -0.4, 0.35, -0.26, (-0.35, -1.0))),),
         "swordfish": (
-            Part("bill", lambda f: segment(f.u, f.v, 0.7, 0.0, 0.75 + 0.62 * f.cue, -0.08, 0.09), "white", "skin"),
+            Part("bill", lambda f: segment(f.u, f.v, 0.7, 0.0, 0.75 + 0.62 * f.cue, -0.08, 0.105), "white", "skin"),
         ),
         "whale": (
             Part(
@@ -350,8 +281,8 @@ LAND_ANIMAL = Superclass(
             Part(
                 "antler",
                 lambda f: union(
-                    _arm(f, 0.56, -0.4, 0.36, -1.0),
-                    _arm(f, 0.66, -0.4, 0.8, -1.0),
+                    arm(f, 0.56, -0.4, 0.36, -1.0),
+                    arm(f, 0.66, -0.4, 0.8, -1.0),
                     segment(
                         f.u, f.v, 0.56 - 0.1 * f.cue, -0.4 - 0.3 * f.cue, 0.56 - 0.34 * f.cue, -0.4 - 0.36 * f.cue, 0.06
                     ),
@@ -363,8 +294,17 @@ LAND_ANIMAL = Superclass(
                 None,
             ),
         ),
-        "camel": (Part("hump", lambda f: ellipse(f.u, f.v, -0.1, -0.12, 0.34 * f.cue, 0.55 * f.cue)),),
+        "camel": (
+            Part(
+                "hump",
+                lambda f: union(
+                    ellipse(f.u, f.v, -0.36, -0.1, 0.2 * f.cue, 0.48 * f.cue),
+                    ellipse(f.u, f.v, 0.1, -0.1, 0.2 * f.cue, 0.48 * f.cue),
+                ),
+            ),
+        ),
         "elephant": (
+            Part("ear", lambda f: ellipse(f.u, f.v, 0.4, -0.34, 0.2 * f.cue, 0.27 * f.cue), "gray", "skin"),
             Part(
                 "trunk",
                 lambda f: union(
@@ -373,7 +313,7 @@ LAND_ANIMAL = Superclass(
                 ),
             ),
         ),
-        "unicorn": (Part("horn", lambda f: _wedge(f, 0.58, 0.94, -0.34, (1.0, -1.1)), "white", None),),
+        "unicorn": (Part("horn", lambda f: wedge(f, 0.58, 0.94, -0.34, (1.0, -1.1)), "white", None),),
     },
 )
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdlib.data.concept_world_classes import CLASS_NAMES, COLOURS, Frame, parts_of
+from kdlib.data.concept_world_classes import CLASS_NAMES, parts_of
+from kdlib.data.concept_world_parts import COLOURS, Frame
 from kdlib.data.concept_world_scenes import (
     ELEMENT,
     FIRST_PART,

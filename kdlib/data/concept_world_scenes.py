@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdlib.data.concept_world_classes import COLOURS
+from kdlib.data.concept_world_parts import COLOURS
 from kdlib.data.concept_world_shapes import (
     MATERIALS,
     box,

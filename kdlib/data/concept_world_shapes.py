@@ -113,7 +113,7 @@ TEXTURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def texture_shade(name: str, u: Tensor, v: Tensor, pixel: Number) -> Tensor:
     """Brightness factor of a named texture of `TEXTURES` at (u, v)."""
-    return 1 - 0.5 * coverage(TEXTURES[name](u, v), pixel)
+    return 1 - 0.35 * coverage(TEXTURES[name](u, v), pixel)
 
 
 def _brick(u: Tensor, v: Tensor, pixel: Number) -> Tensor:
