@@ -379,6 +379,10 @@ class TestChecks:
 
         assert failures(diagnose(with_log_target)) == []
 
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_right_loss_in_single_precision_passes(self, seed):
+        assert failures(diagnose(lambda z_s, z_t, t: kd_loss(z_s.float(), z_t.float(), t), seed)) == []
+
     @pytest.mark.parametrize("name", SOFT_MISTAKES)
     @pytest.mark.parametrize("seed", (0, 1))
     def test_every_wrong_soft_term_fails_one(self, name, seed):
