@@ -73,7 +73,7 @@ def _pixels(path: Path, mode: str, size: tuple[int, int], what: str) -> np.ndarr
         raise KdlibError(f"the {what} {path} is missing; copy or download the folder again") from error
     except KdlibError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise KdlibError(f"cannot decode the {what} {path} ({error}); copy or download it again") from error
     if pixels.shape[:2] != size:
         found = f"{pixels.shape[0]}x{pixels.shape[1]}"

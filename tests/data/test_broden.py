@@ -287,6 +287,24 @@ def test_bad_sizes_are_refused(folder, column, value):
         BrodenFolder(folder)
 
 
+@pytest.mark.parametrize("name", ["images/000001_object.png", "images/000001.png", "index.csv", "c_part.csv"])
+def test_random_damage_is_told_in_one_sentence_or_does_no_harm(folder, name):
+    path, random = folder / name, np.random.default_rng(0)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(25):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[random.integers(len(damaged))] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            BrodenFolder(folder).load()
+        except KdlibError as error:  # any other exception fails the test
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10
+
+
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
