@@ -28,7 +28,7 @@ def choose(value: str, options: Iterable[str], what: str) -> str:
     if value in names:
         return value
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    hint = f"; did you mean '{near[0]}'?" if near else ""
     raise KdlibError(f"unknown {what} '{value}'{hint} (choices: {', '.join(names)})")
 
 

@@ -44,9 +44,10 @@ class ConceptMap:
             raise KdlibError(f"the first name of concept map '{self.category}' must be '{UNLABELLED}'")
         # An expanded map repeats one value per image: its corner tells its range.
         seen = self.labels[:, :1, :1] if self.labels.stride()[1:] == (0, 0) else self.labels
-        if seen.numel() and (int(seen.min()) < 0 or int(seen.max()) >= len(self.names)):
+        low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, 0)
+        if low < 0 or high >= len(self.names):
             raise KdlibError(
-                f"concept map '{self.category}' holds label {int(seen.max())}, "
+                f"concept map '{self.category}' holds label {low if low < 0 else high}, "
                 f"but only labels 0 to {len(self.names) - 1} have names"
             )
 
@@ -126,7 +127,7 @@ class ImageSet:
             # Masks may be coarser than the images (Broden's are half their size), never other in number.
             if len(concept.labels) != count:
                 raise KdlibError(
-                    f"concept map '{concept.category}' of '{self.name}' covers {len(concept.labels)} images, not {count}"
+                    f"concept map '{concept.category}' of '{self.name}' has {len(concept.labels)} images, not {count}"
                 )
 
     def __len__(self) -> int:
@@ -179,6 +180,7 @@ class ImageSet:
         """The chosen images, in the order of `indices`, with their masks."""
         if not isinstance(indices, slice):
             indices = torch.as_tensor(indices, device=self.device)
+            indices = indices if indices.dtype == torch.bool else indices.long()  # an empty list is of floats
         chosen = self._map(lambda tensor: tensor[indices])
         return replace(chosen, name=name or self.name)
 

@@ -79,7 +79,7 @@ class TestValidation:
             ({"foreground": torch.zeros(N, 2, 2, dtype=torch.bool)}, "foreground of 'tiny' must be bool"),
             (
                 {"concepts": (ConceptMap("part", torch.zeros(5, 4, 4, dtype=torch.int64), ("unlabelled",)),)},
-                "concept map 'part' of 'tiny' covers 5 images, not 6",
+                "concept map 'part' of 'tiny' has 5 images, not 6",
             ),
             (
                 {"concepts": (ConceptMap("part", torch.zeros(N, 4, 4, dtype=torch.int64), ("unlabelled",)),) * 2},
