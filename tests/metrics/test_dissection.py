@@ -249,6 +249,8 @@ def test_a_lower_tau_finds_at_least_as_many_detectors():
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[-1]
     assert counts[2] == found.count() == int((found.score >= 0.05).sum())
+    best = found.score.max().item()
+    assert (found.count(best), found.count(best * (1 + 1e-12))) == (1, 0)  # reaching tau is enough
 
 
 # The two denominators and the ways of counting.
