@@ -215,9 +215,11 @@ async function unpack(view) {
   return new Response(stream).arrayBuffer();
 }
 
-// While a live widget stands in the document, so does a rule that hides its still picture.
+// While a live widget stands in the document, so does a rule that hides its still picture, and with it an output
+// frame that holds nothing else.
 function hideStill(root, key) {
-  root.prepend(make("style", {}, `figure[data-kdlib-static="${CSS.escape(key)}"] { display: none; }`));
+  const still = `figure[data-kdlib-static="${CSS.escape(key)}"]`;
+  root.prepend(make("style", {}, `${still}, :has(> ${still}:only-child) { display: none !important; }`));
 }
 
 function onChange(model, names, redraw) {

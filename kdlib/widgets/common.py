@@ -173,7 +173,8 @@ def static_figure(widget: ExplorerWidget) -> HTML:
         f'<figure class="kdlib-static" data-kdlib-static="{html.escape(widget.static_key, quote=True)}" '
         'style="margin:0.25rem 0;max-width:60rem">'
         f'<img src="data:image/png;base64,{data}" alt="{words}" style="max-width:100%;height:auto">'
-        f"<figcaption>{words} With JavaScript this picture comes alive.</figcaption></figure>"
+        '<figcaption style="text-align:left;font:inherit;font-size:0.9em;color:inherit">'
+        f"{words} With JavaScript this picture comes alive.</figcaption></figure>"
     )
 
 

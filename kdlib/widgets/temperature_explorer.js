@@ -23,7 +23,7 @@ function entropy(logits, temperature) {
   return logSoftmax(logits, temperature).reduce((sum, logP) => sum - Math.exp(logP) * logP, 0);
 }
 
-const SCALES = [["linear", "linear, 0 to 1"], ["fit", "linear, up to the largest"], ["log", "logarithmic, from 0.0001"]];
+const SCALES = [["fit", "up to the largest"], ["linear", "from 0 to 1"], ["log", "logarithmic, from 0.0001"]];
 
 function barLength(probability, scale, largest) {
   if (scale === "log") return Math.max(0, 1 + Math.log10(Math.max(probability, 1e-4)) / 4);
@@ -57,13 +57,13 @@ function render({ model, el }) {
   const students = model.get("student_logits");
   const titles = model.get("titles");
   const colours = model.get("colours");
-  const names = Object.keys(students);
+  const names = model.get("order");
   const temperatures = model.get("temperatures");
   const [tileHeight, tileWidth] = model.get("tile");
   const columns = model.get("sprite_columns");
   const spriteRows = Math.ceil(labels.length / columns);
   const sprite = URL.createObjectURL(new Blob([bytesOf(model.get("sprite"))], { type: model.get("sprite_type") }));
-  let scale = "linear";
+  let scale = "fit";
 
   const root = make("div", { class: "kdlib kdlib-temperature", role: "region", "aria-label": "Temperature explorer" });
   const put = (name, value) => { model.set(name, value); model.save_changes(); };
@@ -91,7 +91,8 @@ function render({ model, el }) {
   const numbers = {};
   const number = (key, title, unit) => {
     numbers[key] = make("b", { "data-kdlib-value": key });
-    return make("div", {}, make("dt", {}, title), make("dd", {}, numbers[key], " ", make("span", {}, unit)));
+    return make("div", {}, make("div", { class: "kdlib-muted kdlib-small" }, title),
+      make("div", { class: "kdlib-number" }, numbers[key], " ", make("span", {}, unit)));
   };
   const scalePicker = dropdown("Bars", (value) => { scale = value; show(); });
   scalePicker.fill(SCALES, scale);
@@ -110,10 +111,10 @@ function render({ model, el }) {
       make("div", { class: "kdlib-settings" },
         heat.control,
         make("div", { class: "kdlib-control" }, make("div", { class: "kdlib-label" }, "Student"), picker.group),
-        make("dl", { class: "kdlib-numbers" },
+        make("div", { class: "kdlib-numbers" },
           number("kl", "KL(teacher ‖ student)", "nats"), number("scaled", "T² × KL, the loss term", "nats"),
-          number("teacher_entropy", "entropy, teacher", `of ${Math.log(classes.length).toFixed(2)} nats`),
-          number("student_entropy", "entropy, student", `of ${Math.log(classes.length).toFixed(2)} nats`)))),
+          number("teacher_entropy", "entropy, teacher, nats", `of ${Math.log(classes.length).toFixed(2)}`),
+          number("student_entropy", "entropy, student, nats", `of ${Math.log(classes.length).toFixed(2)}`)))),
     make("div", { class: "kdlib-legend" }, key, scalePicker.control),
     groups,
     rest,

@@ -60,6 +60,7 @@ class TemperatureExplorer(anywidget.AnyWidget):
     superclass_colours = traitlets.List(traitlets.Unicode()).tag(sync=True)
     colours = traitlets.Dict().tag(sync=True)
     titles = traitlets.Dict().tag(sync=True)
+    order = traitlets.List(traitlets.Unicode()).tag(sync=True)  # of the students: a notebook file sorts a dict's keys
     temperatures = traitlets.List(traitlets.Float()).tag(sync=True)
     static_key = traitlets.Unicode().tag(sync=True)
 
@@ -80,7 +81,7 @@ class TemperatureExplorer(anywidget.AnyWidget):
         return proposal["value"]
 
     def __repr__(self) -> str:
-        return f"TemperatureExplorer({len(self.labels)} images, students: {', '.join(self.student_logits)})"
+        return f"TemperatureExplorer({len(self.labels)} images, students: {', '.join(self.order)})"
 
     def probabilities(self, which: str | None = None) -> Tensor:
         """(K,) float64: softmax(z / T) of the chosen image, of the teacher or of the student `which`."""
@@ -119,7 +120,7 @@ class TemperatureExplorer(anywidget.AnyWidget):
         figure = new_figure(7.6, max(2.6, 0.21 * count + 1.2))
         left, right = figure.subplots(1, 2, sharex=True, sharey=True)
         largest = 0.0
-        for axes, name, heading in ((left, None, "teacher"), (right, self.student, title_of(self.student))):
+        for axes, name, heading in ((left, None, title_of("teacher")), (right, self.student, title_of(self.student))):
             values = self.probabilities(name)
             largest = max(largest, float(values.max()))
             for row, i in enumerate(order):
@@ -219,6 +220,7 @@ def temperature_explorer(
         "superclass_colours": group_colours(len(superclass_names)),
         "colours": model_colours(["teacher", *student_logits], colours),
         "titles": {name: title_of(name) for name in student_logits},
+        "order": list(student_logits),
         "temperatures": list(TEMPERATURES),
     }
     if student is None:
