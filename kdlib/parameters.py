@@ -73,6 +73,7 @@ LIMITS: dict[str, Limit] = {
     "temperatures": _positive,
     "alpha": _share,
     "alphas": _share,
+    "smoothing": _share,
     "tau": _share,
     "quantile": Limit(minimum=0, maximum=1, exclusive=True),
     "confidence": Limit(minimum=0, maximum=1, exclusive=True),

@@ -35,8 +35,7 @@ def run_store(shared) -> Path:
 def smoke_project(shared, run_store) -> Project:
     """The repository's book with its notebooks executed at smoke scale, somewhere else than in the repository.
 
-    `$KDLIB_BUILT_BOOK` names a folder of built pages to take instead; its executed notebooks are then those of
-    `book/executed`.
+    `$KDLIB_BUILT_BOOK` names a folder of built pages to take instead, such as `_build/html`.
     """
     if os.environ.get("KDLIB_BUILT_BOOK"):
         return Project(ROOT, build_at=Path(os.environ["KDLIB_BUILT_BOOK"]).parent)

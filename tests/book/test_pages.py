@@ -74,7 +74,7 @@ def test_a_page_loads_without_an_error(browser, server, name):
 def test_a_notebook_s_page_works_from_a_file_too(browser, built_book, name):
     with opened(browser, (built_book / f"notebooks/{name}.html").as_uri()) as page:
         for view in page.locator('script[type="application/vnd.jupyter.widget-view+json"]').all():
-            beside = view.locator("xpath=following-sibling::*[1]")
+            beside = view.locator("xpath=preceding-sibling::*[1]")
             beside.wait_for(state="visible", timeout=15_000)
 
 
