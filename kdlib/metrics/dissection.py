@@ -35,7 +35,7 @@ class Dissection:
         "" and 0 for a unit that overlaps with no concept.
     coverage: per category (n,), the fraction g of all pixels with the concept's label.
     ceiling: per category (n,), min(a, g) / max(a, g) with a = quantile: the highest IoU that a unit active on a
-        fraction a can reach if all its active pixels count. A concept whose ceiling is under tau can't be found
+        fraction a can reach if all its active pixels count. Under tau, the concept is out of such a unit's reach
         ("lite" leaves images out of the denominator and can exceed it where labels of the category are rare).
     activated_fraction: (U,) realised fraction of active pixels. It can lie well under `quantile`: a unit that fires on
         fewer than 0.5 % of the cells has threshold 0, and interpolation flattens peaks that stand alone, by far the
