@@ -10,6 +10,8 @@ function make(tag, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
   }
+  // JupyterLab takes the arrow keys for itself wherever this does not stand on the focused element.
+  if (["input", "select", "button"].includes(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true");
   node.append(...children.filter((child) => child !== null && child !== undefined));
   return node;
 }
@@ -47,6 +49,8 @@ function followTheme(root, redraw) {
     if (root.dataset.theme === theme) return;
     root.dataset.theme = theme;
     redraw();
+    // JupyterLab swaps its style sheets after it says so: measure again when widths have settled.
+    setTimeout(() => root.isConnected && redraw(), 400);
   };
   const observer = new MutationObserver(update);
   const options = { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "data-vscode-theme-kind", "theme"] };

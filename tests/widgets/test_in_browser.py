@@ -335,6 +335,8 @@ def test_every_control_has_a_name_and_focus_shows(page):
     for control in page.locator(".kdlib :is(input, select, button)").all():
         snapshot = control.aria_snapshot()
         assert re.search(r'"[^"]+"', snapshot) or ":" in snapshot, snapshot
+        # Without it JupyterLab moves its cell cursor at an arrow key instead of the slider.
+        assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
     page.locator(f"{TEMPERATURE} input[type=range]").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
