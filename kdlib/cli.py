@@ -6,12 +6,14 @@ Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr, no
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -113,6 +115,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, (dict, list, tuple)):
         return json.dumps(value, default=str)
     return str(value)
@@ -131,16 +135,36 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _show(found: object, nothing: str = "nothing to show") -> None:
-    """Print what a backend answered: a table, the lines of a dict, or text."""
+def format_answer(found: object) -> str:
+    """What a backend answered, for reading: rows as a table, a mapping or dataclass line by line, text as it is.
+
+    >>> print(format_answer({"name": "toy", "size": {"train": 8, "test": 2}, "history": [{"epoch": 1}, {"epoch": 2}]}))
+    name     toy
+    size     train  8
+             test   2
+    history  epoch
+             1
+             2
+    """
+    if dataclasses.is_dataclass(found) and not isinstance(found, type):
+        found = dataclasses.asdict(found)
     if isinstance(found, Mapping):
-        width = max((len(str(key)) for key in found), default=0)
-        print("\n".join(f"{str(key).ljust(width)}  {_cell(value)}" for key, value in found.items()))
-    elif isinstance(found, Iterable) and not isinstance(found, str):
-        rows = list(found)
-        print(format_table(rows) if rows and isinstance(rows[0], Mapping) else "\n".join(map(str, rows)) or nothing)
-    elif found is not None:
-        print(found)
+        names = [str(name) for name in found]
+        width = max(map(len, names), default=0)
+        lines = []
+        for name, value in zip(names, found.values(), strict=True):
+            nested = isinstance(value, Mapping) or _are_rows(value)
+            first, *rest = (format_answer(value) if nested else _cell(value)).splitlines() or [""]
+            lines += [f"{name:<{width}}  {first}".rstrip(), *(" " * (width + 2) + line for line in rest)]
+        return "\n".join(lines)
+    if isinstance(found, Sequence) and not isinstance(found, str):
+        rows = [dataclasses.asdict(row) if dataclasses.is_dataclass(row) else row for row in found]  # type: ignore[arg-type]
+        return format_table(rows) if _are_rows(rows) else "\n".join(map(str, rows))
+    return "" if found is None else str(found)
+
+
+def _are_rows(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 # ---- the commands --------------------------------------------------------------------------------------------------
@@ -239,31 +263,31 @@ def _run(options: argparse.Namespace) -> None:
 def _data_list(options: argparse.Namespace) -> None:
     from kdlib.data import list_datasets
 
-    _show(list_datasets())
+    print(format_answer(list_datasets()))
 
 
 def _data_get(options: argparse.Namespace) -> None:
     from kdlib.data import get_dataset
 
-    _show(get_dataset(options.name))
+    print(format_answer(get_dataset(options.name)))
 
 
 def _data_info(options: argparse.Namespace) -> None:
     from kdlib.data import dataset_info
 
-    _show(dataset_info(options.name))
+    print(format_answer(dataset_info(options.name)))
 
 
 def _runs_list(options: argparse.Namespace) -> None:
     from kdlib.runs import list_runs
 
-    _show(list_runs(), nothing="no trained models in the store")
+    print(format_answer(list_runs()) or "no trained models in the store")
 
 
 def _runs_show(options: argparse.Namespace) -> None:
     from kdlib.runs import show_run
 
-    _show(show_run(options.key))
+    print(format_answer(show_run(options.key)))
 
 
 def _runs_remove(options: argparse.Namespace) -> None:
@@ -295,7 +319,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from kdlib.execute import NotebookFailed
 
-    signal.signal(signal.SIGTERM, _terminated)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         options = build_parser().parse_args(arguments)
         options.run(options)

@@ -122,8 +122,12 @@ class Parameter:
 
     @property
     def type_name(self) -> str:
-        """The type a reader sees: the annotation if there is one, else that of the default."""
-        return self.annotation or ("any" if self.default is None else type(self.pattern).__name__)
+        """The type a reader sees: the annotation if there is one, else that of the default, else that of the range."""
+        if self.annotation or self.default is not None:
+            return self.annotation or type(self.pattern).__name__
+        if self.limit is None:
+            return "any"
+        return ("str" if self.limit.choices else "int" if self.limit.whole else "float") + " or None"
 
     def convert(self, given: object) -> Any:
         """Turn what was typed (or an already typed value) into this parameter's type and check its range."""

@@ -85,6 +85,15 @@ def test_an_unfit_value_is_refused_in_one_sentence_that_names_it(form, name, tex
     assert "\n" not in str(caught.value)
 
 
+def test_a_default_of_none_takes_its_type_from_the_range():
+    (seeds,) = read_parameters("n_seeds = None  # the preset's")
+    assert seeds.type_name == "int or None"
+    assert (seeds.convert("5"), seeds.convert("None"), seeds.convert(None)) == (5, None, None)
+    for wrong in ("0", "2.5", "abc"):
+        with pytest.raises(KdlibError, match="n_seeds must be a whole number of at least 1"):
+            seeds.convert(wrong)
+
+
 def test_typed_values_are_checked_like_texts(form):
     assert check(form, temperature=8) == {"temperature": 8.0}
     for name, value in (("n_seeds", True), ("n_seeds", "x"), ("full", 1), ("note", 3), ("seed", None)):
