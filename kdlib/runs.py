@@ -19,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -134,6 +134,8 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     root = store_root()
     key = run_key(spec, splits)
     make = _model_builder(spec, splits)
+    if key in _unkept:
+        return _unkept[key]
     with _locked(root, key):
         run = _load(root / key, make)
         if run is None:
@@ -155,6 +157,8 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
             run.metadata = _metadata(spec, splits, run, key)
             if _save(root, run):
                 saver.remove()
+            else:
+                _unkept[key] = run
     return run
 
 
@@ -239,6 +243,9 @@ def _model_builder(spec: RunSpec, splits: Splits) -> Callable[[], nn.Module]:
         **dict(spec.model_options),
     )
 
+
+# Runs that could not be stored: this process at least trains them once.
+_unkept: dict[str, Run] = {}
 
 # A teacher and what it said, shared by all its students of this process.
 _teachers: dict[tuple[str, str, int, int], Teacher] = {}
@@ -368,6 +375,8 @@ class _ProgressSaver:
             fresh.write_bytes(hashlib.sha256(content).digest() + content)
             fresh.replace(self.path)
         except OSError as error:
+            with suppress(OSError):  # the disk is full: half a file must not stay
+                (self.folder / "progress.new").unlink(missing_ok=True)
             if not self.warned:
                 warnings.warn(f"can't keep this training's progress ({error}); it goes on without", stacklevel=2)
             self.warned = True
