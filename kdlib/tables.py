@@ -14,7 +14,9 @@ class Table(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
-            return self.to_html(index=False, justify="left", border=0)
+            page = self.to_html(index=False, justify="left", border=0)
+        # Jupyter's own style would set texts to the right.
+        return page.replace("<td>", '<td style="text-align: left">')
 
 
 def facts(values: dict[str, object]) -> Table:

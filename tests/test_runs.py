@@ -193,12 +193,13 @@ def test_a_full_disk_loses_nothing(splits, monkeypatch, count_trainings):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(runs, "_unkept", {})
     with monkeypatch.context() as patch:
         patch.setattr(runs, "_write", full)
         with pytest.warns(UserWarning, match="No space left on device.*free space or set KDLIB_RUNS"):
             run = get_or_train(SCRATCH, splits)
         assert get_or_train(SCRATCH, splits) is run  # not trained twice in this process
-    monkeypatch.setattr(runs, "_unkept", {})  # as in the next process
+    runs._unkept.clear()  # as in the next process
     assert run.history and run.model()(splits.test.float_batch(slice(0, 2))).shape == (2, 4)
     assert list_runs() == []
     assert not any(name.startswith(".tmp") for name in leftovers())

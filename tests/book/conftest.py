@@ -1,10 +1,8 @@
-"""The whole book, executed and built once at smoke scale for a test session, and a browser to open it in."""
+"""The whole book, executed and built once at smoke scale for a test session."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from filelock import FileLock
 from kdlib.book import Project, build_book
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -50,25 +47,3 @@ def smoke_project(shared, run_store) -> Project:
 def built_book(smoke_project) -> Path:
     """The folder of the built pages; `index.html` lies at its top."""
     return smoke_project.build / "html"
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of a Chromium; without one the browser tests are skipped."""
-    found = next((path for path in map(shutil.which, CHROMIUM_NAMES) if path), None)
-    if found is None:
-        pytest.skip(
-            "no Chromium here: `apt-get install chromium`, or any Chrome on the path, and the browser tests run"
-        )
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser(chromium) -> Iterator:
-    """A headless browser for the session."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield opened
-        opened.close()
