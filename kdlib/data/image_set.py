@@ -112,9 +112,7 @@ class ImageSet:
                 f"'{self.name}' gives a superclass to {len(self.superclass_of)} of {len(self.class_names)} classes"
             )
         if any(not 0 <= index < len(self.superclass_names) for index in self.superclass_of):
-            raise KdlibError(
-                f"'{self.name}' names {len(self.superclass_names)} superclasses, but uses others"
-            )
+            raise KdlibError(f"'{self.name}' names {len(self.superclass_names)} superclasses, but uses others")
         plane = (count, *self.image_size)
         if self.foreground is not None and (
             tuple(self.foreground.shape) != plane or self.foreground.dtype != torch.bool
