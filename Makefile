@@ -40,7 +40,7 @@ check: $(VENV)/.test
 
 # One thread each: the workers share the cores. A conftest.py holds no examples, and several of them cannot be collected.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore-glob='*/conftest.py'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 notebooks: $(VENV)/.book
 	@$(BIN)/kdlib book --commit-outputs

@@ -1,6 +1,6 @@
 """The `kdlib` command: run notebooks with checked parameters, look after data and trained models, build the book.
 
-Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr, nothing written), 130 interrupted.
+Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except NotebookFailed as error:
         print("\n".join([f"kdlib: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
-        return 1
+        return 2 if error.bad_input else 1
     except KeyboardInterrupt:
         print("\nkdlib: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130

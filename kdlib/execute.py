@@ -61,7 +61,14 @@ _SHAPES_RESULTS = (".py", ".js", ".css", ".toml", ".npz", ".txt")
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped: the message names it, the cell and the error."""
+    """A notebook stopped: the message names it, the cell and the error.
+
+    bad_input: the cell refused what it was given (a KdlibError), rather than breaking.
+    """
+
+    def __init__(self, message: str, bad_input: bool = False) -> None:
+        super().__init__(message)
+        self.bad_input = bad_input
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,10 @@ def _failure(name: str, partial: Path, log: str) -> NotebookFailed:
             reason = "the kernel died (out of memory?)"
         else:
             break
-        return NotebookFailed(f"{name} failed in code cell {number} of {len(code)} ({first_line[:70]!r}): {reason}")
+        return NotebookFailed(
+            f"{name} failed in code cell {number} of {len(code)} ({first_line[:70]!r}): {reason}",
+            bad_input=bool(errors) and errors[0].ename == KdlibError.__name__,
+        )
     last = log.strip().splitlines()[-1:] or ["no message"]
     return NotebookFailed(f"{name} could not be executed: {last[0]}")
 

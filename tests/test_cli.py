@@ -132,6 +132,13 @@ def test_a_failing_notebook_exits_with_1_and_names_the_cell(folder, capsys):
     assert message[1].endswith("out/broken/broken.failed.ipynb")
 
 
+def test_a_cell_that_refuses_its_input_exits_with_2(folder, capsys):
+    cell = "from kdlib.errors import choose\nchoose('layer9', ['layer3'], 'layer')"
+    write_notebook(folder / "refusing.ipynb", cell)
+    assert main(["run", "refusing", "--notebooks", str(folder)]) == 2
+    assert "KdlibError: unknown layer 'layer9'; did you mean 'layer3'?" in capsys.readouterr().err
+
+
 def test_an_interruption_exits_with_130_and_one_line(monkeypatch, capsys):
     def interrupt(options):
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import KdlibError, choose, finite_number
 from kdlib.metrics.activations import ActivationBatches, Checked, concept_names_of, layer_activations
 from kdlib.metrics.quantile import UpperQuantile
 from kdlib.metrics.tally import Tally, count_pixels
@@ -253,36 +253,3 @@ def dissect(
             layer=layer,
             num_images=len(probe),
         )
-
-
-def top_images(
-    model: nn.Module,
-    probe,
-    layer: str,
-    k: int,
-    *,
-    batch_size: int = 128,
-    device: torch.device | str | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The images that excite each unit most: (U, k) indices into `probe` and (U, k) maxima, the highest first.
-
-    An image's activation is the maximum over the unit's map (Bau et al. 2017); of equal ones the earlier image
-    comes first.
-    """
-    positive_integer(k, "k")
-    if k > len(probe):
-        raise KdlibError(f"k is {k}, but the probe set has {len(probe)} images; give a smaller k")
-    indices = values = None
-    start = 0
-    with layer_activations(model, probe, layer, batch_size=batch_size, device=device) as batches:
-        for maps, _ in Checked(batches, layer):
-            new = maps.amax((2, 3)).T
-            places = torch.arange(start, start + len(maps), device=new.device).expand_as(new)
-            start += len(maps)
-            values = new if values is None else torch.cat([values, new], 1)
-            indices = places if indices is None else torch.cat([indices, places], 1)
-            # A stable sort keeps the earlier of two equal images in front, whatever the batches.
-            values, order = values.sort(dim=1, descending=True, stable=True)
-            values, indices = values[:, :k], indices.gather(1, order)[:, :k]
-    assert indices is not None and values is not None
-    return indices.cpu(), values.cpu()

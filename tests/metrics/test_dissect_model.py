@@ -11,7 +11,7 @@ from torch import nn
 
 from kdlib.data.image_set import Batch, ConceptMap, ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect, dissect_activations, top_images
+from kdlib.metrics.dissection import dissect, dissect_activations
 from kdlib.models import build
 
 
@@ -70,7 +70,6 @@ def test_the_model_is_left_as_it_was(model, probe):
     modes = {name: module.training for name, module in model.named_modules()}
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     dissect(model, probe, "layer3")
-    top_images(model, probe, "layer3", 2)
     with pytest.raises(KdlibError):
         dissect(model, dataclasses.replace(probe, concepts=()), "layer3")
     assert {name: module.training for name, module in model.named_modules()} == modes
@@ -100,26 +99,6 @@ def test_a_streamed_probe_set_gives_the_same(model, probe):
     assert streamed.concept_names == held.concept_names == {"object": ("cat", "dog"), "scene": ("field", "street")}
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 24])
-def test_top_images_are_those_of_a_full_sort(model, probe, batch_size):
-    maxima = layer3(model, probe.images.float() / 255).amax((2, 3)).T  # (U, N)
-    indices, values = top_images(model, probe, "layer3", 5, batch_size=batch_size)
-    assert indices.shape == values.shape == (16, 5)
-    expected = maxima.sort(dim=1, descending=True).values[:, :5]
-    assert torch.allclose(values, expected, atol=1e-6)
-    assert torch.allclose(maxima.gather(1, indices), expected, atol=1e-6)
-
-
-def test_of_equally_exciting_images_the_earlier_comes_first(probe):
-    images = torch.zeros(6, 3, 4, 4, dtype=torch.uint8)
-    images[[1, 4]] = 255
-    same = dataclasses.replace(probe.subset(slice(6), "equal"), images=images, concepts=())
-    for batch_size in (1, 2, 6):
-        indices, values = top_images(nn.Sequential(nn.Identity()), same, "0", 4, batch_size=batch_size)
-        assert indices.tolist() == [[1, 4, 0, 2]] * 3
-        assert values.tolist() == [[1.0, 1.0, 0.0, 0.0]] * 3
-
-
 def test_refusals(model, probe):
     with pytest.raises(KdlibError, match=r"no layer 'layer33'.*layer3"):
         dissect(model, probe, "layer33")
@@ -137,8 +116,6 @@ def test_refusals(model, probe):
         dissect(model, probe, "layer3", batch_size=0)
     with pytest.raises(KdlibError, match="device 'gpu' can't be used"):
         dissect(model, probe, "layer3", device="gpu")
-    with pytest.raises(KdlibError, match="25, but the probe set has 24 images"):
-        top_images(model, probe, "layer3", 25)
     with torch.no_grad():
         model.layer2[0].body[0].weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(KdlibError, match=r"'layer2.0.body.0.weight' is not finite"):

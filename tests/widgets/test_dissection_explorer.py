@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from widget_toys import shapes, toy_views
 
+from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect, top_images
+from kdlib.metrics.dissection import dissect
 from kdlib.widgets import UnitViews, dissection_explorer, unit_views
 from kdlib.widgets.dissection_explorer import region_masks
 
@@ -28,11 +29,23 @@ def dissected(probe):
 def test_unit_views_hold_the_dissections_top_images_with_their_maps(dissected, probe):
     model, dissection = dissected
     views = unit_views(dissection, model, probe, 3, batch_size=7)
-    index, maxima = top_images(model, probe, "1", 3)
-    assert torch.equal(views.top_index, index) and torch.equal(views.top_maps.amax((2, 3)), maxima)
     whole = model[:2](probe.float_batch(slice(None))).detach()
+    maxima = whole.amax((2, 3)).T.sort(dim=1, descending=True).values[:, :3]  # (U, 3), by a full sort
+    assert torch.allclose(views.top_maps.amax((2, 3)), maxima, atol=1e-6)
     for unit in range(6):
         assert torch.allclose(views.top_maps[unit], whole[views.top_index[unit], unit], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 6])
+def test_of_equally_exciting_images_the_earlier_comes_first(dissected, probe, batch_size):
+    model, dissection = dissected
+    images = torch.zeros(6, *probe.images.shape[1:], dtype=torch.uint8)
+    images[[1, 4]] = 255
+    same = ImageSet("equal", images, probe.labels[:6], probe.class_names, probe.superclass_names, probe.superclass_of)
+    order = unit_views(dissection, model, same, 4, batch_size=batch_size).top_index
+    bright = model[:2](same.float_batch(slice(None))).amax((2, 3)).T
+    for unit, row in enumerate(order.tolist()):
+        assert row == sorted(range(6), key=lambda i: (-float(bright[unit, i]), i))[:4]
 
 
 def test_regions_are_the_dissections_own_active_pixels(dissected, probe):
