@@ -299,7 +299,8 @@ def _keep(output: nbformat.NotebookNode, count: int | None) -> bool:
 
 
 def commit_outputs(project: Project | None = None, preset: str = "quick", say: Say = print) -> list[Path]:
-    """Execute at `preset`, then write the cleaned notebooks to notebooks/ and their metrics to book/results/<preset>/.
+    """Execute at `preset`, then write the cleaned notebooks to notebooks/ and their metrics to book/results/<preset>/;
+    the README's table of results follows.
 
     Only for the preset that notebooks have as their default, because a stored output must fit the stored parameters.
     """
@@ -319,4 +320,11 @@ def commit_outputs(project: Project | None = None, preset: str = "quick", say: S
             written.append(results / metrics.name)
         times[path.stem] = _stamp(path.with_suffix(".stamp"))["seconds"]
     replace_file(results / TIMES, json.dumps(times, indent=1) + "\n")
+    readme = project.root / "README.md"
+    if readme.is_file():
+        from kdlib.claims import read_records
+        from kdlib.claims.ledger import refresh_readme
+
+        refresh_readme(readme, read_records([results.parent]))
+        written.append(readme)
     return [*written, results / TIMES]
