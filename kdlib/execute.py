@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 
 from kdlib.errors import KdlibError, choose
 from kdlib.page import write_page
@@ -263,7 +264,8 @@ def execute_notebook(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kdlib-run-") as folder, _kernel_of_this_python() as jupyter_path:
         partial, metrics, log = (Path(folder) / name for name in (path.name, "metrics.json", "log.txt"))
-        (Path(folder) / "parameters.yml").write_text(json.dumps(changed))
+        # Not JSON: YAML takes JSON's 1e-05 for a text, it wants 1.0e-05.
+        (Path(folder) / "parameters.yml").write_text(yaml.safe_dump(changed), encoding="utf-8")
         command = [sys.executable, "-m", "papermill", str(path), str(partial), "--cwd", str(path.parent)]
         command += ["--kernel", "python3", "--execution-timeout", str(cell_timeout), "--start-timeout", "120"]
         command += ["--no-progress-bar", *(["-f", str(Path(folder) / "parameters.yml")] if changed else [])]

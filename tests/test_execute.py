@@ -89,6 +89,12 @@ def test_another_kernel_named_python3_is_not_taken(tmp_path, monkeypatch):
     assert result.metrics["python"] == sys.executable
 
 
+@pytest.mark.parametrize("value", [1e-05, 1e16, 0.1])
+def test_a_number_arrives_as_the_number_it_is(tmp_path, value):
+    result = execute_notebook(write_notebook(tmp_path / "toy.ipynb", MEASURE), {"temperature": str(value)})
+    assert result.metrics["temperature"] == value
+
+
 def test_widget_state_is_kept(executed):
     state = read_notebook(executed / "out/toy.ipynb").metadata["widgets"]["application/vnd.jupyter.widget-state+json"]
     assert any(model["model_name"] == "IntSliderModel" for model in state["state"].values())
