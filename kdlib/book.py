@@ -99,7 +99,8 @@ def execute_all(project: Project, preset: str = "quick", say: Say = print) -> li
     chapters = project.chapters()
     project.executed.mkdir(parents=True, exist_ok=True)
     for leftover in set(project.executed.iterdir()):
-        if leftover.name.split(".")[0] not in {path.stem for path in chapters}:
+        # A folder is none of ours: Jupyter puts its .ipynb_checkpoints beside a notebook that someone opens.
+        if leftover.is_file() and leftover.name.split(".")[0] not in {path.stem for path in chapters}:
             leftover.unlink()
     done = []
     for number, path in enumerate(chapters, 1):
@@ -228,8 +229,9 @@ def _build(project: Project, preset: str, say: Say) -> Path:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1"},
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
     )
     log = project.build / "jupyter-book.log"
     log.write_text(finished.stdout, encoding="utf-8")

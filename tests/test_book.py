@@ -117,6 +117,11 @@ def test_outputs_of_a_notebook_that_is_gone_are_removed(project, ran):
     assert {path.name.split(".")[0] for path in project.executed.iterdir()} == {"second"}
 
 
+def test_what_jupyter_leaves_beside_an_opened_notebook_does_not_stop_the_build(project, ran):
+    (project.executed / ".ipynb_checkpoints").mkdir(parents=True)
+    assert len(execute_all(project)) == 2
+
+
 def test_contents_and_notebooks_must_name_the_same_files(project):
     write_notebook(project.notebooks / "third.ipynb", "1")
     with pytest.raises(KdlibError, match=r"notebooks/third.ipynb is not in the book; add it to _toc.yml"):
