@@ -74,7 +74,7 @@ LIMITS: dict[str, Limit] = {
     "alpha": _share,
     "alphas": _share,
     "smoothing": _share,
-    "tau": _share,
+    "tau": Limit(minimum=0, maximum=1, exclusive=True),
     "quantile": Limit(minimum=0, maximum=1, exclusive=True),
     "confidence": Limit(minimum=0, maximum=1, exclusive=True),
     "bias": _share,

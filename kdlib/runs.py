@@ -209,7 +209,14 @@ def list_runs() -> list[dict[str, object]]:
 
 def show_run(key: str) -> dict[str, object]:
     """Everything stored of a run but its weights; `key` may be shortened as long as it is unique."""
-    return json.loads((_find(key) / _INDEX).read_text())
+    folder = _find(key)
+    try:
+        return json.loads((folder / _INDEX).read_text())
+    except ValueError as error:
+        raise KdlibError(
+            f"the stored run {folder.name} is damaged ({error}); remove it with `kdlib runs rm {folder.name}`, or leave "
+            "it: it is trained anew when it is wanted"
+        ) from error
 
 
 def remove_run(key: str) -> str:

@@ -114,6 +114,12 @@ def test_a_cell_that_is_no_form_is_refused(cell):
         read_parameters(cell)
 
 
+def test_an_iou_threshold_that_every_unit_reaches_is_refused_before_anything_is_trained():
+    form = read_parameters("tau = 0.05  # IoU from which a unit is a detector")
+    with pytest.raises(KdlibError, match="tau must be a finite number greater than 0 and less than 1, not 0.0"):
+        check_parameters(form, {"tau": "0"}, "toy")
+
+
 def test_the_ranges_agree_with_the_rest_of_kdlib():
     from kdlib import data, experiments
 

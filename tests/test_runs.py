@@ -249,6 +249,8 @@ def test_a_damaged_entry_does_not_break_the_listing(splits):
     run = get_or_train(SCRATCH, splits)
     (store_root() / run.key / "run.json").write_text("{")
     assert "damaged" in list_runs()[0]["data"]
+    with pytest.raises(KdlibError, match=rf"the stored run {run.key} is damaged .*kdlib runs rm {run.key}"):
+        show_run(run.key)
 
 
 def test_metadata_tells_where_a_run_comes_from(splits):
