@@ -214,8 +214,8 @@ def show_run(key: str) -> dict[str, object]:
         return json.loads((folder / _INDEX).read_text())
     except ValueError as error:
         raise KdlibError(
-            f"the stored run {folder.name} is damaged ({error}); remove it with `kdlib runs rm {folder.name}`, or leave "
-            "it: it is trained anew when it is wanted"
+            f"the stored run {folder.name} is damaged ({error}); remove it with `kdlib runs rm {folder.name}`, or "
+            "leave it: it is trained anew when it is wanted"
         ) from error
 
 

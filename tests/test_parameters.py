@@ -116,7 +116,7 @@ def test_a_cell_that_is_no_form_is_refused(cell):
 
 def test_an_iou_threshold_that_every_unit_reaches_is_refused_before_anything_is_trained():
     form = read_parameters("tau = 0.05  # IoU from which a unit is a detector")
-    with pytest.raises(KdlibError, match="tau must be a finite number greater than 0 and less than 1, not 0.0"):
+    with pytest.raises(KdlibError, match=r"tau must be a finite number greater than 0 and less than 1, not 0\.0"):
         check_parameters(form, {"tau": "0"}, "toy")
 
 
