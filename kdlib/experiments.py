@@ -16,6 +16,7 @@ from kdlib.runs import RunSpec, get_or_train, make_spec
 from kdlib.train import Recipe, Run, predict, resolve_device
 
 ARMS = ("scratch", "label_smoothing", "kd")
+PARTS = ("train", "val", "test", "probe")
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,21 @@ def load_data(name: str, preset: str, *, seed: int = 0, full: bool = False, data
     if name == "fashion_mnist":
         options["full"] = whole
     if not whole:
-        options |= {part: getattr(sizes, part) for part in ("n_train", "n_val", "n_test", "n_probe")}
+        wanted = {part: getattr(sizes, f"n_{part}") for part in PARTS}
+        if name == "image_folder":
+            there = _images_in(data_folder, seed)
+            wanted = {part: min(count, there[part]) for part, count in wanted.items()}
+        options |= {f"n_{part}": count for part, count in wanted.items()}
     return datasets.load(name, **options)
+
+
+def _images_in(folder: str, seed: int) -> dict[str, int]:
+    """How many images each part of a folder of one's own gets if nothing bounds it; none is decoded."""
+    from kdlib.data import image_folder
+
+    listings = image_folder._split(image_folder.existing_folder(folder), seed, None, None, None)
+    counts = {part: len(listing.paths) for part, listing in listings.items()}
+    return counts | {"probe": counts["test"]}
 
 
 class Study:
@@ -191,7 +205,7 @@ class Study:
 
     def part(self, part: str) -> ImageSet:
         """One of the parts train, val, test, probe."""
-        return getattr(self.splits, choose(part, ("train", "val", "test", "probe"), "part"))
+        return getattr(self.splits, choose(part, PARTS, "part"))
 
     def accuracy(self, arm: str, seed: int | None = None, part: str = "test", which: str = "last") -> float:
         """Fraction of images of `part` whose largest logit is their label's."""
@@ -208,7 +222,7 @@ class Study:
 
     def describe(self) -> dict[str, object]:
         """Plain facts for a table: data, sizes, nets."""
-        parts = {part: len(self.part(part)) for part in ("train", "val", "test", "probe")}
+        parts = {part: len(self.part(part)) for part in PARTS}
         return {"data": self.splits.name, **parts, "seeds": len(self.seeds), "device": str(self.device)}
 
 

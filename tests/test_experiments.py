@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 
 from kdlib.errors import KdlibError
-from kdlib.experiments import ARMS, PRESETS, Study, gallery_indices, load_data
+from kdlib.experiments import ARMS, PARTS, PRESETS, Study, gallery_indices, load_data
 from kdlib.parameters import PRESETS as PRESET_NAMES
 
 
@@ -86,6 +89,24 @@ def test_a_preset_bounds_the_number_of_images(data):
 def test_wrong_settings_are_refused_before_anything_is_drawn_or_trained(arguments, message):
     with pytest.raises(KdlibError, match=message):
         Study(**arguments)
+
+
+def sizes_of(splits):
+    return {part: len(getattr(splits, part)) for part in PARTS}
+
+
+def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_path, monkeypatch):
+    for name, shade in (("cat", 60), ("dog", 180)):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            Image.new("RGB", (8, 8), (shade, number, 0)).save(tmp_path / name / f"{number}.png")
+    splits = load_data("image_folder", "quick", data_folder=str(tmp_path))
+    # test is a fifth, val a tenth of the rest, train what is left
+    assert sizes_of(splits) == {"train": 58, "val": 6, "test": 16, "probe": 16}
+    bounds = replace(PRESETS["smoke"], n_train=20, n_val=4, n_test=10, n_probe=8)
+    monkeypatch.setitem(PRESETS, "smoke", bounds)
+    splits = load_data("image_folder", "smoke", data_folder=str(tmp_path))
+    assert sizes_of(splits) == {"train": 20, "val": 4, "test": 10, "probe": 8}
 
 
 def test_own_images_need_their_folder():
