@@ -17,6 +17,12 @@ def _own_run_store(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers_every_time():
+    """What a test draws from torch's global generator is the same in every run."""
+    torch.manual_seed(0)
+
+
 def striped_images(count: int, seed: int, name: str = "stripes", size: int = 16) -> ImageSet:
     """Four easily learned classes: bright rows or columns, left/top or right/bottom; noise around them."""
     generator = torch.Generator().manual_seed(seed)

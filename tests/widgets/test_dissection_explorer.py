@@ -43,7 +43,7 @@ def test_of_equally_exciting_images_the_earlier_comes_first(dissected, probe, ba
     images[[1, 4]] = 255
     same = ImageSet("equal", images, probe.labels[:6], probe.class_names, probe.superclass_names, probe.superclass_of)
     order = unit_views(dissection, model, same, 4, batch_size=batch_size).top_index
-    bright = model[:2](same.float_batch(slice(None))).amax((2, 3)).T
+    bright = model[:2](same.float_batch(slice(None))).amax((2, 3)).T.detach()
     for unit, row in enumerate(order.tolist()):
         assert row == sorted(range(6), key=lambda i: (-float(bright[unit, i]), i))[:4]
 
