@@ -95,11 +95,15 @@ def sizes_of(splits):
     return {part: len(getattr(splits, part)) for part in PARTS}
 
 
-def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_path, monkeypatch):
+def save_photographs(folder, per_class):
     for name, shade in (("cat", 60), ("dog", 180)):
-        (tmp_path / name).mkdir()
-        for number in range(40):
-            Image.new("RGB", (8, 8), (shade, number, 0)).save(tmp_path / name / f"{number}.png")
+        (folder / name).mkdir()
+        for number in range(per_class):
+            Image.new("RGB", (8, 8), (shade, number, 0)).save(folder / name / f"{number}.png")
+
+
+def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_path, monkeypatch):
+    save_photographs(tmp_path, per_class=40)
     splits = load_data("image_folder", "quick", data_folder=str(tmp_path))
     # test is a fifth, val a tenth of the rest, train what is left
     assert sizes_of(splits) == {"train": 58, "val": 6, "test": 16, "probe": 16}
@@ -107,6 +111,18 @@ def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_
     monkeypatch.setitem(PRESETS, "smoke", bounds)
     splits = load_data("image_folder", "smoke", data_folder=str(tmp_path))
     assert sizes_of(splits) == {"train": 20, "val": 4, "test": 10, "probe": 8}
+
+
+def test_photographs_of_ones_own_can_be_distilled(tmp_path, monkeypatch):
+    # In channels_last, images of this size killed the process.
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    save_photographs(photographs, per_class=50)
+    study = Study("image_folder", "smoke", n_seeds=1, device="cpu", data_folder=str(photographs))
+    assert study.splits.train.image_size == (64, 64)
+    assert 0 <= study.accuracy("kd") <= 1
+    assert not study.spec("kd").recipe.channels_last and not study.spec("teacher").recipe.channels_last
 
 
 def test_own_images_need_their_folder():
