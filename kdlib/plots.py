@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from kdlib.data.image_set import ImageSet
+from kdlib.errors import KdlibError
 from kdlib.stats import mean_interval
 
 # Okabe and Ito's palette.
@@ -51,6 +52,37 @@ def use_style() -> None:
     )
 
 
+def show(alt: str) -> None:
+    """Show the current figure with a description of it for readers who do not see it, then close it.
+
+    The picture is what `plt.show()` shows in a notebook, byte for byte. `alt`, a sentence or two on what is drawn and
+    what it tells, becomes the image's alternative text in JupyterLab, in the book and on the page of `kdlib run`.
+    Outside a notebook the description is printed. Raises KdlibError without a description or without a drawn figure.
+
+    >>> _ = plt.plot([1, 2, 4, 8])
+    >>> show("A line that doubles at each step, from 1 to 8.")
+    A line that doubles at each step, from 1 to 8.
+    """
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.pylabtools import print_figure
+    from IPython.display import display
+
+    if not alt.strip():
+        raise KdlibError("a figure needs a description: show('Accuracy by epoch: the two curves meet at epoch 5.')")
+    if not plt.get_fignums() or not plt.gcf().axes:
+        raise KdlibError("there is no figure to show; draw one before calling show()")
+    figure = plt.gcf()
+    try:
+        if InteractiveShell.initialized():
+            # The function that the inline backend calls too; `plt.show()` leaves no place for a description.
+            data = {"image/png": print_figure(figure, fmt="png", base64=True), "text/plain": alt}
+            display(data, raw=True, metadata={"image/png": {"alt": alt}})
+        else:
+            print(alt)
+    finally:
+        plt.close(figure)
+
+
 def picture(images: Tensor, index: int) -> np.ndarray:
     """One uint8 image (H, W, 3) for `imshow`; a grey image is repeated over the channels."""
     image = images[index].cpu().permute(1, 2, 0).numpy()
@@ -58,7 +90,7 @@ def picture(images: Tensor, index: int) -> np.ndarray:
 
 
 def image_grid(
-    image_set: ImageSet, indices: Sequence[int], titles: Sequence[str], *, columns: int = 10, size: float = 1.0
+    image_set: ImageSet, indices: Sequence[int], titles: Sequence[str], *, columns: int = 5, size: float = 1.3
 ) -> Figure:
     """Images in rows with a title each, enlarged without smoothing."""
     rows = -(-len(indices) // columns)
@@ -67,7 +99,7 @@ def image_grid(
         axis.axis("off")
     for axis, index, title in zip(axes.flat, indices, titles, strict=False):
         axis.imshow(picture(image_set.images, int(index)), interpolation="nearest")
-        axis.set_title(title, fontsize=8, pad=2)
+        axis.set_title(title, fontsize=10, pad=2)
     return figure
 
 
@@ -93,10 +125,22 @@ def seeds_and_means(
     if reference:
         name, value = reference
         axis.axhline(value, color=MODEL_COLOURS.get(name, "0.3"), linestyle="--", linewidth=1.2)
-        axis.annotate(
-            MODEL_NAMES.get(name, name), (len(arms) - 0.6, value), va="bottom", ha="right", fontsize=9, color="0.2"
-        )
+        # At the left margin, where no interval is drawn.
+        axis.annotate(MODEL_NAMES.get(name, name), (-0.48, value), va="bottom", ha="left", fontsize=9, color="0.2")
     axis.set_xticks(range(len(arms)), [MODEL_NAMES.get(arm, arm) for arm in arms])
     axis.set_xlim(-0.5, len(arms) - 0.5)
     axis.set_ylabel(ylabel)
     return axis
+
+
+def seeds_in_words(values: Mapping[str, Sequence[float]], unit: str) -> str:
+    """Each arm's mean and range over seeds, for a figure's text alternative.
+
+    >>> seeds_in_words({"kd": [70.0, 72.0]}, "%")
+    'Distilled (KD): mean 71.0 %, seeds 70.0 to 72.0'
+    """
+    words = [
+        f"{MODEL_NAMES.get(arm, arm)}: mean {np.mean(v):.1f} {unit}, seeds {min(v):.1f} to {max(v):.1f}"
+        for arm, v in values.items()
+    ]
+    return "; ".join(words)
