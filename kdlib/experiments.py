@@ -16,6 +16,12 @@ from kdlib.runs import RunSpec, get_or_train, make_spec
 from kdlib.train import Recipe, Run, predict, resolve_device
 
 ARMS = ("scratch", "label_smoothing", "kd")
+DATA_NAMES = {
+    "concept_world": "Concept World",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "image_folder": "your images",
+}
 PARTS = ("train", "val", "test", "probe")
 
 
@@ -139,6 +145,7 @@ class Study:
         self.device = resolve_device(device)
         self.data, self.preset, self.full, self.data_folder = data, preset, full, data_folder
         self.sizes = PRESETS[preset]
+        self.data_name = DATA_NAMES[data]
         self.seed = seed
         self.seeds = tuple(range(seed, seed + (n_seeds or self.sizes.n_seeds)))
         self.started = time.perf_counter()

@@ -40,29 +40,28 @@ def softened_outputs(
     them from below.
     """
     order = sorted(range(image_set.num_classes), key=lambda c: (image_set.superclass_of[c], c))
-    figure, axes = plt.subplots(
-        1,
-        1 + len(temperatures),
-        figsize=(3.2 + 4.2 * len(temperatures), 3.6),
-        width_ratios=[0.8, *[2] * len(temperatures)],
-    )
-    axes[0].imshow(picture(image_set.images, index), interpolation="nearest")
-    axes[0].set_title(f"label: {image_set.class_names[int(image_set.labels[index])]}", fontsize=10)
-    axes[0].axis("off")
+    rows = len(temperatures)
+    figure = plt.figure(figsize=(7, 2.6 * rows + 0.6))
+    grid = figure.add_gridspec(rows, 2, width_ratios=[1, 3.4])
+    image_axis = figure.add_subplot(grid[0, 0])
+    image_axis.imshow(picture(image_set.images, index), interpolation="nearest")
+    image_axis.set_title(f"label: {image_set.class_names[int(image_set.labels[index])]}", fontsize=10)
+    image_axis.axis("off")
+    axes = [figure.add_subplot(grid[row, 1]) for row in range(rows)]
+    names = [image_set.class_names[c] for c in order]
     width = 0.8 / len(logits)
-    for axis, temperature in zip(axes[1:], temperatures, strict=True):
+    for axis, temperature in zip(axes, temperatures, strict=True):
         for place, (name, values) in enumerate(logits.items()):
             p = (values / temperature).softmax(0).cpu().numpy()[order]
             x = np.arange(len(order)) + (place - (len(logits) - 1) / 2) * width
             axis.bar(x, p, width, color=MODEL_COLOURS.get(name, "0.5"), label=MODEL_NAMES.get(name, name))
-        axis.set_xticks(
-            range(len(order)), [image_set.class_names[c] for c in order], rotation=60, ha="right", fontsize=8
-        )
+        axis.set_xticks(range(len(order)), names if axis is axes[-1] else [""] * len(names))
+        axis.tick_params(axis="x", rotation=50, labelsize=9)
         axis.set_ylim(0, 1)
         axis.set_title(f"T = {temperature:g}")
         axis.set_ylabel("probability")
         _mark_superclasses(axis, order, image_set)
-    axes[1].legend(fontsize=8, frameon=False)
+    axes[0].legend(fontsize=9, frameon=False)
     return figure
 
 
@@ -79,13 +78,13 @@ def _mark_superclasses(axis: Axes, order: Sequence[int], image_set: ImageSet) ->
 def unit_figure(views: UnitViews, unit: int, probe: ImageSet, *, name: str = "kd") -> Figure:
     """A unit's strongest probe images, dark where it is not active, its region outlined."""
     masks = region_masks(views.top_maps[unit][None], views.thresholds[unit][None], probe.image_size)[0]
-    figure, axes = plt.subplots(1, len(masks), figsize=(2.1 * len(masks), 2.4), squeeze=False)
+    figure, axes = plt.subplots(1, len(masks), figsize=(1.5 * len(masks), 2.1), squeeze=False)
     for axis, mask, index in zip(axes[0], masks.numpy(), views.top_index[unit].tolist(), strict=True):
         image = picture(probe.images, index) / 255
         axis.imshow(image * np.where(mask, 1, 0.35)[..., None], interpolation="nearest")
         if mask.any() and not mask.all():
             axis.contour(mask, levels=[0.5], colors="#F0E442", linewidths=2)
-        axis.set_title(probe.class_names[int(probe.labels[index])], fontsize=9)
+        axis.set_title(probe.class_names[int(probe.labels[index])], fontsize=10)
         axis.axis("off")
     concept = views.best_concept[unit] or "nothing"
     figure.suptitle(
@@ -99,12 +98,12 @@ def unit_figure(views: UnitViews, unit: int, probe: ImageSet, *, name: str = "kd
 def sheet_figure(sheet: Tensor, names: Sequence[str], columns: int) -> Figure:
     """A contact sheet (C, H, W) uint8 with a name under each image."""
     rows = -(-len(names) // columns)
-    figure, axis = plt.subplots(figsize=(1.25 * columns, 1.38 * rows))
+    figure, axis = plt.subplots(figsize=(1.6 * columns, 1.65 * rows))
     axis.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
     height, width = sheet.shape[1] / rows, sheet.shape[2] / columns
     for place, name in enumerate(names):
         x, y = (place % columns + 0.5) * width, (place // columns + 1) * height - 3
-        axis.text(x, y, name, ha="center", va="bottom", fontsize=7, bbox={"facecolor": "white", "pad": 1, "lw": 0})
+        axis.text(x, y, name, ha="center", va="bottom", fontsize=9, bbox={"facecolor": "white", "pad": 1, "lw": 0})
     axis.axis("off")
     return figure
 

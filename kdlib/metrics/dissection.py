@@ -95,6 +95,14 @@ class Dissection:
         """`count` at each threshold: an order of models that flips along it is not a finding."""
         return [self.count(tau) for tau in taus]
 
+    def reachable(self, tau: float = TAU, fraction: float | None = None) -> int:
+        """Number of concepts whose ceiling min(a, g) / max(a, g) reaches tau for a unit active on `fraction` a.
+
+        fraction: `quantile` if not given; the realised one (`activated_fraction`) is the stricter choice.
+        """
+        a = torch.tensor(self.quantile if fraction is None else fraction, dtype=torch.float64)
+        return sum(int((torch.minimum(a, g) / torch.maximum(a, g) >= tau).sum()) for g in self.coverage.values())
+
     def with_denominator(self, denominator: str) -> Dissection:
         """The same dissection with "lite" or "original" IoUs; both come from one pass over the data."""
         return _score(

@@ -443,3 +443,14 @@ def test_activations_that_are_not_finite_are_refused(value):
     activations[5, 2, 1, 1] = value
     with pytest.raises(KdlibError, match="not finite"):
         dissected(activations, masks)
+
+
+def test_reachable_concepts_are_those_whose_ceiling_reaches_the_threshold():
+    masks = torch.zeros(10, 10, 10, dtype=torch.int64)
+    masks[0, 0, :5] = 1  # covers 0.005
+    masks[1:3] = 2  # covers 0.2
+    found = dissect_activations([(torch.rand(10, 2, 10, 10), {"part": masks})], {"part": ("unlabelled", "a", "b")})
+    assert found.reachable(0.05) == sum(int((ceiling >= 0.05).sum()) for ceiling in found.ceiling.values()) == 1
+    assert found.reachable(0.02) == 2  # 0.005 / 0.2 = 0.025
+    assert found.reachable(0.05, fraction=0.02) == 2
+    assert found.reachable(0.05, fraction=1e-5) == 0
