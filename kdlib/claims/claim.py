@@ -23,13 +23,13 @@ NOT_KNOWN = "not known"
 #: The sources a reported value may name; for han2023 the paper's own text was not available to us.
 PROVENANCE = {
     "paper": "the paper's own text",
-    "page:fig": "a figure of the paper, numbers read off the picture",
-    "page:note": "a third-party reading note of the paper",
-    "page:blog": "a blog post about the paper",
-    "page:draft": "an earlier, less polished draft of that blog post",
     "abstract": "the paper's abstract",
     "repo": "the paper's official code",
-    "inference": "deduced by us, stated by no source",
+    "page:fig": "a figure",
+    "page:note": "a third-party reading note",
+    "page:blog": "a blog post",
+    "page:draft": "an early draft of it",
+    "inference": "our own deduction",
 }
 
 #: How a difference of two values in a unit is called; other units keep their name.
@@ -48,14 +48,21 @@ ARM_NAMES = {
 _METHOD_ABBREVIATIONS = ("at", "ft", "crd", "sskd", "ls", "kd", "nlp")
 
 
+_SMOOTHED_TEACHER = re.compile(r"ls_teacher_t(\d+)")
+
+
 def arm_name(arm: str) -> str:
     """An arm's name as prose.
 
     >>> [arm_name(arm) for arm in ("kd", "label_smoothing", "sskd_with_logits")]
     ['KD', 'label smoothing', 'SSKD with logits']
+    >>> arm_name("ls_teacher_t8")
+    'T = 8'
     """
     if arm in ARM_NAMES:
         return ARM_NAMES[arm]
+    if found := _SMOOTHED_TEACHER.fullmatch(arm):
+        return f"T = {found[1]}"
     return " ".join(word.upper() if word in _METHOD_ABBREVIATIONS else word for word in arm.split("_"))
 
 
@@ -73,19 +80,24 @@ class Paper:
 class Reported:
     """One thing the paper reports, as far as known: a value with its unit, or a direction in words.
 
-    `provenance` holds the tags of the sources we have it from, separated by commas.
+    `value` is a text, the number with the digits of the source ("70.80"). `provenance` holds the tags of the sources
+    we have it from, separated by commas.
     """
 
     what: str
     provenance: str
-    value: float | None = None
+    value: str | None = None
     unit: str | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.unit is None):
             raise KdlibError(f"reported '{self.what}': value and unit go together")
-        if self.value is not None:
-            finite_number(self.value, f"the reported value of '{self.what}'")
+        text = self.value if isinstance(self.value, str) else ""
+        if self.value is not None and not re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
+            raise KdlibError(
+                f"the reported value of '{self.what}' must be a number in quotes, with the digits of the source, "
+                f'like "70.80", not {self.value!r}'
+            )
         for tag in self.provenance.split(","):
             choose(tag.strip(), PROVENANCE, f"provenance of '{self.what}'")
 
@@ -96,7 +108,11 @@ class Claim:
 
     `direction` says on which side of zero the paper puts that difference. `unit` is the unit of the metric;
     `smallest_effect` is in the unit of its differences. `status` is "not yet measured" until a notebook of the
-    book measures it. `reported` is empty where the value is not known.
+    book measures it. `reported` is empty where the value is not known. `note` is what a reader should know beside
+    a verdict; empty where there is nothing.
+
+    >>> load_claims("han2023")["han2023.4c"].note.split(";")[0]
+    'Rests on an unpublished draft of a blog post only'
     """
 
     id: str
@@ -139,9 +155,47 @@ class Claim:
             raise KdlibError(f"claim {self.id} compares '{self.arm_a}' with itself; name two different arms")
 
     @property
+    def short_id(self) -> str:
+        """The id without the paper, for tables that say which paper they are about.
+
+        >>> load_claims("han2023")["han2023.1a"].short_id
+        '1a'
+        """
+        return self.id.removeprefix(f"{self.paper.key}.")
+
+    @property
     def difference_unit(self) -> str:
         """The unit of a difference: percentage points where the metric is in percent."""
         return DIFFERENCE_UNITS.get(self.unit, self.unit)
+
+    @property
+    def smallest(self) -> str:
+        """The smallest effect that would matter, with its unit.
+
+        >>> claims = load_claims("han2023")
+        >>> claims["han2023.1a"].smallest, claims["han2023.7e"].smallest
+        ('0.5 percentage points', '1 percentage point')
+        """
+        unit = self.difference_unit
+        if self.smallest_effect == 1:
+            unit = unit.replace("percentage points", "percentage point")
+        return f"{self.smallest_effect:g} {unit}"
+
+    @property
+    def contrast_in_words(self) -> str:
+        """The contrast as prose, from measure to arms.
+
+        >>> claims = load_claims("han2023")
+        >>> claims["han2023.1b"].contrast_in_words
+        'detectors, KD minus scratch'
+        >>> claims["han2023.6a"].contrast_in_words
+        'with a label-smoothed teacher, detectors at T = 8 minus T = 1'
+        """
+        metric = self.metric.replace("_", " ")
+        arms = f"{arm_name(self.arm_a)} minus {arm_name(self.arm_b)}"
+        if _SMOOTHED_TEACHER.fullmatch(self.arm_a) and _SMOOTHED_TEACHER.fullmatch(self.arm_b):
+            return f"with a label-smoothed teacher, {metric} at {arms}"
+        return f"{metric}, {arms}"
 
     @property
     def contrast_name(self) -> str:
@@ -160,7 +214,7 @@ class Claim:
         parts = []
         for i, item in enumerate(self.reported):
             last = i + 1 == len(self.reported)
-            value = "" if item.value is None else f" {item.value:.10g}"
+            value = "" if item.value is None else f" {item.value}"
             unit = f" {item.unit}" if item.unit and (last or self.reported[i + 1].unit != item.unit) else ""
             tags = f" [{item.provenance}]"
             shown = last or self.reported[i + 1].provenance != item.provenance

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kdlib.claims.claim import PROVENANCE, Claim, all_claims, arm_name
+from kdlib.claims.claim import PROVENANCE, Claim, all_claims, papers
 from kdlib.claims.records import Record, read_records
 from kdlib.claims.verdicts import RULE, WORDS, Verdict, number
 from kdlib.errors import KdlibError
@@ -19,10 +19,13 @@ from kdlib.errors import KdlibError
 NOT_YET = "not yet measured"
 #: Runs of this preset check that everything runs; their few training steps say nothing about a claim.
 SMOKE = "smoke"
-# Six columns: the book's text is about 700 pixels wide, and a verdict must not hide behind a scroll bar.
-_COLUMNS = ("Claim", "In short", "Verdict", "We measured (95 % interval)", "The paper reports", "Run")
+# The verdict comes second: on a phone, and in 700 pixels of text, it must not hide behind a scroll bar.
+_COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)", "The paper says", "Seeds")
+#: What stands behind a preset, for readers who meet the word in the summary first.
+_PRESETS = {"quick": "small networks, few seeds", "gpu": "whole data sets, larger networks"}
 _RUN = re.compile(r"(\w+), \d+ seeds?\b")
 _CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
+_SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins
 _VERDICT = re.compile(
     "|".join((*WORDS, NOT_YET))
 )  # "not supported" starts before the "supported" in it, so it is found
@@ -44,16 +47,18 @@ def compile_ledger(
     """
     kept = _backing(claims, records)
     lines = [f"# {title}", ""] if title else []
-    lines += [_summary(claims, kept), ""]
+    lines += [_summary(claims, kept, link="using.md"), ""]
     for key in dict.fromkeys(claim.paper.key for claim in claims.values()):
         own = [claim for claim in claims.values() if claim.paper.key == key]
         paper = own[0].paper
-        lines += [f"## {_text(paper.title)}", "", f"{_text(paper.authors)}. {_text(paper.venue)}.", ""]
+        # The target is a link's aim and tells `check_prose` whose claims the rows below are.
+        lines += [f"(ledger-{key})=", f"## {_text(paper.title)}", ""]
+        lines += [f"{_text(paper.authors)}. {_text(paper.venue)}.", "", *_sources(own)]
         lines += _table(_COLUMNS, [row for claim in own for row in _rows(claim, kept)])
-        notes = [f"- `{claim.id}`: {_text(claim.note)}" for claim in own if claim.note]
+        notes = [f"- {claim.short_id}: {_text(claim.note)}" for claim in own if claim.note]
         lines += ["", *_fixed(own), ""]
         lines += ["Notes on the claims:", "", *notes, ""] if notes else []
-    lines += [*_how(claims.values()), ""]
+    lines += [*_how(), ""]
     if kept:
         lines += ["## Where the numbers come from", "", *_provenance(kept)]
     return "\n".join(lines).rstrip() + "\n"
@@ -77,27 +82,32 @@ def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Rec
     return kept
 
 
-def _summary(claims: Mapping[str, Claim], records: list[Record]) -> str:
-    """How many claims stand where, presets apart; null and opposite results counted like the rest."""
+def _summary(claims: Mapping[str, Claim], records: list[Record], link: str) -> str:
+    """How many claims stand where, presets apart, null results counted like the rest; `link` explains the presets."""
     measured = {claim_id for record in records for claim_id in record.verdicts}
     parts = [f"**{len(claims)} claims on file, {len(measured)} measured, {len(claims) - len(measured)} {NOT_YET}.**"]
     for preset in dict.fromkeys(record.preset for record in records):
         words = Counter(v.word for record in records if record.preset == preset for v in record.verdicts.values())
         if words:
-            parts.append(f"At preset {preset}: {', '.join(f'{words[word]} {word}' for word in WORDS)}.")
+            sizes = f" ([{_PRESETS[preset]}]({link}))" if preset in _PRESETS else ""
+            parts.append(f"At preset `{preset}`{sizes}: {', '.join(f'{words[word]} {word}' for word in WORDS)}.")
     return " ".join(parts)
 
 
 def _rows(claim: Claim, records: list[Record]) -> Sequence[tuple[str, ...]]:
     """The rows of one claim: one per record that judges it, or one that says it is not yet measured."""
-    head, reported = (f"`{claim.id}`", _text(claim.short)), _text(claim.paper_says)
+    head, reported = _head(claim), _text(claim.paper_says)
     rows = []
     for record in records:
         found = record.verdicts.get(claim.id)
         if found is not None:
             run = f"{{doc}}`{_run(record, found)} </notebooks/{record.notebook}>`"
-            rows.append((*head, f"**{found.word}**", _measured(claim, found), reported, run))
-    return rows or [(*head, NOT_YET, "–", reported, "–")]
+            rows.append((head, f"**{found.word}**", _measured(claim, found), reported, run))
+    return rows or [(head, NOT_YET, "–", reported, "–")]
+
+
+def _head(claim: Claim) -> str:
+    return f"{claim.short_id}: {_text(claim.short)}"
 
 
 def _run(record: Record, found: Verdict) -> str:
@@ -114,27 +124,32 @@ def _measured(claim: Claim, found: Verdict) -> str:
     return f"{number(contrast.mean_difference)} ({interval}) {_text(unit)}"
 
 
-def _how(claims: Iterable[Claim]) -> list[str]:
-    """The rule of the verdicts and the meaning of the provenance tags in use, for readers."""
-    tags = {tag.strip() for claim in claims for item in claim.reported for tag in item.provenance.split(",")}
+def _sources(claims: list[Claim]) -> list[str]:
+    """One paragraph on where the values of one paper are from, with the tags in use."""
+    used = {tag.strip() for claim in claims for item in claim.reported for tag in item.provenance.split(",")}
+    tags = [f"{meaning} (`{tag}`)" for tag, meaning in PROVENANCE.items() if tag in used]
+    if not tags:
+        return []
+    listed = " or ".join(part for part in (", ".join(tags[:-1]), tags[-1]) if part)
+    text = "The paper's" if "paper" in used else "The text of the paper was not open to us: its"
+    return [f"{text} numbers are from {listed}; *not known* means that none of these has it.", ""]
+
+
+def _how() -> list[str]:
+    """The rule of the verdicts, for readers."""
     return [
         "## How the verdicts are reached",
         "",
-        "A claim is tested by one contrast fixed beforehand: a measure in one arm minus the same measure in the other, "
-        "over paired seeds (same initialisation, same order of the data). Two 95 % intervals of the mean difference "
-        "are taken, a percentile bootstrap and Student's t, because the bootstrap is too narrow with few seeds; the "
-        "table shows the span of both.",
+        "A claim is tested by one contrast fixed beforehand: a measure in one arm (one way of training) minus the same "
+        "measure in the other, over paired seeds (same initialisation, same order of the data). Two 95 % intervals of "
+        "the mean difference are taken, a percentile bootstrap and Student's t, because the bootstrap is too "
+        "narrow with few seeds; the table shows the span of both.",
         "",
         *(f"- **{word}**: {RULE[word]}." for word in WORDS),
         "",
         "Each claim stands for itself: the intervals are not widened for the number of claims, so of forty claims "
         "about effects that do not exist one would be called supported and one contradicted. A verdict is about our "
         "images, networks and seeds; it neither reproduces nor refutes the paper's own numbers.",
-        "",
-        "## Where the reported values are from",
-        "",
-        *(f"- `{tag}`: {meaning}." for tag, meaning in PROVENANCE.items() if tag in tags),
-        "- not known: in no source that was open to us, which does not mean that the paper lacks it.",
     ]
 
 
@@ -143,14 +158,12 @@ def _fixed(claims: list[Claim]) -> list[str]:
     lines = []
     for claim in claims:
         side = "above" if claim.direction == "greater" else "below"
-        contrast = f"{claim.metric.replace('_', ' ')} of {arm_name(claim.arm_a)} minus {arm_name(claim.arm_b)}"
-        smallest = f"{number(claim.smallest_effect, sign=False)} {claim.difference_unit}"
         text = (
-            f"{claim.statement} ({claim.where}; {', '.join(claim.experiments)}.) Contrast: {contrast}, claimed to lie "
-            f"{side} zero; smallest effect that would matter: {smallest}. {claim.smallest_effect_reason} At least "
+            f"{claim.statement} ({claim.where}.) Contrast: {claim.contrast_in_words}, claimed to lie {side} zero; "
+            f"smallest effect that would matter: {claim.smallest}. {claim.smallest_effect_reason} At least "
             f"{claim.minimum_seeds} seeds."
         )
-        lines.append(f"- `{claim.id}`: {_text(text)}")
+        lines.append(f"- {claim.short_id}: {_text(text)}")
     return ["````{dropdown} What was fixed before measuring", *lines, "````"]
 
 
@@ -182,8 +195,8 @@ def check_prose(text: str, records: Iterable[Record]) -> None:
     """Raise `KdlibError` where `text` gives a verdict that no record backs.
 
     A line that names claims (`han2023.1b`) and holds a verdict word must have that word on file for one of them;
-    a row of the ledger or of the README, at the row's own preset. "Not yet measured" must be true as well. Smoke
-    records back nothing.
+    a row of the ledger or of the README, which names its claim as `1b`, at the row's own preset and for the paper
+    named last above it (`han2023`). "Not yet measured" must be true as well. Smoke records back nothing.
 
     >>> check_prose("Label smoothing lost detectors (han2023.2b: supported).", [])
     Traceback (most recent call last):
@@ -197,10 +210,15 @@ def check_prose(text: str, records: Iterable[Record]) -> None:
         for claim_id, found in record.verdicts.items()
     }
     judged = {claim_id for claim_id, _, _ in on_file}
+    known = papers()
+    above = list(known)  # the papers a row may be about; all of them until one is named
     for number_of_line, line in enumerate(text.splitlines(), 1):
         ids = list(dict.fromkeys(_CLAIM_ID.findall(line)))
         words = _VERDICT.findall(line.lower())
+        above = [key for key in known if re.search(rf"\b{key}\b", line)] or above
         if line.lstrip().startswith("|"):
+            if short := _SHORT_ID.match(line.lstrip()):
+                ids += [f"{key}.{short[1]}" for key in above]
             words = [cell for cell in (cell.strip(" *") for cell in line.split("|")) if _VERDICT.fullmatch(cell)]
         runs = _RUN.findall(line)
         for word in words if ids else []:
@@ -223,17 +241,22 @@ def readme_table(records: Iterable[Record]) -> str:
     records = list(records)
     claims = all_claims({claim_id: None for record in records for claim_id in record.verdicts})
     kept = _backing(claims, records)
-    rows = []
+    rows: dict[str, list[tuple[str, ...]]] = {}
     for claim in claims.values():
         for record in kept:
             found = record.verdicts.get(claim.id)
             if found is not None:
                 run = f"[{_run(record, found)}](notebooks/{record.notebook}.ipynb)"
-                rows.append((f"`{claim.id}`", _text(claim.short), f"**{found.word}**", _measured(claim, found), run))
+                row = (_head(claim), f"**{found.word}**", _measured(claim, found), run)
+                rows.setdefault(claim.paper.key, []).append(row)
     if not rows:
         return "No results yet.\n"
-    header = ("Claim", "In short", "Verdict", "Measured (95 % interval)", "Run")
-    return "\n".join([*_table(header, rows), "", _summary(claims, kept)]) + "\n"
+    lines = []
+    for key, own in rows.items():
+        paper = next(claim.paper for claim in claims.values() if claim.paper.key == key)
+        lines += [f"{_text(paper.authors)}: *{_text(paper.title)}* (`{key}`)", ""]
+        lines += [*_table(("Claim", "Verdict", "We measured (95 % interval)", "Seeds"), own), ""]
+    return "\n".join([*lines, _summary(claims, kept, link="book/using.md")]) + "\n"
 
 
 def refresh_between_markers(text: str, name: str, body: str) -> str:

@@ -178,7 +178,10 @@ class Record:
         return self.verdicts[claim_id]
 
     def table(self) -> pd.DataFrame:
-        """Claims judged here, one per row: what the paper says, what we measured, the verdict."""
+        """Claims judged here, one per row: the verdict, what we measured, what the paper says, how many seeds.
+
+        The verdict comes second, where it is seen on a phone without scrolling.
+        """
         claims = all_claims(self.verdicts)
         rows = []
         for claim_id, found in sorted(self.verdicts.items()):
@@ -187,14 +190,14 @@ class Record:
             interval = "no interval" if contrast.n == 1 else f"{number(low)} to {number(high)}"
             rows.append(
                 {
-                    "claim": f"{claim_id}: {claim.short}",
-                    "the paper says": claim.paper_says,
-                    "we measured": f"{number(contrast.mean_difference)} ({interval}) {claim.difference_unit}",
-                    "seeds": contrast.n,
+                    "claim": f"{claim.short_id}: {claim.short}",
                     "verdict": found.word,
+                    "we measured": f"{number(contrast.mean_difference)} ({interval}) {claim.difference_unit}",
+                    "the paper says": claim.paper_says,
+                    "seeds": contrast.n,
                 }
             )
-        return Table(rows, columns=["claim", "the paper says", "we measured", "seeds", "verdict"])
+        return Table(rows, columns=["claim", "verdict", "we measured", "the paper says", "seeds"])
 
     def to_json(self) -> str:
         """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number."""

@@ -4,6 +4,7 @@ With D the difference in the metric between the claim's two arms, both 95 % inte
 percentile and Student t over paired seeds) and S the claim's smallest effect that would matter:
 
 - fewer seeds than the claim's minimum: **inconclusive**;
+- D exactly 0 in every seed: **inconclusive** (the measure is at its floor or ceiling and can't tell the arms apart);
 - both intervals on the claimed side of zero: **supported**;
 - both on the other side: **contradicted**;
 - both within -S to +S: **not supported** (an effect large enough to matter is excluded);
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kdlib.claims.claim import Claim, arm_name
+from kdlib.claims.claim import Claim
 from kdlib.errors import KdlibError
 from kdlib.stats import Contrast
 
@@ -30,7 +31,8 @@ RULE = {
     CONTRADICTED: "both lie on the other side of zero",
     NOT_SUPPORTED: "both lie within plus or minus the smallest effect that would matter, fixed beforehand for each "
     "claim: an effect large enough to matter is excluded",
-    INCONCLUSIVE: "anything else, and always with fewer seeds than the claim asks for",
+    INCONCLUSIVE: "anything else, and always with fewer seeds than the claim asks for or where both arms gave the same "
+    "value in every seed (the measure is then at its floor or ceiling and can't tell them apart)",
 }
 
 
@@ -91,9 +93,14 @@ def _judge(claim: Claim, contrast: Contrast) -> tuple[str, str]:
     if claim.direction == "less":
         low, high = -high, -low
     smallest = claim.smallest_effect
-    matters = f"the {number(smallest, sign=False)} {claim.difference_unit} that would matter"
+    matters = f"the {claim.smallest} that would matter"
     if contrast.n < claim.minimum_seeds:
         return INCONCLUSIVE, f"too few seeds, the claim asks for at least {claim.minimum_seeds}"
+    if all(difference == 0 for difference in contrast.differences):
+        return INCONCLUSIVE, (
+            "both arms gave the same value in every seed: the measure is at its floor or ceiling here and can't tell "
+            "them apart"
+        )
     if low > 0:
         small = f", though the effect is smaller than {matters}" if high < smallest else ""
         return SUPPORTED, f"both intervals lie on the claimed side of zero{small}{_identical(contrast)}"
@@ -102,11 +109,17 @@ def _judge(claim: Claim, contrast: Contrast) -> tuple[str, str]:
         return CONTRADICTED, f"both intervals lie on the side opposite to the claimed one{small}{_identical(contrast)}"
     if -smallest <= low and high <= smallest:
         return NOT_SUPPORTED, f"both intervals exclude an effect larger than {matters}{_identical(contrast)}"
-    return INCONCLUSIVE, f"the intervals leave possible both no effect and {matters}"
+    # From here on zero lies within low to high, and they reach beyond smallest, beyond -smallest, or both.
+    if high < smallest:
+        return INCONCLUSIVE, (
+            f"both intervals exclude {matters} on the claimed side, but not as large an effect the other way"
+        )
+    side = "on either side" if low <= -smallest else "on the claimed side"
+    return INCONCLUSIVE, f"together the intervals leave possible both no effect and {matters} {side}"
 
 
 def _identical(contrast: Contrast) -> str:
-    """A warning where all seeds gave one difference: the intervals then have no width and say too much."""
+    """A warning where all seeds gave one difference, not 0: the intervals then have no width and say too much."""
     same = len(set(contrast.differences)) == 1
     return ", but every seed gave the same difference: check that the seeds differ" if same else ""
 
@@ -122,6 +135,5 @@ def _measured(claim: Claim, contrast: Contrast) -> str:
             f"95 % interval {number(contrast.t_low)} to {number(contrast.t_high)} by Student's t, "
             f"{number(contrast.low)} to {number(contrast.high)} by bootstrap"
         )
-    metric = claim.metric.replace("_", " ")
-    arms = f"{arm_name(claim.arm_a)} minus {arm_name(claim.arm_b)}"
-    return f"{metric[0].upper()}{metric[1:]}, {arms}: {mean} ({interval})"
+    words = claim.contrast_in_words
+    return f"{words[0].upper()}{words[1:]}: {mean} ({interval})"

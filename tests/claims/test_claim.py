@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ short = "a beats b"
 statement = "A is better than b."
 where = "Table 1"
 direction = "greater"
-reported = [{ what = "a", value = 2, unit = "points", provenance = "paper" }]
+reported = [{ what = "a", value = "2", unit = "points", provenance = "paper" }]
 metric = "score"
 arm_a = "a"
 arm_b = "b"
@@ -66,7 +68,7 @@ class TestHan2023:
     def test_reported_numbers_are_those_of_our_sources_and_nothing_more(self) -> None:
         found = {}
         for claim in load_claims("han2023").values():
-            values = tuple(item.value for item in claim.reported if item.value is not None)
+            values = tuple(float(item.value) for item in claim.reported if item.value is not None)
             if values:
                 found[claim.id] = values
         assert found == REPORTED
@@ -107,7 +109,8 @@ class TestHan2023:
 class TestWording:
     def test_values_share_units_and_tags_only_where_they_agree(self) -> None:
         claims = load_claims("han2023")
-        assert claims["han2023.1a"].paper_says == "scratch 69.94, KD 70.8 percent [page:fig, page:note]"
+        assert claims["han2023.1a"].paper_says == "scratch 69.94, KD 70.80 percent [page:fig, page:note]"
+        assert "label smoothing 2.6040 " in claims["han2023.3b"].paper_says  # the digits are the source's
         assert claims["han2023.7a"].paper_says == (
             "scratch 275 [page:fig, page:note], AT alone 287 detectors of 512 units [page:fig]"
         )
@@ -119,7 +122,27 @@ class TestWording:
         assert claims["han2023.1b"].difference_unit == "percentage points of the layer's units"
 
     def test_arm_names_read_as_prose(self) -> None:
-        assert [arm_name(a) for a in ("ls_teacher_t8", "self_kd", "crd")] == ["LS teacher t8", "Self-KD", "CRD"]
+        assert [arm_name(a) for a in ("ls_teacher_t8", "self_kd", "crd")] == ["T = 8", "Self-KD", "CRD"]
+
+    def test_contrasts_read_as_prose(self) -> None:
+        words = {claim.short_id: claim.contrast_in_words for claim in load_claims("han2023").values()}
+        assert words["4b"] == "object detectors, label smoothing minus scratch"
+        assert words["6b"] == "with a label-smoothed teacher, accuracy at T = 8 minus T = 1"
+
+    def test_one_point_is_singular(self) -> None:
+        claim = load_claims("han2023")["han2023.1b"]
+        assert claim.smallest == "3.5 percentage points of the layer's units"
+        assert replace(claim, smallest_effect=1.0).smallest == "1 percentage point of the layer's units"
+
+    def test_no_code_of_an_experiment_is_in_a_text_for_readers(self) -> None:
+        for claim in load_claims("han2023").values():
+            texts = (claim.short, claim.statement, claim.where, claim.smallest_effect_reason, claim.note)
+            assert not re.search(r"\b[CE]\d+b?\b", " ".join(texts)), claim.id
+
+    def test_notes_say_what_a_verdict_does_not(self) -> None:
+        claims = load_claims("han2023")
+        assert claims["han2023.3b"].note.startswith("The targets of label smoothing are themselves at chance level")
+        assert claims["han2023.1a"].note == ""
 
 
 class TestValidation:
@@ -148,7 +171,8 @@ class TestValidation:
             ('provenance = "paper"', 'provenance = "hearsay"', "unknown provenance of 'a' 'hearsay'"),
             ('unit = "points", ', "", "value and unit go together"),
             ("reported = [{", 'reported = [{ kind = "x",', "unknown key of reported of claim demo2020.1"),
-            ("value = 2", "value = nan", "reported value of 'a'"),
+            ('value = "2"', 'value = "nan"', "reported value of 'a' must be a number in quotes"),
+            ('value = "2"', "value = 2.50", 'reported value of .*, like "70.80", not 2.5'),
             ('arm_b = "b"', 'arm_b = "a"', "compares 'a' with itself"),
             ('id = "demo2020.1"', 'id = "other.1"', "must read demo2020"),
             ('notebook = "demo"', 'notebook = "notebooks/demo.ipynb"', "bare name"),

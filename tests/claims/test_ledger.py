@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def rows(page: str, claim_id: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for line in page.splitlines()
-        if f"| `{claim_id}` |" in line
+        if line.startswith(f"| {CLAIMS[claim_id].short_id}: ")
     ]
 
 
@@ -40,8 +41,7 @@ class TestCompile:
         page = compile_ledger(CLAIMS, [make_record()])
         assert rows(page, "han2023.1b") == [
             [
-                "`han2023.1b`",
-                "KD gives more concept detectors",
+                "1b: KD gives more concept detectors",
                 "**supported**",
                 "+7.17 (+5.27 to +9.06) points of the layer's units",
                 r"scratch 275, KD 312 detectors of 512 units \[page:fig, page:note\]",
@@ -54,27 +54,28 @@ class TestCompile:
         judged = {"han2023.1b", "han2023.2b"}
         for claim_id in CLAIMS:
             (row,) = rows(page, claim_id)
-            assert (row[2] == "not yet measured") is (claim_id not in judged)
+            assert (row[1] == "not yet measured") is (claim_id not in judged)
 
     def test_a_null_result_is_printed_like_any_other(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record()])
         (null,) = rows(page, "han2023.2b")
-        assert null[2] == "**not supported**"
-        assert null[3].startswith("+0.133 (")
+        assert null[1] == "**not supported**"
+        assert null[2].startswith("+0.133 (")
 
     def test_the_summary_counts_the_rows(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("quick"), make_record("gpu", seeds=1)])
         assert f"**{len(CLAIMS)} claims on file, 2 measured, {len(CLAIMS) - 2} not yet measured.**" in page
-        assert "At preset quick: 1 supported, 1 not supported, 0 contradicted, 0 inconclusive." in page
-        assert "At preset gpu: 0 supported, 0 not supported, 0 contradicted, 2 inconclusive." in page
+        quick, gpu = "[small networks, few seeds](using.md)", "[whole data sets, larger networks](using.md)"
+        assert f"At preset `quick` ({quick}): 1 supported, 1 not supported, 0 contradicted, 0 inconclusive." in page
+        assert f"At preset `gpu` ({gpu}): 0 supported, 0 not supported, 0 contradicted, 2 inconclusive." in page
 
     def test_one_row_per_preset_quick_first(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("gpu", seeds=1), make_record("quick")])
         first, second = rows(page, "han2023.1b")
-        assert (first[2], second[2]) == ("**supported**", "**inconclusive**")
-        assert "`quick, 3 seeds <" in first[5]
-        assert "`gpu, 1 seed <" in second[5]
-        assert second[3].startswith("+7 (no interval)")
+        assert (first[1], second[1]) == ("**supported**", "**inconclusive**")
+        assert "`quick, 3 seeds <" in first[4]
+        assert "`gpu, 1 seed <" in second[4]
+        assert second[2].startswith("+7 (no interval)")
 
     def test_smoke_backs_nothing(self, make_record: Make) -> None:
         assert compile_ledger(CLAIMS, [make_record("smoke")]) == compile_ledger(CLAIMS, [])
@@ -85,7 +86,7 @@ class TestCompile:
             assert f"- **{word}**: " in page
         fixed = page[page.index("What was fixed before measuring") : page.index("## How")]
         for claim in CLAIMS.values():
-            assert f"- `{claim.id}`: " in fixed
+            assert f"- {claim.short_id}: " in fixed
         assert "smallest effect that would matter: 3.5 percentage points of the layer's units." in fixed
 
     def test_provenance_of_every_record_and_no_more(self, make_record: Make) -> None:
@@ -96,14 +97,33 @@ class TestCompile:
 
     def test_tags_in_use_are_explained(self) -> None:
         page = compile_ledger(CLAIMS, [])
-        explained = page[page.index("## Where the reported values are from") :]
-        assert "- `page:draft`: " in explained
-        assert "- `repo`: " not in explained  # no claim of this paper uses it
+        explained = page[: page.index("| Claim |")]  # before the table that uses them
+        assert (
+            "The text of the paper was not open to us: its numbers are from a figure (`page:fig`), a third-party "
+            "reading note (`page:note`), a blog post (`page:blog`) or an early draft of it (`page:draft`); *not known* "
+            "means that none of these has it."
+        ) in explained
+        assert "`repo`" not in page  # no claim of this paper uses it
+
+    def test_a_paper_that_was_read_is_not_called_closed(self) -> None:
+        claim = CLAIMS["han2023.1b"]
+        read = replace(claim, reported=tuple(replace(item, provenance="paper") for item in claim.reported))
+        page = compile_ledger({claim.id: read}, [])
+        assert "The paper's numbers are from the paper's own text (`paper`); *not known*" in page
+        assert "not open to us" not in page
+
+    def test_it_speaks_to_readers(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record()])
+        assert "- 6a: " in page and "with a label-smoothed teacher, detectors at T = 8 minus T = 1" in page
+        assert "synthetic cells" not in page
+        assert "1 percentage points" not in page.replace(".1 percentage points", "")
+        assert not re.search(r"\b[CE]\d+b?\b", page)
+        assert "han2023.1" not in page  # ids too long for a narrow column
 
     def test_tables_hold_together(self, make_record: Make) -> None:
         for line in compile_ledger(CLAIMS, [make_record()]).splitlines():
             if line.startswith("|"):
-                assert len(re.findall(r"(?<!\\)\|", line)) == 7, line
+                assert len(re.findall(r"(?<!\\)\|", line)) == 6, line
 
     def test_same_input_same_page(self, make_record: Make) -> None:
         records = [make_record("gpu"), make_record("quick")]
@@ -127,7 +147,7 @@ class TestCompile:
     def test_from_folders(self, make_record: Make, tmp_path: Path) -> None:
         record = make_record()
         (tmp_path / "han2023_concept_detectors.metrics.json").write_text(record.to_json(), encoding="utf-8")
-        assert rows(ledger_page([tmp_path]), "han2023.1b")[0][2] == "**supported**"
+        assert rows(ledger_page([tmp_path]), "han2023.1b")[0][1] == "**supported**"
         assert "**supported**" not in rows(ledger_page([]), "han2023.1b")[0]
 
 
@@ -151,12 +171,12 @@ class TestProse:
         records = [make_record()]
         page = compile_ledger(CLAIMS, records)
         for claim_id in CLAIMS:
-            (row,) = [line for line in page.splitlines() if f"| `{claim_id}` |" in line]
+            (row,) = [line for line in page.splitlines() if line.startswith(f"| {CLAIMS[claim_id].short_id}: ")]
             cells = row.split(" | ")
             for word in WORDS:
-                if word == cells[2].strip("*"):
+                if word == cells[1].strip("*"):
                     continue
-                forged = " | ".join([*cells[:2], f"**{word}**", *cells[3:]])
+                forged = " | ".join([cells[0], f"**{word}**", *cells[2:]])
                 with pytest.raises(KdlibError, match=re.escape(f"'{word}' of {claim_id}")):
                     check_prose(page.replace(row, forged), records)
 
@@ -182,6 +202,13 @@ class TestProse:
             with pytest.raises(KdlibError, match="line 1 says"):
                 check_prose(line, [make_record()])
 
+    def test_a_row_is_about_the_paper_named_above_it(self, make_record: Make) -> None:
+        row = "| 1a: KD raises accuracy | **supported** | +7 | quick, 3 seeds |"
+        for above in ("", "Han et al. (`han2023`)\n\n", "(ledger-han2023)=\n"):
+            with pytest.raises(KdlibError, match=r"'supported' of han2023\.1a"):
+                check_prose(above + row, [make_record()])
+            check_prose(above + row.replace("1a", "1b"), [make_record()])
+
     def test_smoke_results_back_no_sentence(self, make_record: Make) -> None:
         line = "KD has more detectors (han2023.1b: supported)."
         check_prose(line, [make_record("smoke"), make_record("quick")])
@@ -196,6 +223,8 @@ class TestReadme:
         assert rows(table, "han2023.1a") == []
         assert "[quick, 3 seeds](notebooks/han2023_concept_detectors.ipynb)" in table
         assert "{doc}" not in table  # plain Markdown
+        assert "(book/using.md)" in table
+        assert table.startswith("Han, Kim, Choi, Yoon: *On the Impact of")
 
     def test_nothing_measured(self, make_record: Make) -> None:
         assert readme_table([make_record("smoke")]) == readme_table([]) == "No results yet.\n"
@@ -240,12 +269,15 @@ class TestReadme:
 def test_the_ledger_builds_as_a_page_with_warnings_as_errors(make_record: Make, tmp_path: Path) -> None:
     pytest.importorskip("jupyter_book")
     records = [make_record(), make_record("gpu", seeds=1)]
-    chapters = "".join(f"- file: {name}\n" for name in ("book/ledger", "notebooks/han2023_concept_detectors"))
+    chapters = "".join(
+        f"- file: {name}\n" for name in ("book/ledger", "book/using", "notebooks/han2023_concept_detectors")
+    )
     cell = {"cell_type": "markdown", "metadata": {}, "source": "# Page"}
     files = {
         "_config.yml": "title: Book\nauthor: us\nlogo: ''\nexecute:\n  execute_notebooks: 'off'\n",
         "_toc.yml": f"format: jb-book\nroot: index\nchapters:\n{chapters}",
         "index.md": "# Home\n\n" + readme_table(records),
+        "book/using.md": "# Run it your way\n",
         "book/ledger.md": compile_ledger(CLAIMS, records),
         "notebooks/han2023_concept_detectors.ipynb": json.dumps(
             {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}

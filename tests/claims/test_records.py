@@ -116,8 +116,9 @@ class TestTable:
     def test_paper_says_we_measured_verdict(self, record: Record) -> None:
         table = record.table()
         assert isinstance(table, pd.DataFrame)
-        assert list(table.columns) == ["claim", "the paper says", "we measured", "seeds", "verdict"]
+        assert list(table.columns) == ["claim", "verdict", "we measured", "the paper says", "seeds"]
         first = table.iloc[0]
+        assert first["claim"] == "1b: KD gives more concept detectors"
         assert first["the paper says"] == "scratch 275, KD 312 detectors of 512 units [page:fig, page:note]"
         assert first["we measured"] == "+7.17 (+5.27 to +9.06) percentage points of the layer's units"
         assert (first["seeds"], first["verdict"]) == (3, "supported")

@@ -34,11 +34,14 @@ GRID = [
     contrast(t_low + shift, t_high + shift, t_low, t_high, n)
     for (t_low, t_high), shift, n in itertools.product(INTERVALS, (-0.5, 0.0, 0.5), (1, 2, 3, 8))
 ]
+GRID += [paired_contrast([value] * n, [value] * n) for value, n in itertools.product((0.0, 100.0), (1, 2, 3, 8))]
 
 
 def word_by_bounds(claim: Claim, c: Contrast) -> str:
     """Slow twin: the four bounds, signed as claimed, looked at one by one."""
     if c.n < claim.minimum_seeds:
+        return "inconclusive"
+    if set(c.differences) == {0}:
         return "inconclusive"
     sign = 1 if claim.direction == "greater" else -1
     left = {sign * bound for bound in (c.low, c.high, c.t_low, c.t_high)}
@@ -107,6 +110,17 @@ class TestRule:
         assert result.word == "inconclusive"
         assert "too few seeds, the claim asks for at least 3" in result.sentence
 
+    @pytest.mark.parametrize("claim", [GREATER, LESS], ids=["greater", "less"])
+    def test_a_measure_at_its_floor_concludes_nothing(self, claim: Claim) -> None:
+        result = verdict(claim, paired_contrast([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]))
+        assert result.word == "inconclusive"
+        assert result.sentence.endswith(
+            "; both arms gave the same value in every seed: the measure is at its floor or ceiling here and can't tell "
+            "them apart."
+        )
+        # One seed that differs is a measurement again, and a narrow one.
+        assert verdict(claim, paired_contrast([0.0, 0.0, 0.1], [0.0, 0.0, 0.0])).word == "not supported"
+
     def test_one_interval_alone_does_not_decide(self) -> None:
         c = paired_contrast([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])  # bootstrap above zero, Student's t not
         assert c.low > 0 > c.t_low
@@ -159,6 +173,42 @@ class TestSentence:
         # The interval holds 3.5: the effect may be large enough.
         assert "though" not in verdict(GREATER, contrast(2.0, 5.0, 1.5, 5.5)).sentence
         assert "though" not in verdict(LESS, contrast(2.0, 5.0, 1.5, 5.5)).sentence
+
+    @pytest.mark.parametrize("claim", [GREATER, replace(GREATER, direction="less")], ids=["greater", "less"])
+    def test_an_open_verdict_says_which_effects_stay_possible(self, claim: Claim) -> None:
+        """In every inconclusive case of the grid, against the possible effects looked at one by one."""
+        sign = 1 if claim.direction == "greater" else -1
+        seen = set()
+        for c in GRID:
+            result = verdict(claim, c)
+            if result.word != "inconclusive" or c.n < claim.minimum_seeds or set(c.differences) == {0}:
+                continue
+
+            def possible(effect: float, c: Contrast = c) -> bool:
+                low, high = min(c.low, c.t_low), max(c.high, c.t_high)
+                return low <= sign * effect <= high
+
+            assert possible(0.0)
+            reason = {
+                (True, False): "both no effect and the 3.5 percentage points of the layer's units that would matter on "
+                "the claimed side.",
+                (True, True): "both no effect and the 3.5 percentage points of the layer's units that would matter on "
+                "either side.",
+                (
+                    False,
+                    True,
+                ): "both intervals exclude the 3.5 percentage points of the layer's units that would "
+                "matter on the claimed side, but not as large an effect the other way.",
+            }[possible(S), possible(-S)]
+            assert result.sentence.endswith(reason), c
+            seen.add(reason)
+        assert len(seen) == 3
+
+    def test_an_effect_excluded_on_the_claimed_side_is_not_called_possible(self) -> None:
+        claim = load_claims("han2023")["han2023.3a"]  # greater, smallest effect 2
+        result = verdict(claim, contrast(-3.63, 1.28, -3.63, 1.28, n=3))
+        assert "leave possible" not in result.sentence
+        assert "both intervals exclude the 2 percentage points that would matter on the claimed side" in result.sentence
 
     def test_identical_differences_are_pointed_out(self) -> None:
         result = verdict(GREATER, paired_contrast([5.0, 6.0, 7.0], [4.0, 5.0, 6.0]))
