@@ -163,9 +163,50 @@ def stage(project: Project, executed: list[Path]) -> Path:
     shutil.copytree(project.root / "book", source / "book", ignore=hidden)
     (source / "notebooks").mkdir()
     for path in executed:
-        shutil.copy2(path, source / "notebooks" / path.name)
+        page = describe_images(read_notebook(path))
+        (source / "notebooks" / path.name).write_text(nbformat.writes(page), encoding="utf-8")
     (source / "book/ledger.md").write_text(_ledger(project), encoding="utf-8")
     return source
+
+
+def describe_images(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of an executed notebook whose cells name their image's alternative text where MyST-NB looks for it.
+
+    JupyterLab and `kdlib.plots.show` keep the text with the image; MyST-NB takes one text a cell, from the cell's
+    metadata. So the outputs from a cell's second described image on move to cells of their own, without input.
+    """
+    described = nbformat.reads(nbformat.writes(notebook), as_version=4)
+    cells = []
+    for cell in described.cells:
+        cells.append(cell)
+        if cell.cell_type != "code":
+            continue
+        outputs, cell.outputs, number = cell.outputs, [], 0
+        for output in outputs:
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if alt:
+                number += 1
+                if number > 1:
+                    cells.append(_cell_of_outputs(cell, number))
+                cells[-1].metadata.setdefault("mystnb", {}).setdefault("image", {})["alt"] = alt
+            cells[-1].outputs.append(output)
+    described.cells = cells
+    return described
+
+
+def _cell_of_outputs(cell: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode:
+    """A cell that shows nothing but outputs, in the manner of `cell`."""
+    tags = ["remove-input"]
+    for tag in cell.metadata.get("tags", []):
+        if tag in ("hide-output", "hide-cell"):
+            tags.append("hide-output")
+        elif tag in ("remove-output", "remove-cell"):
+            tags.append(tag)
+    # MyST-NB passes over a cell whose source is empty, its outputs with it.
+    alone = nbformat.v4.new_code_cell(f"# image {number} of the cell above", metadata={"tags": tags})
+    # A new cell has a random identity; the staged tree must be the same at each build.
+    alone.id = f"{cell.get('id', 'cell')[:50]}-image-{number}"
+    return alone
 
 
 def _ledger(project: Project) -> str:

@@ -11,7 +11,7 @@ from filelock import FileLock
 from toy_notebooks import MEASURE, WIDGETS, write_notebook
 
 from kdlib import book
-from kdlib.book import Project, build_book, clean_notebook, commit_outputs, execute_all, stage
+from kdlib.book import Project, build_book, clean_notebook, commit_outputs, describe_images, execute_all, stage
 from kdlib.errors import KdlibError
 from kdlib.execute import NotebookFailed, Result, read_notebook
 
@@ -145,6 +145,54 @@ def test_the_stage_mirrors_the_repository_with_executed_notebooks_and_a_ledger(p
     }
 
 
+def image_output(alt: str | None) -> nbformat.NotebookNode:
+    metadata = {"image/png": {"alt": alt}} if alt else {}
+    return nbformat.v4.new_output("display_data", {"image/png": "iVBO"}, metadata=metadata)
+
+
+def code_cell(*outputs: nbformat.NotebookNode, **metadata) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell("show('...')", metadata=metadata, outputs=list(outputs))
+
+
+def alt_of(cell: nbformat.NotebookNode) -> str | None:
+    """Where MyST-NB 1.x looks: https://myst-nb.readthedocs.io, "Images" under "Format code outputs"."""
+    return cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+
+
+def test_an_image_s_description_stands_in_its_cell_s_metadata(project, ran):
+    plain, described = (
+        code_cell(image_output(None)),
+        code_cell(image_output("A line."), mystnb={"image": {"width": "9"}}),
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# T"), plain, described])
+    text, first, second = describe_images(notebook).cells
+    assert alt_of(text) is None and alt_of(first) is None
+    assert second.metadata.mystnb == {"image": {"width": "9", "alt": "A line."}}
+    assert second.outputs == described.outputs
+    assert "alt" not in described.metadata.mystnb.image, "the executed notebook was changed"
+    for path in execute_all(project):
+        nbformat.write(notebook, path)
+        staged = nbformat.read(stage(project, [path]) / "notebooks" / path.name, as_version=4)
+        assert alt_of(staged.cells[-1]) == "A line."
+
+
+def test_each_of_several_images_of_a_cell_has_its_own_description():
+    between = nbformat.v4.new_output("stream", text="between")
+    outputs = [image_output("One."), between, image_output("Two."), image_output("Three.")]
+    notebook = nbformat.v4.new_notebook(cells=[code_cell(*outputs, tags=["hide-input", "hide-output"])])
+    cells = describe_images(notebook).cells
+    assert [alt_of(cell) for cell in cells] == ["One.", "Two.", "Three."]
+    assert [output for cell in cells for output in cell.outputs] == outputs
+    assert [len(cell.outputs) for cell in cells] == [2, 1, 1]
+    assert cells[0].metadata.tags == ["hide-input", "hide-output"]
+    for cell in cells[1:]:
+        assert cell.metadata.tags == ["remove-input", "hide-output"]
+        # MyST-NB drops the outputs of a cell without source.
+        assert cell.source.strip()
+    assert len({cell.id for cell in cells}) == 3
+    assert describe_images(notebook) == describe_images(notebook)
+
+
 def test_two_builds_at_once_are_refused(project, ran):
     project.build.mkdir()
     with FileLock(project.build / ".lock"), pytest.raises(KdlibError, match="another build is at work"):
@@ -226,6 +274,11 @@ def test_a_widget_that_also_shows_a_picture_keeps_the_picture():
     bare, pictured = clean_notebook(nbformat.v4.new_notebook(cells=cells)).cells
     assert bare.outputs == []
     assert set(pictured.outputs[0].data) == {"text/plain", "image/png", "text/html"}
+
+
+def test_a_committed_image_keeps_its_description():
+    (cell,) = clean_notebook(nbformat.v4.new_notebook(cells=[code_cell(image_output("A line."))])).cells
+    assert cell.outputs[0].metadata == {"image/png": {"alt": "A line."}}
 
 
 def test_only_the_default_preset_is_committed(project):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+from pathlib import Path
+
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 from toy_notebooks import write_notebook
 
 from kdlib.errors import KdlibError
 from kdlib.execute import execute_notebook
+from kdlib.page import write_page
 from kdlib.plots import show
 
 DRAW = """\
@@ -60,3 +66,19 @@ def test_without_a_drawn_figure_there_is_nothing_to_show():
     plt.figure()
     with pytest.raises(KdlibError, match="no figure to show"):
         show("Nothing.")
+
+
+def test_the_description_is_the_alternative_text_on_the_page_of_kdlib_run():
+    alts = ['A <rising> "line" & it\'s more.', "Another."]
+    cells = [
+        nbformat.v4.new_code_cell(
+            "show(...)",
+            outputs=[
+                nbformat.v4.new_output("display_data", {"image/png": "iVBO"}, metadata={"image/png": {"alt": alt}})
+                for alt in alts
+            ],
+        )
+    ]
+    page = write_page(nbformat.v4.new_notebook(cells=cells), "toy", Path("no scripts"))
+    found = re.findall(r"""<img alt=(?:"([^"]*)"|'([^']*)')""", page)
+    assert [unescape(double or single) for double, single in found] == alts
