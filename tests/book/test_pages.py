@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,16 @@ from kdlib.execute import list_notebooks, run_notebook
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
 NOTEBOOKS = [path.stem for path in list_notebooks(ROOT / "notebooks")]
-PAGES = ["book/intro", "book/ledger", "book/references", *(f"notebooks/{name}" for name in NOTEBOOKS)]
+PAGES = ["book/intro", "book/ledger", "book/using", "book/references", *(f"notebooks/{name}" for name in NOTEBOOKS)]
+
+# A table's rule or a formula as they are written in Markdown, where a reader should see a table or a formula. The
+# typographer makes dashes of hyphens.
+RAW_MARKUP = re.compile(r"\|\s*:?[-\u2013\u2014]{2,}|\|\s*:?[-\u2013\u2014]+:?\s*\||\$[^$\n]{1,200}\$|\$\$")
+READ_TEXT = """article => {
+    const text = article.cloneNode(true);
+    text.querySelectorAll("code, pre, script, style, mjx-container").forEach(part => part.remove());
+    return text.textContent;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +92,35 @@ def test_a_notebook_s_page_works_from_a_file_too(browser, built_book, name):
 def test_no_page_is_wider_than_a_phone(browser, server, name):
     with opened(browser, f"{server}/{name}.html", viewport={"width": 390, "height": 800}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_has_a_description_in_words(browser, server, name):
+    with opened(browser, f"{server}/{name}.html") as page:
+        alts = page.locator("article img").evaluate_all("images => images.map(image => image.getAttribute('alt'))")
+        wanting = [alt for alt in alts if not (alt or "").strip() or ".png" in alt]
+        assert wanting == [], (
+            f"{len(wanting)} of {len(alts)} pictures are not described: end their cells with show(...)"
+        )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_shows_markdown_unrendered(browser, server, name):
+    with opened(browser, f"{server}/{name}.html") as page:
+        text = page.locator("article").first.evaluate(READ_TEXT)
+        assert len(text.split()) > 20
+        raw = RAW_MARKUP.search(text)
+        assert raw is None, f"raw Markdown: {text[max(raw.start() - 60, 0) : raw.end() + 60]!r}"
+
+
+@pytest.mark.parametrize("text", ["| a | b |\n|---|:--|", "a|b\n|\u2014|\u2014|", "| :-: |", "where $x^2$ is", "$$x$$"])
+def test_raw_markdown_is_recognised(text):
+    assert RAW_MARKUP.search(text)
+
+
+@pytest.mark.parametrize("text", ["p(a | b) \u2013 in nats", "costs 5 $", "a \u2014 b | c"])
+def test_plain_sentences_are_not_taken_for_raw_markdown(text):
+    assert not RAW_MARKUP.search(text)
 
 
 def test_the_page_that_kdlib_run_writes_is_complete_in_itself(browser, tmp_path):
