@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -105,7 +105,7 @@ def _images_in(folder: str, seed: int) -> dict[str, int]:
     """How many images each part of a folder of one's own gets if nothing bounds it; none is decoded."""
     from kdlib.data import image_folder
 
-    listings = image_folder._split(image_folder.existing_folder(folder), seed, None, None, None)
+    listings = image_folder.split_listings(image_folder.existing_folder(folder), seed, None, None, None)
     counts = {part: len(listing.paths) for part, listing in listings.items()}
     return counts | {"probe": counts["test"]}
 
@@ -162,8 +162,9 @@ class Study:
         """What makes the run of `arm` ("teacher" or one of `ARMS`) with `seed`."""
         sizes = self.sizes
         if arm == "teacher":
-            recipe = self._safe(sizes.teacher_recipe)
-            return make_spec("small_resnet", "cross_entropy", recipe, self.seed, model_options=sizes.teacher)
+            return make_spec(
+                "small_resnet", "cross_entropy", sizes.teacher_recipe, self.seed, model_options=sizes.teacher
+            )
         choose(arm, ARMS, "arm")
         objective, options = {
             "scratch": ("cross_entropy", {}),
@@ -173,21 +174,12 @@ class Study:
         return make_spec(
             "small_resnet",
             objective,
-            self._safe(sizes.student_recipe),
+            sizes.student_recipe,
             self.seed if seed is None else seed,
             model_options=sizes.student,
             objective_options=options,
             teacher=self.spec("teacher") if objective == "kd" else None,
         )
-
-    def _safe(self, recipe: Recipe) -> Recipe:
-        """The recipe, without channels_last for photographs of one's own on a CPU.
-
-        They have 64 pixels a side. From 60 on, the weights' gradient of a narrow strided 1x1 convolution writes out of
-        bounds there and kills the process (oneDNN in torch 2.13, on a CPU with AVX-512); at 28 and 32 it is right.
-        """
-        hazard = self.data == "image_folder" and self.device.type == "cpu"
-        return replace(recipe, channels_last=False) if hazard else recipe
 
     def run(self, arm: str, seed: int | None = None) -> Run:
         """The run of `arm` with `seed` (the first seed if None), from the store or trained now."""

@@ -122,9 +122,13 @@ def source_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def run_key(spec: RunSpec, splits: Splits) -> str:
-    """The run's name in the store: 20 hexadecimal digits."""
-    parts = (spec.canonical(), splits.content_hash(), source_fingerprint())
+def run_key(spec: RunSpec, splits: Splits, device: str = "auto") -> str:
+    """The run's name in the store: 20 hexadecimal digits.
+
+    The kind of device counts where it decides the precision of the training, not otherwise.
+    """
+    precision = resolve_device(device).type if spec.recipe.mixed_precision else ""
+    parts = (spec.canonical(), splits.content_hash(), source_fingerprint(), precision)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
@@ -135,7 +139,7 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     trained anew. If the run can't be stored (no space), it is returned all the same, with a warning.
     """
     root = store_root()
-    key = run_key(spec, splits)
+    key = run_key(spec, splits, device)
     make = _model_builder(spec, splits)
     if key in _unkept:
         return _unkept[key]
@@ -258,7 +262,7 @@ def _model_builder(spec: RunSpec, splits: Splits) -> Callable[[], nn.Module]:
 _unkept: dict[str, Run] = {}
 
 # A teacher and what it said, shared by all its students of this process.
-_teachers: dict[tuple[str, str, int, int], Teacher] = {}
+_teachers: dict[tuple[str, str, str, str], Teacher] = {}
 
 
 def _objective(spec: RunSpec, splits: Splits, device: str) -> Objective:
@@ -270,11 +274,15 @@ def _objective(spec: RunSpec, splits: Splits, device: str) -> Objective:
     assert spec.teacher is not None
     target = resolve_device(device)
     teacher_run = get_or_train(spec.teacher, splits, device=device, label="teacher")
-    num_views = Augmentation(spec.recipe.augment).num_views
-    size = (len(splits.train), num_views) if num_views <= _REMEMBERED_VIEWS else (0, 0)
-    name = (teacher_run.key, str(target), *size)
+    augmentation = Augmentation(spec.recipe.augment)
+    name = (teacher_run.key, splits.content_hash(), augmentation.name, str(target))
     if name not in _teachers:
-        _teachers[name] = Teacher(teacher_run.model("last", target), *size)
+        model = teacher_run.model("last", target)
+        if augmentation.num_views <= _REMEMBERED_VIEWS:
+            teacher = Teacher(model, len(splits.train), augmentation.num_views)
+            _teachers[name] = teacher.fill(splits.train.to(target), augmentation)
+        else:
+            _teachers[name] = Teacher(model)
     return KnowledgeDistillation(_teachers[name], **options)
 
 

@@ -114,7 +114,7 @@ def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_
 
 
 def test_photographs_of_ones_own_can_be_distilled(tmp_path, monkeypatch):
-    # In channels_last, images of this size killed the process.
+    # With strided 1x1 shortcuts in channels_last, images of this size killed the process (oneDNN).
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
     photographs = tmp_path / "photographs"
     photographs.mkdir()
@@ -122,7 +122,6 @@ def test_photographs_of_ones_own_can_be_distilled(tmp_path, monkeypatch):
     study = Study("image_folder", "smoke", n_seeds=1, device="cpu", data_folder=str(photographs))
     assert study.splits.train.image_size == (64, 64)
     assert 0 <= study.accuracy("kd") <= 1
-    assert not study.spec("kd").recipe.channels_last and not study.spec("teacher").recipe.channels_last
 
 
 def test_own_images_need_their_folder():

@@ -67,6 +67,46 @@ def test_students_share_their_teacher(splits, count_trainings):
     assert count_trainings == [0, 0, 0]  # a teacher and two students
 
 
+def test_a_distilled_run_does_not_depend_on_those_before_it(splits, monkeypatch):
+    monkeypatch.setattr(runs, "_teachers", {})
+    spec = distilled(alpha=0.9, temperature=4.0)
+    alone = get_or_train(spec, splits)
+    remove_run(alone.key)
+    monkeypatch.setattr(runs, "_teachers", {})
+    get_or_train(replace(spec, seed=7), splits)  # uses the same teacher first
+    assert same(alone.state(), get_or_train(spec, splits).state())
+
+
+def test_an_interrupted_distillation_goes_on_to_the_same_bits(splits, monkeypatch, count_trainings):
+    spec = replace(distilled(alpha=0.9, temperature=4.0), recipe=replace(RECIPE, epochs=4))
+    whole = get_or_train(spec, splits)
+    remove_run(whole.key)
+    save = runs._ProgressSaver.save
+
+    def save_and_die(saver, progress):
+        save(saver, progress)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs._ProgressSaver, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            get_or_train(spec, splits)
+    monkeypatch.setattr(runs, "_teachers", {})  # as in another process
+    assert same(whole.state(), get_or_train(spec, splits).state())
+    assert count_trainings[-1] == 2
+
+
+def test_the_device_is_in_the_key_only_where_it_decides_the_precision(splits, monkeypatch):
+    mixed = replace(SCRATCH, recipe=replace(RECIPE, mixed_precision=True))
+    keys = {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(runs, "resolve_device", lambda name, device=device: torch.device(device))
+        keys[device] = run_key(SCRATCH, splits), run_key(mixed, splits)
+    assert keys["cpu"][0] == keys["cuda"][0]
+    assert keys["cpu"][1] != keys["cuda"][1]
+
+
 def test_whatever_shapes_a_training_is_in_the_key(splits, monkeypatch):
     other_data = replace(splits, train=splits.train.subset(slice(0, 100)))
     keys = {

@@ -76,7 +76,7 @@ def load(
     folder = existing_folder(root)
     size = positive_integer(64 if image_size is None else image_size, "image_size")
     limit = finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
-    listings = _split(folder, seed, n_train, n_val, n_test)
+    listings = split_listings(folder, seed, n_train, n_val, n_test)
     probe = take(listings["test"].labels, n_probe, seed, "n_probe", f"the test part of {folder}")
     count = sum(len(listing.paths) for listing in listings.values())
     needed = count * 3 * size * size / _GIB
@@ -245,7 +245,9 @@ def read_superclasses(folder: Path, class_names: tuple[str, ...]) -> tuple[tuple
     return names, tuple(names.index(owner[name]) for name in class_names)
 
 
-def _split(folder: Path, seed: int, n_train: int | None, n_val: int | None, n_test: int | None) -> dict[str, Listing]:
+def split_listings(
+    folder: Path, seed: int, n_train: int | None, n_val: int | None, n_test: int | None
+) -> dict[str, Listing]:
     """The files of train, val and test, chosen before any is decoded."""
     _entries(folder)
     if not (folder / "train").is_dir():

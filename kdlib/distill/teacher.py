@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kdlib.data.augment import Augmentation
+from kdlib.data.image_set import ImageSet
 from kdlib.distill import TrainBatch
 from kdlib.errors import KdlibError
 
@@ -36,11 +38,18 @@ class Teacher:
     def remembers(self) -> bool:
         return self.num_images * self.num_views > 0
 
-    def remembering(self, num_images: int, num_views: int) -> Teacher:
-        """This teacher with a memory; one that has a memory of this very size keeps what it knows."""
-        if (num_images, num_views) == (self.num_images, self.num_views):
-            return self
-        return Teacher(self.model, num_images, num_views)
+    def fill(self, images: ImageSet, augmentation: Augmentation, batch_size: int = 512) -> Teacher:
+        """Ask about every view of every image beforehand, in a fixed order; returns this teacher.
+
+        A network's answer can differ in its last bits with the other images of the batch. Asked in training, a shared
+        memory would make one student's training depend on those before it; filled beforehand it does not.
+        """
+        for view in range(augmentation.num_views):
+            for start in range(0, len(images), batch_size):
+                index = torch.arange(start, min(start + batch_size, len(images)), device=images.device)
+                views = torch.full_like(index, view)
+                self(TrainBatch(augmentation(images.float_batch(index), views), images.labels[index], index, views))
+        return self
 
     def __call__(self, batch: TrainBatch) -> Tensor:
         """The teacher's logits (B, K), without gradient."""
@@ -61,7 +70,8 @@ class Teacher:
             return first
         new = ~self._known[key]
         if bool(new.any()):
-            self._logits[key[new]] = self._ask(batch.images[new])
+            # The whole batch, not the new images alone: an answer's last bits depend on the size of the batch.
+            self._logits[key[new]] = self._ask(batch.images)[new]
             self._known[key[new]] = True
         return self._logits[key]
 

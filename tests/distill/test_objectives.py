@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kdlib.data.augment import Augmentation
+from kdlib.data.image_set import ImageSet
 from kdlib.distill import TrainBatch
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.kd import KnowledgeDistillation, kd_loss
@@ -163,8 +165,23 @@ def test_remembered_answers_equal_live_ones_under_shuffling():
         for index in order.split(6):
             batch = make_batch(index=index)
             assert torch.allclose(remembering(batch), live(batch), atol=1e-6)
-    assert remembering.asked == 20
+    assert remembering.asked == 20  # the first pass asks every batch once
     assert live.asked == 80
+
+
+def test_a_filled_memory_asks_nothing_more_and_depends_on_nobody():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (20, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    data = ImageSet("toy", images, torch.arange(20) % 3, ("a", "b", "c"), ("all",), (0, 0, 0))
+    flip = Augmentation("flip")
+    filled = Teacher(make_net(1), num_images=20, num_views=2).fill(data, flip, batch_size=7)
+    asked = filled.asked
+    for view in (0, 1):
+        index = torch.randperm(20, generator=generator)[:6]
+        views = torch.full_like(index, view)
+        batch = TrainBatch(flip(data.float_batch(index), views), data.labels[index], index, views)
+        assert torch.allclose(filled(batch), Teacher(make_net(1))(batch), atol=1e-6)
+    assert filled.asked == asked == 40
 
 
 def test_views_are_remembered_apart():
