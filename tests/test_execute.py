@@ -163,7 +163,13 @@ def test_an_interrupted_run_writes_nothing_and_leaves_no_kernel(tmp_path, number
     write_notebook(tmp_path / "notebooks/slow.ipynb", "import time\nprint('here', flush=True)\ntime.sleep(60)")
     command = [sys.executable, "-m", "kdlib.cli", "run", "slow", "--notebooks", str(tmp_path / "notebooks")]
     environment = {**os.environ, "KDLIB_TEST_MARK": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")],
+        env=environment,
+        stderr=subprocess.PIPE,
+        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not kernels_of(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)
