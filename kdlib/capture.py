@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -95,3 +96,30 @@ def features_of(model: nn.Module, images: Tensor, layer: str) -> Tensor:
         model.eval()
         model(images)
     return captured[layer]
+
+
+def shapes_of(model: nn.Module, images: Tensor, *layers: str) -> dict[str, tuple[int, ...]]:
+    """Shape of each layer's output for one image, the batch left out; images: (B, ...), of which one is shown.
+
+    >>> shapes_of(nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten()), torch.ones(2, 1, 4, 4), "0", "1")
+    {'0': (3, 4, 4), '1': (48,)}
+    """
+    with torch.no_grad(), capture(model, *layers) as captured:
+        model.eval()
+        model(images[:1])
+    return {layer: tuple(captured[layer].shape[1:]) for layer in layers}
+
+
+def last_stages(model: nn.Module, count: int) -> tuple[str, ...]:
+    """Names of the last `count` stages, the top-level modules called layer1, layer2, ...
+
+    >>> from kdlib.models import build
+    >>> last_stages(build("small_resnet", num_classes=10), 2), last_stages(build("resnet18", num_classes=10), 1)
+    (('layer2', 'layer3'), ('layer4',))
+    """
+    stages = sorted(
+        (name for name, _ in model.named_children() if re.fullmatch(r"layer\d+", name)), key=lambda name: int(name[5:])
+    )
+    if len(stages) < count:
+        raise KdlibError(f"this model has {len(stages)} stages called layer1, layer2, ..., but {count} are needed")
+    return tuple(stages[-count:])

@@ -279,19 +279,19 @@ def _data_info(options: argparse.Namespace) -> None:
 
 
 def _runs_list(options: argparse.Namespace) -> None:
-    from kdlib.runs import list_runs
+    from kdlib.run_listing import list_runs
 
     print(format_answer(list_runs()) or "no trained models in the store")
 
 
 def _runs_show(options: argparse.Namespace) -> None:
-    from kdlib.runs import show_run
+    from kdlib.run_listing import show_run
 
     print(format_answer(show_run(options.key)))
 
 
 def _runs_remove(options: argparse.Namespace) -> None:
-    from kdlib.runs import remove_run
+    from kdlib.run_listing import remove_run
 
     print(f"removed {remove_run(options.key)}")
 

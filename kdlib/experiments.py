@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -13,9 +14,19 @@ from kdlib import data as datasets
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 from kdlib.runs import RunSpec, get_or_train, make_spec
+from kdlib.side_by_side import train_missing
 from kdlib.train import Recipe, Run, predict, resolve_device
 
 ARMS = ("scratch", "label_smoothing", "kd")
+METHODS = {  # feature methods and their objectives; each has a second arm, `<method>_with_logits`
+    "at": "attention_transfer",
+    "ft": "factor_transfer",
+    "crd": "contrastive",
+    "sskd": "self_supervision",
+}
+TEACHER_TEMPERATURES = (1, 2, 3, 4, 8)  # of the students of a label-smoothed teacher
+TEACHERS = ("teacher", "ls_teacher", "self_teacher")
+_SELF_TEACHER_SEED = 1_000  # a self-teacher must not start from its student's weights
 DATA_NAMES = {
     "concept_world": "Concept World",
     "fashion_mnist": "Fashion-MNIST",
@@ -80,9 +91,28 @@ PRESETS = {
 }
 
 
-def load_data(name: str, preset: str, *, seed: int = 0, full: bool = False, data_folder: str = "") -> Splits:
+# At `quick`, a chapter of a dozen arms and three seeds has the time for fewer images and epochs than one of three arms.
+MANY_ARMS = PRESETS | {
+    "quick": replace(
+        PRESETS["quick"],
+        n_train=4000,
+        teacher_recipe=Recipe(epochs=9, batch_size=64),
+        student_recipe=Recipe(epochs=3, batch_size=64),
+    )
+}
+
+
+def load_data(
+    name: str,
+    preset: str,
+    *,
+    seed: int = 0,
+    full: bool = False,
+    data_folder: str = "",
+    presets: dict[str, Preset] = PRESETS,
+) -> Splits:
     """The data set at a preset's size; `full` takes the whole of it (downloaded or put in place beforehand)."""
-    sizes = PRESETS[choose(preset, PRESETS, "preset")]
+    sizes = presets[choose(preset, presets, "preset")]
     choose(name, datasets.DATASETS, "data set")
     options: dict[str, object] = {"seed": seed}
     if name == "image_folder" or data_folder:
@@ -114,10 +144,23 @@ class Study:
     """Students trained in several ways on one data set from paired seeds, and their teacher.
 
     For each seed all arms start from the same weights and see the same images in the same order; only the objective
-    differs. Arms: "scratch" (cross-entropy), "label_smoothing" and "kd". Every model comes from the run store or is
-    trained now. The teacher is one for all seeds, so intervals over seeds say nothing of other teachers.
+    differs. Every model comes from the run store or is trained now. The teacher is one for all seeds, so intervals over
+    seeds say nothing of other teachers.
 
-    n_seeds: None for the preset's number. alpha weights the soft term of KD; smoothing is label smoothing's alpha.
+    ==============================  ================================================================================
+    scratch, label_smoothing, kd    cross-entropy; the same with smoothed labels; distillation from the teacher
+    kd_t4                           kd at temperature 4
+    self_kd                         kd from "self_teacher", a net of the student's own kind, trained from scratch
+    ls_teacher_t1, _t2, ... _t8     kd at these temperatures, alpha 0.9, from "ls_teacher", trained with smoothed labels
+    at, ft, crd, sskd               feature methods; with the suffix _with_logits, the teacher's logits besides
+    kd_shuffled, kd_wrong_classes   kd with the teacher's wrong-class logits permuted per image, per class (C1, C2)
+    superclass_smoothing            labels smoothed over the siblings only, no teacher (C3)
+    antisibling_smoothing           labels smoothed over the other superclasses only, no teacher (C4)
+    scratch_long                    scratch, twice as long; `matched` finds the epoch as accurate as another arm (C5)
+    ==============================  ================================================================================
+
+    n_seeds: None for the preset's number. alpha weights the soft term of KD and of the arms made from it; smoothing is
+    label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms.
     """
 
     def __init__(
@@ -133,8 +176,9 @@ class Study:
         smoothing: float = 0.1,
         full: bool = False,
         data_folder: str = "",
+        presets: dict[str, Preset] = PRESETS,
     ) -> None:
-        choose(preset, PRESETS, "preset")
+        choose(preset, presets, "preset")
         choose(data, datasets.DATASETS, "data set")
         positive_integer(seed, "seed", minimum=0)
         if n_seeds is not None:
@@ -144,7 +188,7 @@ class Study:
         self.smoothing = finite_number(smoothing, "smoothing", minimum=0, maximum=1)
         self.device = resolve_device(device)
         self.data, self.preset, self.full, self.data_folder = data, preset, full, data_folder
-        self.sizes = PRESETS[preset]
+        self.presets, self.sizes = presets, presets[preset]
         self.data_name = DATA_NAMES[data]
         self.seed = seed
         self.seeds = tuple(range(seed, seed + (n_seeds or self.sizes.n_seeds)))
@@ -155,35 +199,77 @@ class Study:
     @cached_property
     def splits(self) -> Splits:
         """The data, on the study's device."""
-        data = load_data(self.data, self.preset, seed=self.seed, full=self.full, data_folder=self.data_folder)
+        data = load_data(
+            self.data,
+            self.preset,
+            seed=self.seed,
+            full=self.full,
+            data_folder=self.data_folder,
+            presets=self.presets,
+        )
         return data.to(self.device)
 
     def spec(self, arm: str, seed: int | None = None) -> RunSpec:
-        """What makes the run of `arm` ("teacher" or one of `ARMS`) with `seed`."""
+        """What makes the run of `arm` (one of `TEACHERS`, or an arm of the class's table) with `seed`."""
         sizes = self.sizes
-        if arm == "teacher":
+        teachers = {
+            "teacher": ("cross_entropy", {}, sizes.teacher, sizes.teacher_recipe, 0),
+            "ls_teacher": ("label_smoothing", {"alpha": self.smoothing}, sizes.teacher, sizes.teacher_recipe, 0),
+            "self_teacher": ("cross_entropy", {}, sizes.student, sizes.student_recipe, _SELF_TEACHER_SEED),
+        }
+        if arm in teachers:
+            objective, options, model, recipe, offset = teachers[arm]
             return make_spec(
-                "small_resnet", "cross_entropy", sizes.teacher_recipe, self.seed, model_options=sizes.teacher
+                "small_resnet",
+                objective,
+                recipe,
+                self.seed + offset,
+                model_options=model,
+                objective_options=options,
             )
-        choose(arm, ARMS, "arm")
-        objective, options = {
-            "scratch": ("cross_entropy", {}),
-            "label_smoothing": ("label_smoothing", {"alpha": self.smoothing}),
-            "kd": ("kd", {"alpha": self.alpha, "temperature": self.temperature}),
-        }[arm]
+        arms = self._arms()
+        objective, options, teacher = arms[choose(arm, arms, "arm")]
+        recipe = sizes.student_recipe
+        if arm == "scratch_long":
+            recipe = replace(recipe, epochs=2 * recipe.epochs, checkpoints=tuple(range(1, 2 * recipe.epochs + 1)))
         return make_spec(
             "small_resnet",
             objective,
-            sizes.student_recipe,
+            recipe,
             self.seed if seed is None else seed,
             model_options=sizes.student,
             objective_options=options,
-            teacher=self.spec("teacher") if objective == "kd" else None,
+            teacher=self.spec(teacher) if teacher else None,
         )
+
+    def _arms(self) -> dict[str, tuple[str, dict[str, float], str]]:
+        """Objective, its options and the teacher ("" without one) of each arm."""
+        kd = {"alpha": self.alpha, "temperature": self.temperature}
+        arms: dict[str, tuple[str, dict[str, float], str]] = {
+            "scratch": ("cross_entropy", {}, ""),
+            "scratch_long": ("cross_entropy", {}, ""),
+            "label_smoothing": ("label_smoothing", {"alpha": self.smoothing}, ""),
+            "superclass_smoothing": ("superclass_smoothing", {"alpha": self.smoothing}, ""),
+            "antisibling_smoothing": ("antisibling_smoothing", {"alpha": self.smoothing}, ""),
+            "kd": ("kd", kd, "teacher"),
+            "kd_t4": ("kd", kd | {"temperature": 4.0}, "teacher"),
+            "kd_shuffled": ("shuffled", kd, "teacher"),
+            "kd_wrong_classes": ("wrong_classes", kd, "teacher"),
+            "self_kd": ("kd", kd, "self_teacher"),
+        }
+        for temperature in TEACHER_TEMPERATURES:
+            options = {"alpha": 0.9, "temperature": float(temperature)}
+            arms[f"ls_teacher_t{temperature}"] = ("kd", options, "ls_teacher")
+        for method, objective in METHODS.items():
+            arms[method] = (objective, {}, "teacher")
+            # SSKD has a weight of its own for the logits of the images themselves.
+            with_logits = {"logits": 0.9} if method == "sskd" else kd
+            arms[f"{method}_with_logits"] = (objective, with_logits, "teacher")
+        return arms
 
     def run(self, arm: str, seed: int | None = None) -> Run:
         """The run of `arm` with `seed` (the first seed if None), from the store or trained now."""
-        seed = self.seed if seed is None or arm == "teacher" else seed
+        seed = self.seed if seed is None or arm in TEACHERS else seed
         if (arm, seed) not in self._runs:
             spec = self.spec(arm, seed)
             self._runs[arm, seed] = get_or_train(
@@ -191,12 +277,20 @@ class Study:
             )
         return self._runs[arm, seed]
 
-    def train(self, arms: tuple[str, ...] = ARMS) -> None:
-        """Make sure of the teacher and of every arm's run at every seed."""
-        self.run("teacher")
-        for seed in self.seeds:
-            for arm in arms:
-                self.run(arm, seed)
+    def train(self, arms: Sequence[str] = ARMS) -> None:
+        """Make sure of every arm's run at every seed and of their teachers, several side by side on a CPU."""
+        taught = [(arm, seed) for seed in self.seeds for arm in arms]
+        specs = [self.spec("teacher"), *(self.spec(arm, seed) for arm, seed in taught)]
+        train_missing(specs, self.splits, device=str(self.device))
+        for arm, seed in [("teacher", self.seed), *taught]:
+            self.run(arm, seed)
+
+    def matched(self, seed: int, arm: str = "kd") -> str:
+        """The epoch of "scratch_long" (a state's name) with the val accuracy nearest to `arm`'s at its end (C5)."""
+        wanted = self.run(arm, seed).history[-1]["val_accuracy"]
+        rows = self.run("scratch_long", seed).history
+        nearest = min(rows, key=lambda row: abs(row["val_accuracy"] - wanted))
+        return f"epoch_{int(nearest['epoch'])}"
 
     def model(self, arm: str, seed: int | None = None, which: str = "last") -> nn.Module:
         """The trained network, in eval mode on the study's device."""
@@ -204,7 +298,7 @@ class Study:
 
     def logits(self, arm: str, seed: int | None = None, part: str = "test", which: str = "last") -> Tensor:
         """Logits (N, K) on one part of the data, computed once."""
-        seed = self.seed if seed is None or arm == "teacher" else seed
+        seed = self.seed if seed is None or arm in TEACHERS else seed
         name = (arm, seed, part, which)
         if name not in self._logits:
             self._logits[name] = predict(self.model(arm, seed, which), self.part(part))

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -33,19 +34,15 @@ from kdlib import __version__
 from kdlib.data.augment import Augmentation
 from kdlib.data.image_set import Splits
 from kdlib.distill import Objective
-from kdlib.distill.cross_entropy import CrossEntropy
-from kdlib.distill.kd import KnowledgeDistillation
-from kdlib.distill.label_smoothing import LabelSmoothing
-from kdlib.distill.teacher import Teacher
+from kdlib.distill.catalogue import METHODS
+from kdlib.distill.setting import Setting
 from kdlib.errors import KdlibError, choose
 from kdlib.models import build as build_model
 from kdlib.train import Progress, Recipe, Run, State, fit, resolve_device
 
-OBJECTIVES = ("cross_entropy", "label_smoothing", "kd")
 _SOURCE = ("data", "models", "distill", "capture.py", "train.py")
 _NO_TRAINING = ("kd_mistakes.py", "kd_teacher_mistakes.py", "kd_checks.py")  # the gallery trains nothing that is stored
-_REMEMBERED_VIEWS = 4  # with more views a training meets few of them twice: ask the teacher live
-_INDEX = "run.json"
+INDEX = "run.json"
 
 
 @dataclass(frozen=True)
@@ -64,10 +61,10 @@ class RunSpec:
     teacher: RunSpec | None = None
 
     def __post_init__(self) -> None:
-        choose(self.objective, OBJECTIVES, "objective")
-        if (self.objective == "kd") != (self.teacher is not None):
+        choose(self.objective, METHODS, "objective")
+        if METHODS[self.objective].taught != (self.teacher is not None):
             word = "takes no" if self.teacher else "needs a"
-            raise KdlibError(f"objective '{self.objective}' {word} teacher; 'kd' alone has one")
+            raise KdlibError(f"objective '{self.objective}' {word} teacher")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise KdlibError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
@@ -143,7 +140,7 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     make = _model_builder(spec, splits)
     if key in _unkept:
         return _unkept[key]
-    with _locked(root, key):
+    with locked(root, key):
         run = _load(root / key, make)
         if run is None:
             _sweep(root, key)
@@ -169,8 +166,13 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     return run
 
 
+def is_stored(spec: RunSpec, splits: Splits, device: str = "auto") -> bool:
+    """Whether the store holds this run (it may still turn out to be damaged when it is read)."""
+    return (store_root() / run_key(spec, splits, device) / INDEX).exists()
+
+
 @contextmanager
-def _locked(root: Path, key: str) -> Iterator[None]:
+def locked(root: Path, key: str) -> Iterator[None]:
     """Hold the run's lock, which the system frees if this process dies."""
     lock = FileLock(root / ".locks" / f"{key}.lock")
     try:
@@ -184,106 +186,32 @@ def _locked(root: Path, key: str) -> Iterator[None]:
         lock.release()
 
 
-def list_runs() -> list[dict[str, object]]:
-    """One row a stored run: key, model, objective, seed, epochs, val accuracy, seconds, bytes, date."""
-    rows = []
-    for path in sorted(store_root().glob(f"[0-9a-f]*/{_INDEX}")):
-        try:
-            meta = json.loads(path.read_text())
-            spec, history = meta["spec"], meta["history"]
-            rows.append(
-                {
-                    "key": path.parent.name,
-                    "data": meta["data"],
-                    "model": spec["model"] + "".join(f" {name}={value}" for name, value in spec["model_options"]),
-                    "objective": spec["objective"]
-                    + "".join(f" {name}={value}" for name, value in spec["objective_options"]),
-                    "seed": spec["seed"],
-                    "epochs": spec["recipe"]["epochs"],
-                    "val_accuracy": history[-1]["val_accuracy"],
-                    "seconds": sum(row["seconds"] for row in history),
-                    "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
-                    "date": meta["date"],
-                }
-            )
-        except (ValueError, KeyError, IndexError, TypeError):
-            rows.append({"key": path.parent.name, "data": "damaged; it will be trained anew when it is wanted"})
-    return rows
-
-
-def show_run(key: str) -> dict[str, object]:
-    """Everything stored of a run but its weights; `key` may be shortened as long as it is unique."""
-    folder = _find(key)
-    try:
-        return json.loads((folder / _INDEX).read_text())
-    except ValueError as error:
-        raise KdlibError(
-            f"the stored run {folder.name} is damaged ({error}); remove it with `kdlib runs rm {folder.name}`, or "
-            "leave it: it is trained anew when it is wanted"
-        ) from error
-
-
-def remove_run(key: str) -> str:
-    """Delete a run; returns its whole key."""
-    folder = _find(key)
-    with _locked(store_root(), folder.name):
-        shutil.rmtree(folder)
-    return folder.name
-
-
-def _find(key: str) -> Path:
-    keys = [path.parent.name for path in store_root().glob(f"[0-9a-f]*/{_INDEX}")]
-    matches = [name for name in keys if key and name.startswith(key)]
-    if len(matches) == 1:
-        return store_root() / matches[0]
-    if matches:
-        raise KdlibError(f"'{key}' begins the keys of {len(matches)} runs; give more of it ({', '.join(matches[:4])})")
-    if not keys:
-        raise KdlibError(f"no run '{key}': the store is empty; a notebook fills it")
-    choose(key, keys, "run")
-    raise KdlibError(f"no run '{key}'; `kdlib runs list` shows them")
-
-
 def _model_builder(spec: RunSpec, splits: Splits) -> Callable[[], nn.Module]:
-    mean, std = splits.train.channel_statistics()
-    return functools.partial(
-        build_model,
-        spec.model,
-        num_classes=splits.train.num_classes,
-        channels=splits.train.channels,
-        mean=mean,
-        std=std,
-        seed=spec.seed,
-        **dict(spec.model_options),
-    )
+    options = splits.train.model_options() | dict(spec.model_options)
+    return functools.partial(build_model, spec.model, seed=spec.seed, **options)
 
 
 # Runs that could not be stored: this process at least trains them once.
 _unkept: dict[str, Run] = {}
 
-# A teacher and what it said, shared by all its students of this process.
-_teachers: dict[tuple[str, str, str, str], Teacher] = {}
+# What the students of one teacher share in this process: its network and what it said.
+_teachers: dict[tuple[str, ...], tuple[nn.Module, dict[str, Any]]] = {}
 
 
 def _objective(spec: RunSpec, splits: Splits, device: str) -> Objective:
-    options = dict(spec.objective_options)
-    if spec.objective == "cross_entropy":
-        return CrossEntropy(**options)
-    if spec.objective == "label_smoothing":
-        return LabelSmoothing(**options)
-    assert spec.teacher is not None
     target = resolve_device(device)
-    teacher_run = get_or_train(spec.teacher, splits, device=device, label="teacher")
     augmentation = Augmentation(spec.recipe.augment)
-    name = (teacher_run.key, splits.content_hash(), augmentation.name, str(target))
-    if name not in _teachers:
-        model = teacher_run.model("last", target)
-        if augmentation.num_views <= _REMEMBERED_VIEWS:
-            teacher = Teacher(model, len(splits.train), augmentation.num_views)
-            _teachers[name] = teacher.fill(splits.train.to(target), augmentation)
-        else:
-            _teachers[name] = Teacher(model)
-    return KnowledgeDistillation(_teachers[name], **options)
+    model: nn.Module | None = None
+    memory: dict[str, Any] = {}
+    if spec.teacher is not None:
+        teacher_run = get_or_train(spec.teacher, splits, device=device, label="teacher")
+        name = (teacher_run.key, splits.content_hash(), augmentation.name, str(target))
+        if name not in _teachers:
+            _teachers[name] = teacher_run.model("last", target), {}
+        model, memory = _teachers[name]
+    student = _model_builder(spec, splits)().to(target)
+    setting = Setting(student, splits.train.to(target), augmentation, spec.seed, model, memory)
+    return METHODS[spec.objective].build(setting, **dict(spec.objective_options))
 
 
 def _metadata(spec: RunSpec, splits: Splits, run: Run, key: str) -> dict[str, object]:
@@ -315,7 +243,7 @@ def _save(root: Path, run: Run) -> bool:
                 _write(folder / f"{state_name}.safetensors", content)
             index = {**run.metadata, "files": checksums}
             index["checksum"] = _checksum(index)
-            _write(folder / _INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+            _write(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
             target = root / run.key
             if target.exists():
                 shutil.rmtree(target)
@@ -348,9 +276,9 @@ def _load(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
     if not folder.exists():
         return None
     try:
-        index = json.loads((folder / _INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text())
         if index.get("checksum") != _checksum(index):
-            raise ValueError(f"{_INDEX} was changed")
+            raise ValueError(f"{INDEX} was changed")
         states: dict[str, State] = {}
         for name, expected in index["files"].items():
             content = (folder / name).read_bytes()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +24,14 @@ from kdlib.distill import Objective, TrainBatch
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
 State = dict[str, Tensor]
+OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with Nesterov momentum, a learning-rate schedule and an augmentation.
+    """How to train: an optimizer, a learning-rate schedule and an augmentation.
+
+    optimizer: "sgd" (with Nesterov momentum, or plain momentum where `nesterov` is off) or "adamw".
 
     schedule: "cosine" (to zero, after a linear warm-up over `warmup` epochs) or "step" (times 0.1 at each of
     `milestones`, in epochs). augment: "none", "flip" or "flip_shift". checkpoints: epochs after which the weights are
@@ -38,6 +43,8 @@ class Recipe:
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    optimizer: str = "sgd"
+    nesterov: bool = True
     schedule: str = "cosine"
     milestones: tuple[int, ...] = ()
     warmup: float = 1.0
@@ -53,11 +60,20 @@ class Recipe:
         finite_number(self.momentum, "momentum", minimum=0, maximum=1)
         finite_number(self.weight_decay, "weight_decay", minimum=0)
         finite_number(self.warmup, "warmup", minimum=0)
+        choose(self.optimizer, OPTIMIZERS, "optimizer")
         choose(self.schedule, ("cosine", "step"), "schedule")
         Augmentation(self.augment)
         for epoch in (*self.milestones, *self.checkpoints):
             if not 0 < epoch <= self.epochs:
                 raise KdlibError(f"epoch {epoch} is outside this recipe's {self.epochs} epochs")
+
+    def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+        nesterov = self.nesterov and self.momentum > 0
+        return torch.optim.SGD(parameters, lr=rate, momentum=self.momentum, weight_decay=decay, nesterov=nesterov)
 
     def learning_rate_at(self, epoch: float) -> float:
         """Learning rate after `epoch` epochs (fractions are steps within one).
@@ -79,13 +95,17 @@ class Recipe:
 
 @dataclass
 class Progress:
-    """Everything that the next epoch depends on; saved after each epoch, so that a killed training goes on."""
+    """Everything that the next epoch depends on; saved after each epoch, so that a killed training goes on.
+
+    beside: state of the objective's `module`. optimizer: its state_dict.
+    """
 
     epoch: int
     model: State
     best: State
     best_accuracy: float
-    momentum: list[Tensor]
+    beside: State
+    optimizer: dict[str, Any]
     history: list[dict[str, float]]
     checkpoints: dict[int, State]
 
@@ -137,20 +157,28 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Deterministic algorithms while the block runs, the former setting afterwards."""
+    """Deterministic algorithms and one CPU thread while the block runs, the former settings afterwards.
+
+    The order in which threads add up decides the last bits: with one thread a training gives the same bits however
+    many cores there are. Several trainings side by side use the others (`kdlib.side_by_side`).
+    """
+    threads = torch.get_num_threads()
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(1)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = benchmark
 
 
-def _copy(model: nn.Module) -> State:
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+def _copy(module: nn.Module | None) -> State:
+    state = module.state_dict() if module else {}
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
 @torch.no_grad()
@@ -159,7 +187,8 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 512) -> Ten
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    logits = [model(batch.images.to(device).float().div_(255)).float() for batch in image_set.batches(batch_size)]
+    pieces = [slice(start, start + batch_size) for start in range(0, len(image_set), batch_size)]
+    logits = [model(image_set.inputs(piece).to(device)).float() for piece in pieces]
     model.train(was_training)
     return torch.cat(logits)
 
@@ -196,19 +225,14 @@ def fit(
     model = build().to(target)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
-    progress = resume or Progress(0, _copy(model), _copy(model), -1.0, [], [], {})
+    beside = objective.module.to(target).train() if objective.module else None
+    optimizer = recipe.make_optimizer([*model.parameters(), *(beside.parameters() if beside else ())])
+    progress = resume or Progress(0, _copy(model), _copy(model), -1.0, _copy(beside), {}, [], {})
     if resume:
-        _restore(model, optimizer, resume)
+        _restore(model, beside, optimizer, resume)
     batches = len(train) // recipe.batch_size  # the last, smaller batch would have noisier BatchNorm statistics
     bar = tqdm(
-        total=recipe.epochs, initial=progress.epoch, desc=label, unit="epoch", disable=not _watched(), leave=False
+        total=recipe.epochs, initial=progress.epoch, desc=label, unit="epoch", disable=not watched(), leave=False
     )
     with deterministic(), bar, torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         for epoch in range(progress.epoch, recipe.epochs):
@@ -229,7 +253,7 @@ def fit(
                     f"{label}: the loss became {terms['loss']} in epoch {epoch + 1}; lower learning_rate "
                     f"(now {recipe.learning_rate:g}) or raise the temperature"
                 )
-            progress = _next(progress, model, optimizer, row, recipe)
+            progress = _next(progress, model, beside, optimizer, row, recipe)
             if after_epoch:
                 after_epoch(progress)
             bar.update()
@@ -239,9 +263,9 @@ def fit(
     return Run(build, states, progress.history, str(target))
 
 
-def _watched() -> bool:
+def watched() -> bool:
     """Whether a person sees a progress bar: on a terminal or in Jupyter, but not when a notebook is executed."""
-    if os.environ.get("KDLIB_METRICS"):
+    if os.environ.get("KDLIB_METRICS") or multiprocessing.parent_process() is not None:
         return False
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return sys.stderr.isatty() or hasattr(shell, "kernel")
@@ -264,14 +288,13 @@ def _train_epoch(model, train, objective, recipe, augmentation, optimizer, seed,
     with watching as features:
         for step in range(batches):
             index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            images = augmentation(train.float_batch(index), views[index])
-            if recipe.channels_last:
-                images = images.contiguous(memory_format=torch.channels_last)
+            images = _laid_out(augmentation(train.inputs(index), views[index]), recipe)
             batch = TrainBatch(images, train.labels[index], index, views[index])
+            shown = _laid_out(objective.student_images(images), recipe)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate_at(epoch + (step + 1) / batches)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                logits = model(images)
+                logits = model(shown)
             terms = objective(batch, logits.float(), features)
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
@@ -279,12 +302,16 @@ def _train_epoch(model, train, objective, recipe, augmentation, optimizer, seed,
             optimizer.step()
             for name, value in {"loss": loss, **terms}.items():
                 totals[name] = totals.get(name, 0) + value.detach()
-            correct += (logits.argmax(1) == batch.labels).sum()
+            correct += (logits[: len(batch.labels)].argmax(1) == batch.labels).sum()
     means = {name: float(total) / batches for name, total in totals.items()}
     return means | {"train_accuracy": float(correct) / (batches * recipe.batch_size)}
 
 
-def _next(progress: Progress, model, optimizer, row: dict[str, float], recipe: Recipe) -> Progress:
+def _laid_out(images: Tensor, recipe: Recipe) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else images
+
+
+def _next(progress: Progress, model, beside, optimizer, row: dict[str, float], recipe: Recipe) -> Progress:
     state = _copy(model)
     epoch = int(row["epoch"])
     better = row["val_accuracy"] > progress.best_accuracy
@@ -294,20 +321,30 @@ def _next(progress: Progress, model, optimizer, row: dict[str, float], recipe: R
         model=state,
         best=state if better else progress.best,
         best_accuracy=row["val_accuracy"] if better else progress.best_accuracy,
-        momentum=[
-            optimizer.state[p]["momentum_buffer"].detach().cpu().clone()
-            for p in model.parameters()
-            if optimizer.state[p].get("momentum_buffer") is not None
-        ],
+        beside=_copy(beside),
+        optimizer=_on_cpu(optimizer.state_dict()),
         history=[*progress.history, row],
         checkpoints=progress.checkpoints | kept,
     )
 
 
-def _restore(model, optimizer, progress: Progress) -> None:
+def _on_cpu(optimizer_state: dict[str, Any]) -> dict[str, Any]:
+    state = {
+        number: {
+            name: value.detach().cpu().clone() if isinstance(value, Tensor) else value for name, value in kept.items()
+        }
+        for number, kept in optimizer_state["state"].items()
+    }
+    return {"state": state, "param_groups": optimizer_state["param_groups"]}
+
+
+def _restore(model, beside, optimizer, progress: Progress) -> None:
     model.load_state_dict(progress.model)
-    if progress.momentum:
-        for parameter, momentum in zip(model.parameters(), progress.momentum, strict=True):
-            # preserve_format keeps channels_last, and with it the bits of an uninterrupted training
-            buffer = torch.empty_like(parameter, memory_format=torch.preserve_format)
-            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
+    if beside:
+        beside.load_state_dict(progress.beside)
+    optimizer.load_state_dict(progress.optimizer)
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # in the parameter's own memory format, and with it the bits of an uninterrupted training
+                kept[name] = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)

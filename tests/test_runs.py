@@ -17,7 +17,8 @@ import torch
 
 from kdlib import runs
 from kdlib.errors import KdlibError
-from kdlib.runs import get_or_train, list_runs, make_spec, remove_run, run_key, show_run, store_root
+from kdlib.run_listing import list_runs, remove_run, show_run
+from kdlib.runs import get_or_train, make_spec, run_key, store_root
 from kdlib.train import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=32, augment="flip")
@@ -56,7 +57,7 @@ def test_a_run_is_trained_once_and_comes_back_the_same(splits, count_trainings):
     assert count_trainings == [0]
     assert same(first.state("last"), second.state("last")) and same(first.state("best"), second.state("best"))
     assert first.history == second.history
-    images = splits.test.float_batch(slice(0, 4))
+    images = splits.test.inputs(slice(0, 4))
     assert torch.equal(first.model()(images), second.model()(images))
     assert leftovers() == []
 
@@ -240,7 +241,7 @@ def test_a_full_disk_loses_nothing(splits, monkeypatch, count_trainings):
             run = get_or_train(SCRATCH, splits)
         assert get_or_train(SCRATCH, splits) is run  # not trained twice in this process
     runs._unkept.clear()  # as in the next process
-    assert run.history and run.model()(splits.test.float_batch(slice(0, 2))).shape == (2, 4)
+    assert run.history and run.model()(splits.test.inputs(slice(0, 2))).shape == (2, 4)
     assert list_runs() == []
     assert not any(name.startswith(".tmp") for name in leftovers())
     again = get_or_train(SCRATCH, splits)  # with room again, the finished epochs are taken up and stored

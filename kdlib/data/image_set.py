@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -197,9 +198,14 @@ class ImageSet:
             concepts=tuple(replace(c, labels=change_labels(c.labels)) for c in self.concepts),
         )
 
-    def float_batch(self, indices: Tensor | slice) -> Tensor:
+    def inputs(self, indices: Tensor | slice) -> Tensor:
         """Images as float32 in [0, 1], shape (B, C, H, W): what models take."""
         return self.images[indices].float().div_(255)
+
+    def model_options(self) -> dict[str, Any]:
+        """What `kdlib.models.build` must know of the images: classes, channels and their statistics."""
+        mean, std = self.channel_statistics()
+        return {"num_classes": self.num_classes, "channels": self.channels, "mean": mean, "std": std}
 
     def batches(self, batch_size: int = 256) -> Iterator[Batch]:
         """Consecutive images with labels and masks, in order; the last batch may be smaller."""

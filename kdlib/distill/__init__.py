@@ -1,8 +1,7 @@
 """Distillation methods: one objective a file.
 
 An objective is called with the batch, the student's logits and the student's captured features, and returns named,
-already weighted loss terms; their sum is minimised. `student_layers` names the layers it must see.
-`alpha` weights the *soft* term everywhere in this package.
+already weighted loss terms; their sum is minimised. `alpha` weights the *soft* term everywhere in this package.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,18 @@ class TrainBatch:
 
 
 class Objective(Protocol):
-    """The shape of every distillation method."""
+    """The shape of every distillation method; methods inherit from it to get its defaults.
 
-    student_layers: tuple[str, ...]
+    student_layers: layers of the student whose output it must see. module: what is trained or remembered beside the
+    student, such as projections (parameters, which join the student's optimizer) and memory banks (buffers).
+    """
+
+    student_layers: tuple[str, ...] = ()
+    module: nn.Module | None = None
+
+    def student_images(self, images: Tensor) -> Tensor:
+        """What the student is shown in a training step: (B, ...) -> (at least B, ...), the images themselves first."""
+        return images
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Named loss terms, already weighted, each a scalar."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.distill import TrainBatch
+from kdlib.distill import Objective, TrainBatch
 
 
-class CrossEntropy:
+class CrossEntropy(Objective):
     """-log p_y, averaged over the batch (nats).
 
     >>> import torch
@@ -16,8 +16,6 @@ class CrossEntropy:
     >>> CrossEntropy()(batch, torch.zeros(1, 4), {})["cross_entropy"].item()  # ln 4
     1.3862943649291992
     """
-
-    student_layers: tuple[str, ...] = ()
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(logits, batch.labels)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.distill import TrainBatch
+from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError, finite_number
 
@@ -39,7 +39,24 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     return temperature**2 * divergence.mean()
 
 
-class KnowledgeDistillation:
+def label_terms(
+    logits: Tensor, labels: Tensor, teacher_logits: Tensor, temperature: float, alpha: float
+) -> dict[str, Tensor]:
+    """What a student learns from labels and from the teacher's logits: (1 - alpha) cross-entropy + alpha `kd_loss`.
+
+    At alpha = 0 the teacher's logits are left out: the "without logits" arm of the feature methods.
+
+    >>> import torch
+    >>> label_terms(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 1.0, 0.5)
+    {'cross_entropy': tensor(0.3466), 'kd': tensor(0.)}
+    """
+    hard = (1 - alpha) * F.cross_entropy(logits, labels)
+    if alpha == 0:
+        return {"cross_entropy": hard}
+    return {"cross_entropy": hard, "kd": alpha * kd_loss(logits, teacher_logits, temperature)}
+
+
+class KnowledgeDistillation(Objective):
     r"""L = (1 - alpha) CE(y, p_s) + alpha T^2 KL(p_t^T || p_s^T).
 
     alpha in [0, 1] weights the soft term, as in the paper's formula. The paper's released code (a configuration of
@@ -55,14 +72,10 @@ class KnowledgeDistillation:
     ['cross_entropy', 'kd']
     """
 
-    student_layers: tuple[str, ...] = ()
-
     def __init__(self, teacher: Teacher, temperature: float = 1.0, alpha: float = 0.5) -> None:
         self.teacher = teacher
         self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        hard = F.cross_entropy(logits, batch.labels)
-        soft = kd_loss(logits, self.teacher(batch), self.temperature)
-        return {"cross_entropy": (1 - self.alpha) * hard, "kd": self.alpha * soft}
+        return label_terms(logits, batch.labels, self.teacher(batch), self.temperature, self.alpha)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.distill import TrainBatch
+from kdlib.distill import Objective, TrainBatch
 from kdlib.errors import finite_number
 
 
-class LabelSmoothing:
+class LabelSmoothing(Objective):
     r"""Cross-entropy with labels mixed with the uniform distribution u over all K classes.
 
     L = (1 - alpha) CE(y, p) + alpha CE(u, p): the target is 1 - alpha + alpha / K on the true class and alpha / K on
@@ -25,8 +25,6 @@ class LabelSmoothing:
     ...     torch.tensor([[0.0, 2.0]]), torch.tensor([1]), label_smoothing=0.1).item()
     True
     """
-
-    student_layers: tuple[str, ...] = ()
 
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,16 +12,24 @@ from kdlib.data.image_set import ImageSet
 from kdlib.distill import TrainBatch
 from kdlib.errors import KdlibError
 
+Observe = Callable[[nn.Module, Tensor], dict[str, Tensor]]
+
+
+def just_logits(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """What most methods want to know of a teacher: its logits (B, K)."""
+    return {"logits": model(images)}
+
 
 class Teacher:
     """A model that is asked and never taught.
 
     It is kept in eval mode (no BatchNorm statistic moves, no dropout draws), is asked without gradients, and its
-    parameters do not require any. With `remember`, its logits are kept per (image, view) and computed once; the
+    parameters do not require any. With a memory, what was observed is kept per (image, view) and computed once; the
     key is the image's index in the training set and the number of its augmented view, never its place in a
-    shuffled batch. Memory: 4 bytes per image, view and class.
+    shuffled batch. Memory: 4 bytes per image, view and number observed.
 
     model: the trained network. num_images, num_views: sizes of the memory, needed only to remember.
+    observe: what is asked of the model for a batch of images: named tensors (B, ...), "logits" (B, K) among them.
 
     >>> teacher = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), num_images=10, num_views=1)
     >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.zeros(2).long(), torch.tensor([7, 3]), torch.zeros(2).long())
@@ -27,11 +37,14 @@ class Teacher:
     (True, 2)
     """
 
-    def __init__(self, model: nn.Module, num_images: int = 0, num_views: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, num_images: int = 0, num_views: int = 0, observe: Observe = just_logits
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.num_images, self.num_views = num_images, num_views
+        self.observe = observe
         self.asked = 0  # images that went through the network
-        self._logits: Tensor | None = None
+        self._memory: dict[str, Tensor] = {}
         self._known: Tensor | None = None
 
     @property
@@ -48,11 +61,15 @@ class Teacher:
             for start in range(0, len(images), batch_size):
                 index = torch.arange(start, min(start + batch_size, len(images)), device=images.device)
                 views = torch.full_like(index, view)
-                self(TrainBatch(augmentation(images.float_batch(index), views), images.labels[index], index, views))
+                self.answer(TrainBatch(augmentation(images.inputs(index), views), images.labels[index], index, views))
         return self
 
     def __call__(self, batch: TrainBatch) -> Tensor:
         """The teacher's logits (B, K), without gradient."""
+        return self.answer(batch)["logits"]
+
+    def answer(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Everything observed of the teacher for this batch, each (B, ...), without gradient."""
         if not self.remembers:
             return self._ask(batch.images)
         if int(batch.index.max()) >= self.num_images or int(batch.view.max()) >= self.num_views:
@@ -61,22 +78,23 @@ class Teacher:
                 f"{int(batch.index.max())} in view {int(batch.view.max())}; make its memory as large as the data"
             )
         key = batch.index * self.num_views + batch.view
-        if self._logits is None or self._known is None:
-            first = self._ask(batch.images)
-            size = self.num_images * self.num_views
-            self._logits = first.new_zeros(size, first.shape[1])
-            self._known = torch.zeros(size, dtype=torch.bool, device=first.device)
-            self._logits[key], self._known[key] = first, True
-            return first
-        new = ~self._known[key]
+        new = torch.ones_like(key, dtype=torch.bool) if self._known is None else ~self._known[key]
         if bool(new.any()):
             # The whole batch, not the new images alone: an answer's last bits depend on the size of the batch.
-            self._logits[key[new]] = self._ask(batch.images)[new]
-            self._known[key[new]] = True
-        return self._logits[key]
+            self._remember(key, new, self._ask(batch.images))
+        return {name: kept[key] for name, kept in self._memory.items()}
+
+    def _remember(self, key: Tensor, new: Tensor, answers: dict[str, Tensor]) -> None:
+        if self._known is None:
+            size = self.num_images * self.num_views
+            self._memory = {name: tensor.new_zeros(size, *tensor.shape[1:]) for name, tensor in answers.items()}
+            self._known = torch.zeros(size, dtype=torch.bool, device=key.device)
+        for name, tensor in answers.items():
+            self._memory[name][key[new]] = tensor[new]
+        self._known[key[new]] = True
 
     @torch.no_grad()
-    def _ask(self, images: Tensor) -> Tensor:
+    def _ask(self, images: Tensor) -> dict[str, Tensor]:
         self.model.eval()  # whoever holds the model may have switched it
         self.asked += len(images)
-        return self.model(images).float()
+        return {name: tensor.float() for name, tensor in self.observe(self.model, images).items()}

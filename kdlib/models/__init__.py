@@ -1,6 +1,8 @@
-"""Networks by name: plain `nn.Module`s that take float images in [0, 1] and normalise them themselves."""
+"""Networks by name: plain `nn.Module`s; those for images take floats in [0, 1] and normalise them themselves."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,21 +18,14 @@ MODELS = {
 }
 
 
-def build(
-    name: str,
-    *,
-    num_classes: int,
-    channels: int = 3,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    seed: int = 0,
-    **options: int,
-) -> nn.Module:
+def build(name: str, *, num_classes: int, seed: int = 0, **options: Any) -> nn.Module:
     """Build a randomly initialised network.
 
-    name: one of `MODELS`. mean, std: per channel, of images scaled to [0, 1]; they become buffers of
-    `model.normalise`, so that weights and normalisation never part. options: of the network, such as depth and
-    width. The same seed gives the same weights, whatever the global random state, which is left as it was.
+    name: one of `MODELS`. options: what the network takes besides; those that describe the data are what
+    `model_options()` of a data set gives. Networks for images take channels (3) and mean, std: per channel, of images
+    scaled to [0, 1]; they become buffers of `model.normalise`, so that weights and normalisation never part. The rest
+    is the network's own, such as depth and width. The same seed gives the same weights, whatever the global random
+    state, which is left as it was.
 
     >>> model = build("small_resnet", num_classes=10, channels=1, depth=8, width=8, features=128)
     >>> model(torch.rand(2, 1, 28, 28)).shape
@@ -38,16 +33,9 @@ def build(
     """
     choose(name, MODELS, "model")
     positive_integer(num_classes, "num_classes", minimum=2)
-    positive_integer(channels, "channels")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return MODELS[name](
-            num_classes=num_classes,
-            channels=channels,
-            mean=mean or (0.5,) * channels,
-            std=std or (0.25,) * channels,
-            **options,
-        )
+        return MODELS[name](num_classes=num_classes, **options)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -118,12 +118,18 @@ class SmallResNet(nn.Module):
         return self.fc(self.avgpool(features).flatten(1))
 
 
-def small_resnet(num_classes: int, channels: int, mean, std, **options: int) -> SmallResNet:
+def _statistics(channels: int, mean, std) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    positive_integer(channels, "channels")
+    return tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
+
+
+def small_resnet(num_classes: int, channels: int = 3, mean=None, std=None, **options: int) -> SmallResNet:
     """A `SmallResNet`; unknown options are refused."""
     unknown = set(options) - {"depth", "width", "features"}
     if unknown:
         raise KdlibError(f"small_resnet has no option '{sorted(unknown)[0]}'; it has depth, width, features")
-    return SmallResNet(num_classes, channels, tuple(mean), tuple(std), **options)
+    mean, std = _statistics(channels, mean, std)
+    return SmallResNet(num_classes, channels, mean, std, **options)
 
 
 class _TorchvisionResNet(torchvision.models.ResNet):  # type: ignore[name-defined]
@@ -148,11 +154,11 @@ def torchvision_resnet(name: str) -> Callable[..., nn.Module]:
     """A builder of torchvision's ResNet `name` for any number of classes and channels."""
     block_name, layers = _TORCHVISION[name]
 
-    def build(num_classes: int, channels: int, mean, std, **options: int) -> nn.Module:
+    def build(num_classes: int, channels: int = 3, mean=None, std=None, **options: int) -> nn.Module:
         if options:
             raise KdlibError(f"{name} has no option '{sorted(options)[0]}'; its shape is fixed")
         block = getattr(torchvision.models.resnet, block_name)
-        model = _TorchvisionResNet(block, list(layers), num_classes, tuple(mean), tuple(std))
+        model = _TorchvisionResNet(block, list(layers), num_classes, *_statistics(channels, mean, std))
         if channels != 3:
             model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")

@@ -174,9 +174,9 @@ class TestBatches:
         with pytest.raises(KdlibError, match="batch_size must be a whole number of at least 1"):
             next(make_set().batches(batch_size))
 
-    def test_float_batch_scales_to_the_unit_interval(self):
+    def test_inputs_scales_to_the_unit_interval(self):
         images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).repeat(N, 1, SIZE, SIZE)
-        batch = make_set(images=images).float_batch(slice(0, 1))
+        batch = make_set(images=images).inputs(slice(0, 1))
         assert batch.dtype == torch.float32
         assert batch[0, :, 0, 0].tolist() == pytest.approx([0.0, 0.2, 1.0])
         assert images[0, 2, 0, 0] == 255  # the stored images are untouched

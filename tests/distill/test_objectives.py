@@ -179,7 +179,7 @@ def test_a_filled_memory_asks_nothing_more_and_depends_on_nobody():
     for view in (0, 1):
         index = torch.randperm(20, generator=generator)[:6]
         views = torch.full_like(index, view)
-        batch = TrainBatch(flip(data.float_batch(index), views), data.labels[index], index, views)
+        batch = TrainBatch(flip(data.inputs(index), views), data.labels[index], index, views)
         assert torch.allclose(filled(batch), Teacher(make_net(1))(batch), atol=1e-6)
     assert filled.asked == asked == 40
 

@@ -1,0 +1,60 @@
+"""What a distillation method may need to be set up: the nets, the data, and a teacher that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import nn
+
+from kdlib.data.augment import Augmentation
+from kdlib.data.image_set import ImageSet
+from kdlib.distill.teacher import Observe, Teacher, just_logits
+from kdlib.errors import KdlibError
+
+_REMEMBERED_VIEWS = 4  # with more views a training meets few of them twice: ask the teacher live
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Nets and data of one training, as a method's builder sees them.
+
+    student: freshly built, on the device, to read shapes from; it is not the one that is trained. train: the training
+    images, on the device. seed: the student's. teacher_model: trained, on the device; None for methods without one.
+    memory: what all students of one teacher share within a process, such as its remembered answers.
+    """
+
+    student: nn.Module
+    train: ImageSet
+    augmentation: Augmentation
+    seed: int
+    teacher_model: nn.Module | None = None
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def taught(self) -> nn.Module:
+        """The teacher's network; a method that needs one is refused without."""
+        if self.teacher_model is None:
+            raise KdlibError("this method needs a teacher; give the run of one")
+        return self.teacher_model
+
+    def teacher(self, name: str = "logits", observe: Observe = just_logits) -> Teacher:
+        """The teacher, asked for what `observe` sees; it remembers where an image has few views.
+
+        name: tells what is observed (method and layers); students that ask for the same share one memory.
+        """
+
+        def make() -> Teacher:
+            if self.augmentation.num_views > _REMEMBERED_VIEWS:
+                return Teacher(self.taught(), observe=observe)
+            teacher = Teacher(self.taught(), len(self.train), self.augmentation.num_views, observe)
+            return teacher.fill(self.train, self.augmentation)
+
+        return self.shared(f"teacher: {name}", make)
+
+    def shared(self, name: str, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made once for all students of this teacher in this process."""
+        if name not in self.memory:
+            self.memory[name] = make()
+        return self.memory[name]
