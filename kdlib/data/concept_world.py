@@ -135,7 +135,7 @@ def draw_scenes(
     maps = {c: torch.empty(n, image_size, image_size, dtype=torch.uint8, device=device) for c in PIXEL_CATEGORIES}
     # Scenes of one kind lie side by side in a piece, so that each kind is drawn in few and large steps.
     piece_size = max(1, pixels_at_once // image_size**2)
-    with _one_thread():
+    with one_thread():
         for start in range(0, n, piece_size):
             piece = slice(start, min(n, start + piece_size))
             canvas, table = draw({key: value[piece] for key, value in random.items()}, image_size)
@@ -163,7 +163,7 @@ def draw_scenes(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     # Thousands of steps on small tensors: a second thread saves half the time on an idle machine, and on a busy one the
     # threads wait for each other at every step (a hundred times slower was seen).
     before = torch.get_num_threads()
