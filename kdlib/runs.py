@@ -38,7 +38,7 @@ from kdlib.distill.catalogue import METHODS
 from kdlib.distill.setting import Setting
 from kdlib.errors import KdlibError, choose
 from kdlib.models import build as build_model
-from kdlib.train import Progress, Recipe, Run, State, fit, resolve_device
+from kdlib.train import Progress, Recipe, Run, State, deterministic, fit, resolve_device
 
 _SOURCE = ("data", "models", "distill", "capture.py", "train.py")
 _NO_TRAINING = ("kd_mistakes.py", "kd_teacher_mistakes.py", "kd_checks.py")  # the gallery trains nothing that is stored
@@ -211,7 +211,8 @@ def _objective(spec: RunSpec, splits: Splits, device: str) -> Objective:
         model, memory = _teachers[name]
     student = _model_builder(spec, splits)().to(target)
     setting = Setting(student, splits.train.to(target), augmentation, spec.seed, model, memory)
-    return METHODS[spec.objective].build(setting, **dict(spec.objective_options))
+    with deterministic():  # a builder may train a network of its own and fill the teacher's memory
+        return METHODS[spec.objective].build(setting, **dict(spec.objective_options))
 
 
 def _metadata(spec: RunSpec, splits: Splits, run: Run, key: str) -> dict[str, object]:
