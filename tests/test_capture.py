@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib.capture import capture, features_of
+from kdlib.capture import capture, features_of, last_stages, shapes_of
 from kdlib.errors import KdlibError
 
 
@@ -100,3 +100,18 @@ def test_features_of_runs_in_eval_mode_and_restores_train_mode(model):
     inputs = torch.randn(8, 3)
     assert torch.equal(features_of(model, inputs, "2"), model[0](inputs).relu())  # dropout is off
     assert model.training
+
+
+def test_stages_are_counted_by_number_and_not_by_letter():
+    model = nn.Module()
+    for number in (1, 2, 10):
+        model.add_module(f"layer{number}", nn.Identity())
+    assert last_stages(model, 2) == ("layer2", "layer10")
+    with pytest.raises(KdlibError, match="has 3 stages called .* but 4 are needed"):
+        last_stages(model, 4)
+
+
+def test_shapes_are_those_of_one_image_and_the_mode_is_left_alone():
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).train()
+    assert shapes_of(model, torch.rand(7, 1, 5, 6), "1") == {"1": (3, 3, 4)}
+    assert model.training and model[1].num_batches_tracked == 0

@@ -91,6 +91,37 @@ def test_wrong_settings_are_refused_before_anything_is_drawn_or_trained(argument
         Study(**arguments)
 
 
+def test_arms_name_their_teacher_and_its_temperature(study):
+    assert study.spec("ls_teacher_t8").teacher == study.spec("ls_teacher")
+    assert dict(study.spec("ls_teacher_t8").objective_options) == {"alpha": 0.9, "temperature": 8.0}
+    assert study.spec("ls_teacher").objective == "label_smoothing"
+    assert study.spec("kd_shuffled").teacher == study.spec("teacher")
+    assert study.spec("superclass_smoothing").teacher is None
+
+
+def test_a_self_teacher_has_the_students_shape_and_none_of_the_students_weights(study):
+    teacher, student = study.spec("self_kd").teacher, study.spec("self_kd")
+    assert (teacher.model, teacher.model_options) == (student.model, student.model_options)
+    assert teacher.seed not in study.seeds
+
+
+def test_feature_methods_come_without_and_with_the_teachers_logits(study):
+    for method in ("at", "ft", "crd"):
+        assert dict(study.spec(method).objective_options).get("alpha", 0) == 0
+        assert dict(study.spec(f"{method}_with_logits").objective_options)["alpha"] == study.alpha
+    assert dict(study.spec("sskd").objective_options).get("logits", 0) == 0
+    assert dict(study.spec("sskd_with_logits").objective_options)["logits"] == 0.9
+
+
+def test_the_accuracy_matched_epoch_is_chosen_on_val(study):
+    name = study.matched(3)
+    rows = {f"epoch_{int(row['epoch'])}": row["val_accuracy"] for row in study.run("scratch_long", 3).history}
+    target = study.run("kd", 3).history[-1]["val_accuracy"]
+    assert abs(rows[name] - target) == min(abs(value - target) for value in rows.values())
+    assert len(rows) == 2 * study.sizes.student_recipe.epochs
+    assert 0 <= study.accuracy("scratch_long", 3, which=name) <= 1
+
+
 def sizes_of(splits):
     return {part: len(getattr(splits, part)) for part in PARTS}
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from kdlib.data.augment import Augmentation
+from kdlib.distill import Objective
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.teacher import Teacher
@@ -22,6 +24,31 @@ net = functools.partial(build, "small_resnet", num_classes=4, width=4, features=
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Reminded(Objective):
+    """A made-up method that uses all that an objective may: a layer, more views, a projection, a memory, chance."""
+
+    student_layers = ("layer2",)
+
+    def __init__(self) -> None:
+        self.module = nn.Linear(8, 3)
+        nn.init.constant_(self.module.weight, 0.1)
+        nn.init.zeros_(self.module.bias)
+        self.module.register_buffer("memory", torch.zeros(128, 3))
+        self.shown: list[int] = []
+
+    def student_images(self, images):
+        return torch.cat([images, images.flip(2)])
+
+    def __call__(self, batch, logits, features):
+        self.shown.append(len(logits))
+        count = len(batch.labels)
+        projected = self.module(features["layer2"].mean((2, 3)))[:count]
+        distance = (projected - self.module.memory[batch.index] + 0.1 * torch.rand(count, 3)).square().mean()
+        with torch.no_grad():
+            self.module.memory[batch.index] = projected
+        return {"cross_entropy": nn.functional.cross_entropy(logits[:count], batch.labels), "distance": distance}
 
 
 @pytest.fixture
@@ -57,8 +84,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(splits):
     assert without_time[0] == without_time[1]
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("make", [CrossEntropy, Reminded])
 @pytest.mark.parametrize("interrupted_after", [1, 2])
-def test_a_resumed_training_gives_the_bits_of_one_that_ran_through(splits, interrupted_after):
+def test_a_resumed_training_gives_the_bits_of_one_that_ran_through(splits, interrupted_after, make, optimizer):
     class Killed(Exception):
         pass
 
@@ -69,14 +98,38 @@ def test_a_resumed_training_gives_the_bits_of_one_that_ran_through(splits, inter
         if progress.epoch == interrupted_after:
             raise Killed
 
-    recipe = replace(RECIPE, checkpoints=(1, 3))
-    whole = fit(net, splits, CrossEntropy(), recipe, seed=0)
+    recipe = replace(RECIPE, checkpoints=(1, 3), optimizer=optimizer)
+    whole = fit(net, splits, make(), recipe, seed=0)
     with pytest.raises(Killed):
-        fit(net, splits, CrossEntropy(), recipe, seed=0, after_epoch=kill)
-    resumed = fit(net, splits, CrossEntropy(), recipe, seed=0, resume=saved[-1])
+        fit(net, splits, make(), recipe, seed=0, after_epoch=kill)
+    resumed = fit(net, splits, make(), recipe, seed=0, resume=saved[-1])
     assert whole.states.keys() == resumed.states.keys() == {"last", "best", "epoch_1", "epoch_3"}
     assert all(same(whole.states[name], resumed.states[name]) for name in whole.states)
     assert len(resumed.history) == 3
+
+
+def test_what_stands_beside_the_student_is_trained_and_more_views_are_shown(splits):
+    objective = Reminded()
+    before = objective.module.weight.detach().clone()
+    run = fit(net, splits, objective, RECIPE, seed=0)
+    assert set(objective.shown) == {64}  # 32 images, twice
+    assert not torch.equal(before, objective.module.weight)
+    assert bool(objective.module.memory.abs().sum(1).gt(0).all())
+    assert 0 <= run.history[0]["train_accuracy"] <= 1
+    assert not any("memory" in name for name in run.state())
+
+
+def test_the_number_of_threads_changes_no_bit_and_is_left_alone(splits):
+    before = torch.get_num_threads()
+    try:
+        states = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            states.append(fit(net, splits, CrossEntropy(), RECIPE, seed=0).state())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert same(*states)
 
 
 def test_best_is_the_epoch_of_the_highest_val_accuracy(splits):
@@ -129,6 +182,7 @@ def test_a_loss_that_diverges_is_told_in_one_sentence(splits):
         ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"optimizer": "adam"}, "did you mean 'adamw'"),
         ({"augment": "flipp"}, "did you mean 'flip'"),
         ({"checkpoints": (9,)}, "epoch 9 is outside this recipe's 3 epochs"),
     ],

@@ -1,0 +1,76 @@
+"""Trainings side by side: the same runs as one after another, teachers first, errors told, nobody left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kdlib import side_by_side
+from kdlib.errors import KdlibError
+from kdlib.runs import get_or_train, is_stored, make_spec
+from kdlib.side_by_side import cores, train_missing
+from kdlib.train import Recipe
+
+RECIPE = Recipe(epochs=2, batch_size=32, augment="flip")
+NET = {"width": 4, "features": 16}
+
+
+def scratch(seed: int = 0, recipe: Recipe = RECIPE):
+    return make_spec("small_resnet", "cross_entropy", recipe, seed, model_options=NET)
+
+
+def distilled(seed: int):
+    return make_spec("small_resnet", "kd", RECIPE, seed, model_options=NET, teacher=scratch(9))
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Switch to another, empty run store."""
+
+    def switch(name: str) -> None:
+        monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / name))
+
+    return switch
+
+
+@pytest.mark.slow
+def test_processes_give_the_bits_of_one_training_after_another(splits, elsewhere):
+    specs = [scratch(0), scratch(1), distilled(0)]
+    elsewhere("processes")
+    assert train_missing(specs, splits, device="cpu", workers=2) == 4  # with the teacher
+    assert all(is_stored(spec, splits, "cpu") for spec in specs)
+    side = [get_or_train(spec, splits, device="cpu").state() for spec in specs]
+    elsewhere("alone")
+    alone = [get_or_train(spec, splits, device="cpu").state() for spec in specs]
+    for a, b in zip(side, alone, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_what_is_stored_is_not_trained_again(splits, monkeypatch):
+    train_missing([scratch()], splits, device="cpu", workers=1)
+    monkeypatch.setattr(side_by_side, "get_or_train", None)
+    assert train_missing([scratch(), scratch()], splits, device="cpu") == 0
+
+
+def test_teachers_come_first_and_those_who_need_them_last(splits, monkeypatch):
+    order = []
+    monkeypatch.setattr(side_by_side, "get_or_train", lambda spec, *_, **__: order.append((spec.objective, spec.seed)))
+    train_missing([distilled(0), scratch(0), distilled(1)], splits, device="cpu", workers=1)
+    assert order == [("cross_entropy", 9), ("cross_entropy", 0), ("kd", 0), ("kd", 1)]
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process_is_told_and_no_process_stays(splits):
+    diverging = scratch(0, replace(RECIPE, learning_rate=1e30, warmup=0))
+    with pytest.raises(KdlibError, match="the loss became"):
+        train_missing([diverging, scratch(1)], splits, device="cpu", workers=2)
+    for process in multiprocessing.active_children():
+        process.join(timeout=20)
+    assert not multiprocessing.active_children()
+
+
+def test_at_least_one_core_can_be_used():
+    assert cores() >= 1
