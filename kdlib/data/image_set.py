@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -145,6 +145,11 @@ class ImageSet:
         return self.images.shape[2], self.images.shape[3]
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image, (C, H, W)."""
+        return tuple(self.images.shape[1:])
+
+    @property
     def device(self) -> torch.device:
         return self.images.device
 
@@ -231,25 +236,60 @@ class ImageSet:
         return digest.hexdigest()
 
 
+class LabelledSet(Protocol):
+    """What a data set must offer to be trained on: `ImageSet` is one, `kdlib.data.sentences.SentenceSet` another."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device | str) -> Self: ...
+
+    def inputs(self, indices: Tensor | slice) -> Tensor:
+        """What models take, (B, ...)."""
+        ...
+
+    def model_options(self) -> dict[str, Any]:
+        """What `kdlib.models.build` must know of the data."""
+        ...
+
+    def content_hash(self) -> str: ...
+
+
+Part = TypeVar("Part", bound=LabelledSet)
+
+
 @dataclass(frozen=True)
-class Splits:
-    """Train, val (selection), test (report) and probe (dissection) of one data set.
+class Splits(Generic[Part]):
+    """Train, val (selection), test (report) and probe (dissection) of one data set, all of one kind.
 
     Nothing is ever selected on test.
     """
 
     name: str
-    train: ImageSet
-    val: ImageSet
-    test: ImageSet
-    probe: ImageSet
+    train: Part
+    val: Part
+    test: Part
+    probe: Part
 
     def __post_init__(self) -> None:
         for part in (self.val, self.test):
-            if part.class_names != self.train.class_names or part.image_size != self.train.image_size:
-                raise KdlibError(f"'{part.name}' and '{self.train.name}' differ in classes or image size")
+            if part.class_names != self.train.class_names or part.input_shape != self.train.input_shape:
+                raise KdlibError(f"'{part.name}' and '{self.train.name}' differ in classes or in the size of an input")
 
-    def to(self, device: torch.device | str) -> Splits:
+    def to(self, device: torch.device | str) -> Splits[Part]:
         """All four parts on `device`."""
         parts = {part: getattr(self, part).to(device) for part in ("train", "val", "test", "probe")}
         return replace(self, **parts)

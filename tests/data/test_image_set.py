@@ -210,7 +210,7 @@ class TestSplits:
             make_set(class_names=("cat", "dog", "bus")),
             make_set(images=torch.zeros(N, 3, 8, 8, dtype=torch.uint8), foreground=None),
         ):
-            with pytest.raises(KdlibError, match="'tiny' and 'tiny' differ in classes or image size"):
+            with pytest.raises(KdlibError, match="'tiny' and 'tiny' differ in classes or in the size of an input"):
                 Splits("tiny", train=whole, val=odd, test=whole, probe=whole)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
