@@ -150,15 +150,36 @@ _TORCHVISION = {
 }
 
 
+def _yes_or_no(value: int, name: str) -> bool:
+    if value not in (0, 1):
+        raise KdlibError(f"{name} must be 0 or 1, not {value!r}")
+    return bool(value)
+
+
+def _move_strides(model: nn.Module) -> None:
+    """From the 3x3 convolution of a stage's first block, where torchvision has it, to the 1x1 before it."""
+    for stage in ("layer2", "layer3", "layer4"):
+        first = getattr(model, stage)[0]
+        first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride
+
+
 def torchvision_resnet(name: str) -> Callable[..., nn.Module]:
-    """A builder of torchvision's ResNet `name` for any number of classes and channels."""
+    """A builder of torchvision's ResNet `name` for any number of classes and channels.
+
+    Option of resnet50: stride_in_first_1x1 (0 or 1), as in He et al.'s own weights and Keras' first ResNet-50: stages
+    shrink the map in the first 1x1 convolution of their first block, not in the 3x3 convolution after it.
+    """
     block_name, layers = _TORCHVISION[name]
 
     def build(num_classes: int, channels: int = 3, mean=None, std=None, **options: int) -> nn.Module:
-        if options:
-            raise KdlibError(f"{name} has no option '{sorted(options)[0]}'; its shape is fixed")
+        known = {"stride_in_first_1x1"} if block_name == "Bottleneck" else set()
+        for option in sorted(set(options) - known):
+            has = f"it has {', '.join(known)}" if known else "its shape is fixed"
+            raise KdlibError(f"{name} has no option '{option}'; {has}")
         block = getattr(torchvision.models.resnet, block_name)
         model = _TorchvisionResNet(block, list(layers), num_classes, *_statistics(channels, mean, std))
+        if _yes_or_no(options.get("stride_in_first_1x1", 0), "stride_in_first_1x1"):
+            _move_strides(model)
         if channels != 3:
             model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
