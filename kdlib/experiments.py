@@ -29,6 +29,7 @@ TEACHERS = ("teacher", "ls_teacher", "self_teacher")
 _SELF_TEACHER_SEED = 1_000  # a self-teacher must not start from its student's weights
 DATA_NAMES = {
     "concept_world": "Concept World",
+    "cells": "synthetic cells",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "image_folder": "your images",
@@ -96,8 +97,8 @@ MANY_ARMS = PRESETS | {
     "quick": replace(
         PRESETS["quick"],
         n_train=4000,
-        teacher_recipe=Recipe(epochs=9, batch_size=64),
-        student_recipe=Recipe(epochs=3, batch_size=64),
+        teacher_recipe=Recipe(epochs=9, batch_size=32),
+        student_recipe=Recipe(epochs=3, batch_size=32),
     )
 }
 
@@ -160,7 +161,8 @@ class Study:
     ==============================  ================================================================================
 
     n_seeds: None for the preset's number. alpha weights the soft term of KD and of the arms made from it; smoothing is
-    label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms.
+    label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms. student_epochs: None for
+    the preset's number.
     """
 
     def __init__(
@@ -177,6 +179,7 @@ class Study:
         full: bool = False,
         data_folder: str = "",
         presets: dict[str, Preset] = PRESETS,
+        student_epochs: int | None = None,
     ) -> None:
         choose(preset, presets, "preset")
         choose(data, datasets.DATASETS, "data set")
@@ -189,6 +192,9 @@ class Study:
         self.device = resolve_device(device)
         self.data, self.preset, self.full, self.data_folder = data, preset, full, data_folder
         self.presets, self.sizes = presets, presets[preset]
+        if student_epochs is not None:
+            longer = replace(self.sizes.student_recipe, epochs=positive_integer(student_epochs, "student_epochs"))
+            self.sizes = replace(self.sizes, student_recipe=longer)
         self.data_name = DATA_NAMES[data]
         self.seed = seed
         self.seeds = tuple(range(seed, seed + (n_seeds or self.sizes.n_seeds)))

@@ -16,13 +16,34 @@ from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError
 from kdlib.stats import mean_interval
 
-# Okabe and Ito's palette.
+# Okabe and Ito's palette for the models of every chapter, Paul Tol's "muted" for the others.
 MODEL_COLOURS = {
     "teacher": "#000000",
     "scratch": "#E69F00",
     "label_smoothing": "#CC79A7",
     "kd": "#0072B2",
     "truth": "#009E73",
+    "untrained": "#999999",
+    "ls_teacher": "#661100",
+    "self_teacher": "#8C6D1F",
+    "kd_t4": "#56B4E9",
+    "self_kd": "#332288",
+    "at": "#44AA99",
+    "ft": "#882255",
+    "crd": "#999933",
+    "sskd": "#AA4499",
+    "kd_shuffled": "#D55E00",
+    "kd_wrong_classes": "#CC6677",
+    "superclass_smoothing": "#117733",
+    "antisibling_smoothing": "#DDCC77",
+    "scratch_long": "#8C6D1F",
+    "scratch_matched": "#8C6D1F",
+    # one hue, darker with the temperature
+    "ls_teacher_t1": "#C9B3DE",
+    "ls_teacher_t2": "#AB8BC9",
+    "ls_teacher_t3": "#8C64B3",
+    "ls_teacher_t4": "#6E3F9C",
+    "ls_teacher_t8": "#4A1A78",
 }
 MODEL_NAMES = {
     "teacher": "Teacher",
@@ -30,13 +51,50 @@ MODEL_NAMES = {
     "label_smoothing": "Label smoothing",
     "kd": "Distilled (KD)",
     "truth": "Truth",
+    "untrained": "Untrained",
+    "ls_teacher": "LS teacher",
+    "self_teacher": "Self-teacher",
+    "kd_t4": "KD, T = 4",
+    "self_kd": "Self-KD",
+    "at": "AT",
+    "ft": "FT",
+    "crd": "CRD",
+    "sskd": "SSKD",
+    "kd_shuffled": "KD, shuffled",
+    "kd_wrong_classes": "KD, wrong classes",
+    "superclass_smoothing": "Superclass smoothing",
+    "antisibling_smoothing": "Anti-sibling smoothing",
+    "scratch_long": "Scratch, twice as long",
+    "scratch_matched": "Scratch, matched",
+} | {f"ls_teacher_t{t}": f"KD from LS teacher, T = {t}" for t in (1, 2, 3, 4, 8)}
+MODEL_MARKERS = {
+    "teacher": "D",
+    "scratch": "o",
+    "label_smoothing": "s",
+    "kd": "^",
+    "truth": "*",
+    "untrained": "x",
+    "kd_t4": "v",
+    "self_kd": "<",
+    "at": "P",
+    "ft": "X",
+    "crd": "d",
+    "sskd": "p",
+    "kd_shuffled": ">",
+    "kd_wrong_classes": "h",
+    "superclass_smoothing": "8",
+    "antisibling_smoothing": "H",
 }
-MODEL_MARKERS = {"teacher": "D", "scratch": "o", "label_smoothing": "s", "kd": "^", "truth": "*"}
+# A method with the teacher's logits besides has the colour of the method.
+for _method in ("at", "ft", "crd", "sskd"):
+    MODEL_COLOURS[f"{_method}_with_logits"] = MODEL_COLOURS[_method]
+    MODEL_NAMES[f"{_method}_with_logits"] = f"{MODEL_NAMES[_method]} + logits"
+    MODEL_MARKERS[f"{_method}_with_logits"] = MODEL_MARKERS[_method]
 
 
 def use_style() -> None:
     """The book's figure style: call it once in a notebook."""
-    sns.set_theme(style="whitegrid", context="notebook", palette=list(MODEL_COLOURS.values()))
+    sns.set_theme(style="whitegrid", context="notebook", palette=list(MODEL_COLOURS.values())[:5])
     mpl.rcParams.update(
         {
             "figure.dpi": 110,

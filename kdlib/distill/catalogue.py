@@ -6,6 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdlib.distill import Objective
+from kdlib.distill.attention_transfer import build_attention_transfer
+from kdlib.distill.contrastive import build_contrastive
+from kdlib.distill.dark_knowledge import build_shuffled, build_wrong_classes
+from kdlib.distill.factor_transfer import build_factor_transfer
+from kdlib.distill.self_supervision import build_self_supervision
+from kdlib.distill.similarity_smoothing import build_antisibling_smoothing, build_superclass_smoothing
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.label_smoothing import LabelSmoothing
@@ -35,5 +41,13 @@ def _kd(setting: Setting, *, temperature: float = 1.0, alpha: float = 0.5) -> Ob
 METHODS = {
     "cross_entropy": Method(_cross_entropy, taught=False),
     "label_smoothing": Method(_label_smoothing, taught=False),
+    "superclass_smoothing": Method(build_superclass_smoothing, taught=False),
+    "antisibling_smoothing": Method(build_antisibling_smoothing, taught=False),
     "kd": Method(_kd),
+    "shuffled": Method(build_shuffled),
+    "wrong_classes": Method(build_wrong_classes),
+    "attention_transfer": Method(build_attention_transfer),
+    "factor_transfer": Method(build_factor_transfer),
+    "contrastive": Method(build_contrastive),
+    "self_supervision": Method(build_self_supervision),
 }
