@@ -10,10 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from tqdm.auto import tqdm
@@ -23,6 +24,8 @@ from kdlib.errors import KdlibError
 from kdlib.runs import RunSpec, get_or_train, is_stored
 from kdlib.train import resolve_device, watched
 
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 _WORTH_PROCESSES = 20_000  # images to be trained on: starting a process costs as much as about half of them
 
 
@@ -42,17 +45,16 @@ def train_missing(specs: Sequence[RunSpec], splits: Splits, *, device: str = "au
     missing = [spec for spec in wanted.values() if not is_stored(spec, splits, device)]
     images = sum(spec.recipe.epochs * len(splits.train) for spec in missing)
     if workers is None:
-        workers = 1 if resolve_device(device).type != "cpu" or images < _WORTH_PROCESSES else cores()
-    workers = min(workers, len(missing))
+        workers = cores() if worth_processes(images, device) else 1
     bar = tqdm(total=len(missing), desc="training", unit="run", disable=not (missing and watched()), leave=False)
     with bar:
-        if workers <= 1:
-            for spec in missing:
-                get_or_train(spec, splits, device=device)
-                bar.update()
-        else:
-            _in_processes(missing, splits, device, workers, bar)
+        in_processes(_train, (splits, device), missing, workers, bar)
     return len(missing)
+
+
+def worth_processes(images: int, device: str) -> bool:
+    """Whether trainings on this many images, epochs counted, are worth more processes than this one."""
+    return resolve_device(device).type == "cpu" and images >= _WORTH_PROCESSES
 
 
 def _teachers_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -66,17 +68,32 @@ def _teachers_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
     return teachers + sorted(specs, key=lambda spec: spec.teacher is not None)
 
 
-def _in_processes(specs: list[RunSpec], splits: Splits, device: str, workers: int, bar: tqdm) -> None:
+def in_processes(
+    work: Callable[[Any, Task], Result], shared: Any, tasks: Sequence[Task], workers: int, bar: tqdm
+) -> list[Result]:
+    """work(shared, task) for each task, in their order; in this process if `workers` or the tasks are fewer than 2.
+
+    work: a function of a module, to be found by the others. shared: handed over once a process, through a file.
+    bar: moves on with each task. The first error is raised, and the other processes are stopped then.
+    """
+    results = []
+    if min(workers, len(tasks)) < 2:
+        for task in tasks:
+            results.append(work(shared, task))
+            bar.update()
+        return results
     others = set(multiprocessing.active_children())
     with tempfile.TemporaryDirectory(prefix="kdlib-") as folder:
-        path = Path(folder) / "splits.pt"
-        torch.save(splits, path)
+        path = Path(folder) / "shared.pt"
+        torch.save(shared, path)
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, _start, (str(path), device))
+        pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (str(path),))
         try:
-            for done in as_completed([pool.submit(_train, spec) for spec in specs]):
+            futures = [pool.submit(_call, work, task) for task in tasks]
+            for done in as_completed(futures):
                 done.result()
                 bar.update()
+            results = [future.result() for future in futures]
             pool.shutdown()
         except BrokenProcessPool as error:
             raise KdlibError(
@@ -87,19 +104,23 @@ def _in_processes(specs: list[RunSpec], splits: Splits, device: str, workers: in
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
+    return results
 
 
-_work: tuple[Splits, str] | None = None
+_shared: Any = None
 
 
-def _start(path: str, device: str) -> None:
+def _start(path: str) -> None:
     """Runs first in each process."""
-    global _work
+    global _shared
     torch.set_num_threads(1)
-    _work = torch.load(path, weights_only=False), device  # written by the process that started this one
+    _shared = torch.load(path, weights_only=False)  # written by the process that started this one
 
 
-def _train(spec: RunSpec) -> None:
-    assert _work is not None
-    splits, device = _work
+def _call(work: Callable[[Any, Task], Result], task: Task) -> Result:
+    return work(_shared, task)
+
+
+def _train(shared: tuple[Splits, str], spec: RunSpec) -> None:
+    splits, device = shared
     get_or_train(spec, splits, device=device)
