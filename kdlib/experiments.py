@@ -161,8 +161,8 @@ class Study:
     ==============================  ================================================================================
 
     n_seeds: None for the preset's number. alpha weights the soft term of KD and of the arms made from it; smoothing is
-    label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms. student_epochs: None for
-    the preset's number.
+    label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms. student_epochs: None
+    for the preset's number.
     """
 
     def __init__(

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from kdlib.distill import Objective
 from kdlib.distill.attention_transfer import build_attention_transfer
 from kdlib.distill.contrastive import build_contrastive
+from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.dark_knowledge import build_shuffled, build_wrong_classes
 from kdlib.distill.factor_transfer import build_factor_transfer
-from kdlib.distill.self_supervision import build_self_supervision
-from kdlib.distill.similarity_smoothing import build_antisibling_smoothing, build_superclass_smoothing
-from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.label_smoothing import LabelSmoothing
+from kdlib.distill.self_supervision import build_self_supervision
 from kdlib.distill.setting import Setting
+from kdlib.distill.similarity_smoothing import build_antisibling_smoothing, build_superclass_smoothing
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class Dissection:
 
     def with_denominator(self, denominator: str) -> Dissection:
         """The same dissection with "lite" or "original" IoUs; both come from one pass over the data."""
-        return _score(
+        return score_tally(
             self.tally, self.concept_names, self.layer, self.quantile, denominator, self.thresholds, self.dead
         )
 
@@ -122,7 +122,7 @@ class Dissection:
         }
 
 
-def _score(
+def score_tally(
     tally: Tally,
     names: dict[str, tuple[str, ...]],
     layer: str,
@@ -131,6 +131,10 @@ def _score(
     thresholds: Tensor,
     dead: Tensor,
 ) -> Dissection:
+    """The dissection that follows from pixel counts: IoUs with this denominator, best concepts, ceilings.
+
+    thresholds, dead: (U,) of the units, as `Dissection` has them; the counts were taken with these thresholds.
+    """
     areas = tally.activated_area[choose(denominator, DENOMINATORS, "denominator")]
     iou, coverage, ceiling = {}, {}, {}
     for category, intersection in tally.intersection.items():
@@ -222,7 +226,7 @@ def dissect_activations(
     with torch.no_grad():
         thresholds, dead = _thresholds(checked, quantile, num_images)
         tally = count_pixels(checked, thresholds, names)
-    return _score(tally, names, layer, quantile, denominator, thresholds.cpu(), dead.cpu())
+    return score_tally(tally, names, layer, quantile, denominator, thresholds.cpu(), dead.cpu())
 
 
 def dissect(
