@@ -121,12 +121,11 @@ def dissect_held_out(
     order = torch.randperm(len(probe), generator=torch.Generator().manual_seed(seed))
     halves = [probe.subset(piece.sort().values) for piece in order.tensor_split(2)]
     names = concept_names_of(probe)
-    options = {"batch_size": batch_size, "device": device}
-    with layer_activations(model, halves[0], layer, **options) as batches:
+    with layer_activations(model, halves[0], layer, batch_size=batch_size, device=device) as batches:
         chosen = dissect_activations(
             batches, names, quantile=quantile, denominator=denominator, layer=layer, num_images=len(halves[0])
         )
-    with layer_activations(model, halves[1], layer, **options) as batches:
+    with layer_activations(model, halves[1], layer, batch_size=batch_size, device=device) as batches:
         checked = Checked(batches, layer)
         target = next(iter(checked))[0]
         tally = count_pixels(checked, chosen.thresholds.to(target), chosen.concept_names)
