@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from kdlib.capture import capture
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import ImageSet, Splits
-from kdlib.distill import Objective, TrainBatch
+from kdlib.data.image_set import LabelledSet, Splits
+from kdlib.distill import Objective
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.lesson import Lesson, Totals, training_step
 
 State = dict[str, Tensor]
 OPTIMIZERS = ("sgd", "adamw")
@@ -34,8 +34,8 @@ class Recipe:
     optimizer: "sgd" (with Nesterov momentum, or plain momentum where `nesterov` is off) or "adamw".
 
     schedule: "cosine" (to zero, after a linear warm-up over `warmup` epochs) or "step" (times 0.1 at each of
-    `milestones`, in epochs). augment: "none", "flip" or "flip_shift". checkpoints: epochs after which the weights are
-    kept too. mixed_precision: bfloat16 autocast, on a GPU only.
+    `milestones`, in epochs). augment: "none", "flip", "flip_shift" or, for streamed folders alone, "resized_crop".
+    checkpoints: epochs after which the weights are kept too. mixed_precision: bfloat16 autocast, on a GPU only.
     """
 
     epochs: int
@@ -182,7 +182,7 @@ def _copy(module: nn.Module | None) -> State:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 512) -> Tensor:
+def predict(model: nn.Module, image_set: LabelledSet, batch_size: int = 512) -> Tensor:
     """Logits (N, K) float32 of every image, in eval mode; the model's mode is restored."""
     device = next(model.parameters()).device
     was_training = model.training
@@ -193,7 +193,7 @@ def predict(model: nn.Module, image_set: ImageSet, batch_size: int = 512) -> Ten
     return torch.cat(logits)
 
 
-def accuracy(model: nn.Module, image_set: ImageSet, batch_size: int = 512) -> float:
+def accuracy(model: nn.Module, image_set: LabelledSet, batch_size: int = 512) -> float:
     """Fraction of images whose largest logit is their label's."""
     logits = predict(model, image_set, batch_size)
     return float((logits.argmax(1) == image_set.labels.to(logits.device)).float().mean())
@@ -227,40 +227,67 @@ def fit(
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     beside = objective.module.to(target).train() if objective.module else None
     optimizer = recipe.make_optimizer([*model.parameters(), *(beside.parameters() if beside else ())])
+    batches = len(train) // recipe.batch_size  # the last, smaller batch would have noisier BatchNorm statistics
+    lesson = Lesson(model, objective, recipe)
+
+    def one_epoch(epoch: int) -> dict[str, float]:
+        terms = _train_epoch(lesson, train, recipe, augmentation, optimizer, seed, epoch, batches)
+        logits = predict(model, splits.val)
+        hits = logits.argmax(1) == splits.val.labels
+        val_loss = float(F.cross_entropy(logits, splits.val.labels))
+        return {**terms, "val_loss": val_loss, "val_accuracy": float(hits.float().mean())}
+
+    trained = Trained(model, beside, optimizer)
+    return run_epochs(build, trained, recipe, one_epoch, resume=resume, after_epoch=after_epoch, label=label)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training changes: the model, the objective's module, and the optimizer of both."""
+
+    model: nn.Module
+    beside: nn.Module | None
+    optimizer: torch.optim.Optimizer
+
+
+def run_epochs(
+    build: Callable[[], nn.Module],
+    trained: Trained,
+    recipe: Recipe,
+    one_epoch: Callable[[int], dict[str, float]],
+    *,
+    resume: Progress | None,
+    after_epoch: Callable[[Progress], None] | None,
+    label: str,
+) -> Run:
+    """All epochs of a training, from where it was interrupted; `one_epoch` trains and gives a row of the history."""
+    model, beside, optimizer = trained.model, trained.beside, trained.optimizer
+    device = next(model.parameters()).device
     progress = resume or Progress(0, _copy(model), _copy(model), -1.0, _copy(beside), {}, [], {})
     if resume:
         _restore(model, beside, optimizer, resume)
-    batches = len(train) // recipe.batch_size  # the last, smaller batch would have noisier BatchNorm statistics
     bar = tqdm(
         total=recipe.epochs, initial=progress.epoch, desc=label, unit="epoch", disable=not watched(), leave=False
     )
-    with deterministic(), bar, torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+    with deterministic(), bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for epoch in range(progress.epoch, recipe.epochs):
             started = time.perf_counter()
-            terms = _train_epoch(model, train, objective, recipe, augmentation, optimizer, seed, epoch, batches)
-            logits = predict(model, splits.val)
-            val_accuracy = float((logits.argmax(1) == splits.val.labels).float().mean())
-            row = {
-                "epoch": epoch + 1,
-                "learning_rate": recipe.learning_rate_at(epoch),
-                **terms,
-                "val_loss": float(F.cross_entropy(logits, splits.val.labels)),
-                "val_accuracy": val_accuracy,
-                "seconds": time.perf_counter() - started,
-            }
-            if not all(map(math.isfinite, terms.values())):
+            found = one_epoch(epoch)
+            row = {"epoch": epoch + 1, "learning_rate": recipe.learning_rate_at(epoch), **found}
+            row["seconds"] = time.perf_counter() - started
+            if not all(map(math.isfinite, (value for name, value in found.items() if name != "val_loss"))):
                 raise KdlibError(
-                    f"{label}: the loss became {terms['loss']} in epoch {epoch + 1}; lower learning_rate "
+                    f"{label}: the loss became {found['loss']} in epoch {epoch + 1}; lower learning_rate "
                     f"(now {recipe.learning_rate:g}) or raise the temperature"
                 )
             progress = _next(progress, model, beside, optimizer, row, recipe)
             if after_epoch:
                 after_epoch(progress)
             bar.update()
-            bar.set_postfix(val=f"{val_accuracy:.3f}")
+            bar.set_postfix(val=f"{row['val_accuracy']:.3f}")
     states = {"last": progress.model, "best": progress.best}
     states |= {f"epoch_{epoch}": state for epoch, state in progress.checkpoints.items()}
-    return Run(build, states, progress.history, str(target))
+    return Run(build, states, progress.history, str(device))
 
 
 def watched() -> bool:
@@ -271,44 +298,27 @@ def watched() -> bool:
     return sys.stderr.isatty() or hasattr(shell, "kernel")
 
 
-def _train_epoch(model, train, objective, recipe, augmentation, optimizer, seed, epoch, batches) -> dict[str, float]:
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Of all random draws of one epoch."""
+    return seed * 1_000_003 + epoch
+
+
+def _train_epoch(lesson, train, recipe, augmentation, optimizer, seed, epoch, batches) -> dict[str, float]:
     """One pass over the training set; the mean of each loss term and the accuracy on the augmented images."""
     device = train.device
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    torch.manual_seed(seed * 1_000_003 + epoch)  # dropout, if a model has any
+    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
+    torch.manual_seed(epoch_seed(seed, epoch))  # what a model or an objective draws
     order = torch.randperm(len(train), generator=generator).to(device)
     views = torch.randint(augmentation.num_views, (len(train),), generator=generator).to(device)
-    totals: dict[str, Tensor] = {}
-    correct = torch.zeros((), device=device)
-    model.train()
-    layers = objective.student_layers
-    # Under autocast only the forward pass runs in bfloat16; losses are computed in float32.
-    half = recipe.mixed_precision and device.type == "cuda"
-    watching: AbstractContextManager[dict[str, Tensor]] = capture(model, *layers) if layers else nullcontext({})
-    with watching as features:
+    totals = Totals()
+    lesson.model.train()
+    with lesson.watching():
         for step in range(batches):
             index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            images = _laid_out(augmentation(train.inputs(index), views[index]), recipe)
-            batch = TrainBatch(images, train.labels[index], index, views[index])
-            shown = _laid_out(objective.student_images(images), recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(epoch + (step + 1) / batches)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                logits = model(shown)
-            terms = objective(batch, logits.float(), features)
-            loss = torch.stack(list(terms.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            for name, value in {"loss": loss, **terms}.items():
-                totals[name] = totals.get(name, 0) + value.detach()
-            correct += (logits[: len(batch.labels)].argmax(1) == batch.labels).sum()
-    means = {name: float(total) / batches for name, total in totals.items()}
-    return means | {"train_accuracy": float(correct) / (batches * recipe.batch_size)}
-
-
-def _laid_out(images: Tensor, recipe: Recipe) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else images
+            images = augmentation(train.inputs(index), views[index])
+            rate = recipe.learning_rate_at(epoch + (step + 1) / batches)
+            training_step(lesson, (images, train.labels[index], index, views[index]), optimizer, rate, totals)
+    return totals.means(batches, batches * recipe.batch_size)
 
 
 def _next(progress: Progress, model, beside, optimizer, row: dict[str, float], recipe: Recipe) -> Progress:

@@ -8,25 +8,24 @@ a val: then that is the test (as in ImageNet, where only val is public) and sele
 Nothing is ever selected on test.
 
 A file `superclasses.csv` in root, with the header `class,superclass` and one line per class, names the superclasses;
-without it every class belongs to "all". `load` keeps all images in memory; `FolderStream` decodes them anew at each
-pass and so reads folders of any size.
+without it every class belongs to "all". `load` keeps all images in memory; `kdlib.data.folder_stream` decodes them anew
+at each pass and so reads folders of any size.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from kdlib.data.checksums import is_there
-from kdlib.data.colours import COLOUR_NAMES, basic_colours
-from kdlib.data.image_set import Batch, ImageSet, Splits
+from kdlib.data.colours import basic_colours
+from kdlib.data.image_set import ImageSet, Splits
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
@@ -100,83 +99,6 @@ def load(
     shown = sets["test"].subset(probe, name=f"{folder.name}/probe")
     with_colours = ImageSet(**{**vars(shown), "concepts": (basic_colours(shown.images),)})
     return Splits(name=folder.name, train=sets["train"], val=sets["val"], test=sets["test"], probe=with_colours)
-
-
-class FolderStream:
-    """The images of one class tree, decoded at each pass: `ImageSet`'s reading interface for folders of any size.
-
-    root: a folder of class folders, such as imagenet/val. image_size: as in `load`, 224 by default.
-    workers: processes of torch's DataLoader that decode ahead; 0 decodes in this one. device: where batches go.
-    class_names: the classes in the order of the labels, where they are more than root's folders. The superclasses.csv
-    of the folder above is read where root is its train, val or test.
-
-    Has len(), `name`, `num_classes`, `channels`, `image_size`, `class_names`, `superclass_names`, `superclass_of`,
-    `labels` (N,), `device` and `batches(batch_size)` in order, as an ImageSet has. Batches bear the basic colours as
-    concepts, named in `concept_names`, so that a stream can be dissected; there is no foreground.
-    Example: `sum(len(batch.labels) for batch in FolderStream("imagenet/val", workers=8).batches(256))`.
-    """
-
-    channels = 3
-    foreground = None
-    concept_names: ClassVar[dict[str, tuple[str, ...]]] = {"color": COLOUR_NAMES}
-
-    def __init__(
-        self,
-        root: str | Path,
-        image_size: int = 224,
-        workers: int = 0,
-        device: torch.device | str = "cpu",
-        class_names: tuple[str, ...] | None = None,
-    ) -> None:
-        folder = existing_folder(root)
-        self._size = positive_integer(image_size, "image_size")
-        self._workers = positive_integer(workers, "workers", minimum=0)
-        self._listing = list_images(folder, class_names)
-        self.name = folder.name
-        self.labels = self._listing.labels
-        self.class_names = self._listing.class_names
-        above = folder.parent if folder.name in PARTS and not (folder / SUPERCLASS_FILE).exists() else folder
-        self.superclass_names, self.superclass_of = read_superclasses(above, self.class_names)
-        self.device = torch.device(device)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self._size, self._size
-
-    def batches(self, batch_size: int = 256) -> Iterator[Batch]:
-        """Consecutive images with labels, in order; the last batch may be smaller."""
-        positive_integer(batch_size, "batch_size")
-        loader = torch.utils.data.DataLoader(
-            _Files(self._listing, self._size), batch_size=batch_size, num_workers=self._workers
-        )
-        try:
-            for images, labels in loader:
-                images = images.to(self.device)
-                yield Batch(images, labels.to(self.device), {"color": basic_colours(images).labels})
-        except KdlibError as error:
-            # A worker sends its whole traceback as the message; the sentence is its last line.
-            last = str(error).strip().splitlines()[-1]
-            raise KdlibError(last.removeprefix("kdlib.errors.KdlibError: ")) from None
-
-
-class _Files(torch.utils.data.Dataset):
-    """(image (3, size, size) uint8, label) by index, for the DataLoader."""
-
-    def __init__(self, listing: Listing, size: int) -> None:
-        self.listing, self.decode = listing, _decoder(size)
-
-    def __len__(self) -> int:
-        return len(self.listing.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.decode(self.listing.paths[index]), int(self.listing.labels[index])
 
 
 def existing_folder(root: str | Path) -> Path:
@@ -285,17 +207,24 @@ def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: 
     return pool.at(kept.nonzero().flatten()), pool.at(taken)
 
 
-def _decoder(size: int) -> Callable[[str], Tensor]:
-    """A function from an image file to (3, size, size) uint8."""
+def centre_decoder(size: int, resize: int | None = None) -> Callable[[str], Tensor]:
+    """A function from an image file to (3, size, size) uint8: short side to `resize` (or `size`), then the centre."""
     from kdlib.vision import torchvision
 
     transforms = torchvision.transforms
-    fit = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()])
+    return decoder(transforms.Compose([transforms.Resize(resize or size), transforms.CenterCrop(size)]))
+
+
+def decoder(cut: Callable[[Image.Image], Image.Image]) -> Callable[[str], Tensor]:
+    """A function from an image file to what `cut` makes of the RGB picture, as (3, H, W) uint8."""
+    from kdlib.vision import torchvision
+
+    to_tensor = torchvision.transforms.PILToTensor()
 
     def decode(path: str) -> Tensor:
         try:
             with Image.open(path) as image:
-                return fit(image.convert("RGB"))
+                return to_tensor(cut(image.convert("RGB")))
         # PIL answers damage with any of these.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             reason = "permission denied" if isinstance(error, PermissionError) else "no whole image in it"
@@ -305,7 +234,7 @@ def _decoder(size: int) -> Callable[[str], Tensor]:
 
 
 def _decode_all(listing: Listing, size: int) -> Tensor:
-    decode = _decoder(size)
+    decode = centre_decoder(size)
     images = torch.empty(len(listing.paths), 3, size, size, dtype=torch.uint8)
     for index, path in enumerate(listing.paths):
         images[index] = decode(path)

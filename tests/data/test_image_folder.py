@@ -8,32 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photographs import paint, plant
 from PIL import Image
-from torch import nn
 
 from kdlib.data import image_folder
-from kdlib.data.colours import basic_colours
-from kdlib.data.image_folder import FolderStream
-from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect
 
 COUNTS = {"cat": 20, "dog": 20, "truck": 10}
-
-
-def paint(path: Path, seed: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).convert(mode).save(path)
-
-
-def plant(root: Path, counts: dict[str, int], first_seed: int = 0) -> Path:
-    seed = first_seed
-    for name, count in counts.items():
-        for index in range(count):
-            paint(root / name / f"{index:03}.png", seed)
-            seed += 1
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -248,74 +229,3 @@ class TestRefusals:
     def test_options(self, own_tree, options, message):
         with pytest.raises(KdlibError, match=message):
             image_folder.load(own_tree, **options)
-
-
-class TestFolderStream:
-    @pytest.mark.parametrize("workers", [0, 1])
-    def test_yields_what_load_would_hold(self, tree, workers):
-        stream = FolderStream(tree, image_size=8, workers=workers)
-        listing = image_folder.list_images(tree)
-        batches = list(stream.batches(16))
-        assert [len(batch.labels) for batch in batches] == [16, 16, 16, 2]
-        assert torch.equal(torch.cat([batch.images for batch in batches]), image_folder._decode_all(listing, 8))
-        assert torch.equal(torch.cat([batch.labels for batch in batches]), listing.labels)
-
-    def test_tells_what_an_image_set_tells(self, tree):
-        stream = FolderStream(tree, image_size=8)
-        told = (len(stream), stream.num_classes, stream.channels, stream.image_size, stream.class_names)
-        assert told == (50, 3, 3, (8, 8), ("cat", "dog", "truck"))
-        assert stream.device == torch.device("cpu")
-        assert torch.bincount(stream.labels).tolist() == [20, 20, 10]
-
-    def test_can_be_read_again(self, tree):
-        stream = FolderStream(tree, image_size=8)
-        first, second = (torch.cat([batch.images for batch in stream.batches(20)]) for _ in range(2))
-        assert torch.equal(first, second)
-
-    def test_classes_of_a_model_that_knows_more(self, tree):
-        stream = FolderStream(tree, image_size=8, class_names=("ant", "cat", "cow", "dog", "truck"))
-        assert torch.bincount(stream.labels, minlength=5).tolist() == [0, 20, 0, 20, 10]
-
-    def test_superclasses_of_the_folder_above_a_part(self, tmp_path):
-        plant(tmp_path / "val", {"cat": 1, "truck": 1})
-        (tmp_path / "superclasses.csv").write_text("class,superclass\ncat,animal\ntruck,vehicle\n")
-        assert FolderStream(tmp_path / "val", image_size=8).superclass_of == (0, 1)
-
-    def test_can_be_dissected_like_the_set_in_memory(self, tree):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
-        listing = image_folder.list_images(tree)
-        images = image_folder._decode_all(listing, 8)
-        in_memory = ImageSet(
-            "pets", images, listing.labels, listing.class_names, ("all",), (0, 0, 0), concepts=(basic_colours(images),)
-        )
-        streamed = dissect(model, FolderStream(tree, image_size=8), "0", batch_size=16, quantile=0.05)
-        held = dissect(model, in_memory, "0", batch_size=16, quantile=0.05)
-        assert torch.equal(streamed.iou["color"], held.iou["color"])
-        assert streamed.concept_names["color"][0] == "black"
-
-    @pytest.mark.parametrize("workers", [0, 1])
-    def test_damage_is_one_sentence_also_from_a_worker(self, own_tree, workers):
-        (own_tree / "cat" / "000.png").write_bytes(b"not an image")
-        with pytest.raises(KdlibError) as error:
-            list(FolderStream(own_tree, image_size=8, workers=workers).batches(4))
-        message = str(error.value)
-        assert message == (
-            f"{own_tree / 'cat' / '000.png'} cannot be decoded (no whole image in it); replace or remove the file"
-        )
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"image_size": -1}, "image_size must be a whole number of at least 1"),
-            ({"workers": -1}, "workers must be a whole number of at least 0"),
-            ({"class_names": ("cat", "dogs")}, r"unknown class folder in .*pets 'dog'; did you mean 'dogs'"),
-        ],
-    )
-    def test_options(self, own_tree, options, message):
-        with pytest.raises(KdlibError, match=message):
-            FolderStream(own_tree, **options)
-
-    def test_batch_size(self, own_tree):
-        with pytest.raises(KdlibError, match="batch_size must be a whole number"):
-            next(FolderStream(own_tree, image_size=8).batches(0))

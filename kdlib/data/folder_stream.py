@@ -1,0 +1,271 @@
+"""Trees of photographs of any size, decoded anew at each pass: what ImageNet is trained, tested and dissected from.
+
+The layouts are those of `kdlib.data.image_folder`. What a training sees is a function of the seed, the epoch and the
+image alone: it does not depend on how many processes decode or train, so an interrupted training can go on to the bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from kdlib.data.augment import RESIZED_CROP
+from kdlib.data.colours import COLOUR_NAMES, basic_colours
+from kdlib.data.image_folder import (
+    PARTS,
+    SUPERCLASS_FILE,
+    Listing,
+    centre_decoder,
+    decoder,
+    existing_folder,
+    list_images,
+    read_superclasses,
+    split_listings,
+)
+from kdlib.data.image_set import Batch, Splits
+from kdlib.errors import KdlibError, choose, positive_integer
+
+STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
+# Of ImageNet's photographs scaled to [0, 1]; the recipe of Han et al. 2023 and of torchvision.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VAL_IMAGES_PER_CLASS = 10  # taken out of a large train folder for selection, at most
+
+
+class FolderStream:
+    """The images of one class tree, decoded at each pass: `ImageSet`'s reading interface for folders of any size.
+
+    root: a folder of class folders, such as imagenet/val. image_size: as in `load`, 224 by default. resize: length of
+    the short side before the centre is cut out; image_size if not given, 256 in ImageNet's usual evaluation.
+    workers: processes of torch's DataLoader that decode ahead; 0 decodes in this one. device: where batches go.
+    class_names: the classes in the order of the labels, where they are more than root's folders. The superclasses.csv
+    of the folder above is read where root is its train, val or test.
+
+    Has len(), `name`, `num_classes`, `channels`, `image_size`, `class_names`, `superclass_names`, `superclass_of`,
+    `labels` (N,), `device`, `to`, `inputs`, `model_options`, `content_hash` and `batches(batch_size)` in order, as an
+    ImageSet has, and `training_batches`. Batches bear the basic colours as concepts, named in `concept_names`, so that
+    a stream can be dissected; there is no foreground.
+    Example: `sum(len(batch.labels) for batch in FolderStream("imagenet/val", workers=8).batches(256))`.
+    """
+
+    channels = 3
+    foreground = None
+    concept_names: ClassVar[dict[str, tuple[str, ...]]] = {"color": COLOUR_NAMES}
+
+    def __init__(
+        self,
+        root: str | Path,
+        image_size: int = 224,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+        class_names: tuple[str, ...] | None = None,
+        resize: int | None = None,
+    ) -> None:
+        self._size = positive_integer(image_size, "image_size")
+        self._workers = positive_integer(workers, "workers", minimum=0)
+        self._resize = positive_integer(self._size if resize is None else resize, "resize", minimum=self._size)
+        folder = existing_folder(root)
+        above = folder.parent if folder.name in PARTS and not (folder / SUPERCLASS_FILE).exists() else folder
+        listing = list_images(folder, class_names)
+        self._hold(listing, folder.name, read_superclasses(above, listing.class_names), torch.device(device))
+
+    def _hold(
+        self, listing: Listing, name: str, superclasses: tuple[tuple[str, ...], tuple[int, ...]], device: torch.device
+    ) -> None:
+        self._listing, self.name, self.device = listing, name, device
+        self.labels = listing.labels.to(device)
+        self.class_names = listing.class_names
+        self.superclass_names, self.superclass_of = superclasses
+        self._hash = ""
+
+    @classmethod
+    def of_listing(
+        cls, listing: Listing, name: str, superclasses, *, image_size: int, resize: int, workers: int = 0
+    ) -> FolderStream:
+        """A stream of files already listed; superclasses: what `read_superclasses` gives."""
+        stream = cls.__new__(cls)
+        stream._size, stream._resize, stream._workers = image_size, resize, workers
+        stream._hold(listing, name, superclasses, torch.device("cpu"))
+        return stream
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self._size, self._size
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image, (3, H, W)."""
+        return self.channels, self._size, self._size
+
+    def siblings(self, class_index: int) -> list[int]:
+        """The other classes of `class_index`'s superclass."""
+        mine = self.superclass_of[class_index]
+        return [i for i, other in enumerate(self.superclass_of) if other == mine and i != class_index]
+
+    def to(self, device: torch.device | str) -> FolderStream:
+        """The same stream with batches on `device`."""
+        moved = copy.copy(self)
+        moved.device = torch.device(device)
+        moved.labels = self.labels.to(moved.device)
+        return moved
+
+    def model_options(self) -> dict[str, Any]:
+        """What `kdlib.models.build` must know: classes, channels, and ImageNet's statistics for any photographs."""
+        return {
+            "num_classes": self.num_classes,
+            "channels": self.channels,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        }
+
+    def content_hash(self) -> str:
+        """SHA-256 over each file's place and number of bytes, labels, names and sizes.
+
+        The files' content is not read (for ImageNet it would take an hour): one that is replaced by another of the same
+        length goes unnoticed. Where the folder lies does not count.
+        """
+        if not self._hash:
+            digest = hashlib.sha256()
+            names = (self.class_names, self.superclass_names, self.superclass_of, self._size, self._resize)
+            digest.update(repr(names).encode())
+            digest.update(self._listing.labels.numpy().tobytes())
+            for path in map(Path, self._listing.paths):
+                try:
+                    size = path.stat().st_size
+                except OSError as error:
+                    raise KdlibError(f"{path} cannot be reached ({error.strerror}); list the folder again") from error
+                digest.update(f"{path.relative_to(self._listing.folder).as_posix()}\0{size}\n".encode())
+            self._hash = digest.hexdigest()
+        return self._hash
+
+    def inputs(self, indices: Tensor | slice) -> Tensor:
+        """Images at `indices` as float32 in [0, 1], (B, 3, H, W): what models take, in their evaluation cut."""
+        decode = centre_decoder(self._size, self._resize)
+        chosen = torch.arange(len(self))[indices if isinstance(indices, slice) else indices.cpu()].tolist()
+        with ThreadPoolExecutor(max(1, self._workers)) as pool:  # Pillow decodes outside of Python's lock
+            images = list(pool.map(decode, (self._listing.paths[index] for index in chosen)))
+        return torch.stack(images).to(self.device).float().div_(255)
+
+    def batches(self, batch_size: int = 256) -> Iterator[Batch]:
+        """Consecutive images with labels, in order; the last batch may be smaller."""
+        positive_integer(batch_size, "batch_size")
+        for images, labels, _ in self.evaluation_batches(torch.arange(len(self)).split(batch_size)):
+            yield Batch(images, labels, {"color": basic_colours(images).labels})
+
+    def evaluation_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(images (B, 3, H, W) uint8, labels, indices) of each of `batches` of indices, in their evaluation cut."""
+        return self._decoded(batches, _Files(self._listing, centre_decoder(self._size, self._resize)))
+
+    def training_batches(
+        self, batches: Sequence[Tensor], augmentation: str, seed: int, epoch: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(images (B, 3, H, W) uint8, labels, indices) of each of `batches` of indices, augmented.
+
+        augmentation: "resized_crop" (a random part of 8 to 100 % of the picture's area, sides 3:4 to 4:3, enlarged to
+        the whole, mirrored every second time; torchvision's RandomResizedCrop and RandomHorizontalFlip) or "none". The
+        cut of an image depends on seed, epoch and the image alone.
+        """
+        if choose(augmentation, STREAMED_AUGMENTATIONS, "augmentation of a streamed folder") == "none":
+            return self.evaluation_batches(batches)
+        files = _Files(self._listing, _random_cut(self._size), partial(_draw_seed, seed, epoch))
+        return self._decoded(batches, files)
+
+    def _decoded(self, batches: Sequence[Tensor], files: _Files) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        loader = torch.utils.data.DataLoader(
+            files,
+            batch_sampler=[batch.tolist() for batch in batches],
+            num_workers=self._workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else the loader draws from the global one
+        )
+        try:
+            for found in loader:
+                images, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in found)
+                yield images, labels, indices
+        except KdlibError as error:
+            # A worker sends its whole traceback as the message; the sentence is its last line.
+            last = str(error).strip().splitlines()[-1]
+            raise KdlibError(last.removeprefix("kdlib.errors.KdlibError: ")) from None
+
+
+class _Files(torch.utils.data.Dataset):
+    """(image (3, size, size) uint8, label, index) by index, for the DataLoader.
+
+    seed_of: of the random draws for the image at an index; none are made without it.
+    """
+
+    def __init__(
+        self, listing: Listing, decode: Callable[[str], Tensor], seed_of: Callable[[int], int] | None = None
+    ) -> None:
+        self.listing, self.decode, self.seed_of = listing, decode, seed_of
+
+    def __len__(self) -> int:
+        return len(self.listing.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        path, label = self.listing.paths[index], int(self.listing.labels[index])
+        if self.seed_of is None:
+            return self.decode(path), label, index
+        # torchvision's transforms draw from the CPU's global generator, which is put back.
+        before = torch.random.get_rng_state()
+        torch.random.default_generator.manual_seed(self.seed_of(index))
+        try:
+            return self.decode(path), label, index
+        finally:
+            torch.random.set_rng_state(before)
+
+
+def _draw_seed(seed: int, epoch: int, index: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=7).digest())
+
+
+def _random_cut(size: int) -> Callable[[str], Tensor]:
+    from kdlib.vision import torchvision
+
+    transforms = torchvision.transforms
+    return decoder(transforms.Compose([transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]))
+
+
+def stream_splits(
+    root: str | Path, seed: int = 0, *, image_size: int = 224, workers: int = 0, n_val: int | None = None
+) -> Splits[FolderStream]:
+    """A folder of photographs as streamed train, val and test; the probe is the test set with its basic colours.
+
+    root: the tree, in either layout of `kdlib.data.image_folder`. Pictures are evaluated as ImageNet's are: short side
+    to 256/224 of image_size, then the centre. n_val: images taken out of train for selection where there is no val
+    folder besides a test folder; by default a tenth of train, but no more than 10 a class.
+
+    Raises KdlibError for whatever is wrong with the folder, before anything is decoded.
+    """
+    folder = existing_folder(root)
+    positive_integer(image_size, "image_size")
+    positive_integer(workers, "workers", minimum=0)
+    positive_integer(seed, "seed", minimum=0)
+    listings = split_listings(folder, seed, None, n_val, None)
+    has_own_val = (folder / "val").is_dir() and (folder / "test").is_dir()
+    enough = VAL_IMAGES_PER_CLASS * len(listings["train"].class_names)
+    if n_val is None and not has_own_val and len(listings["val"].paths) > enough:
+        listings = split_listings(folder, seed, None, enough, None)
+    superclasses = read_superclasses(folder, listings["train"].class_names)
+    resize = round(image_size * 256 / 224)
+    parts = {
+        part: FolderStream.of_listing(
+            listing, f"{folder.name}/{part}", superclasses, image_size=image_size, resize=resize, workers=workers
+        )
+        for part, listing in listings.items()
+    }
+    return Splits(name=folder.name, **parts, probe=parts["test"])
