@@ -23,6 +23,7 @@ from typing import Any
 
 import nbformat
 
+from kdlib.chapters import fill_chapters
 from kdlib.errors import KdlibError, choose
 from kdlib.execute import (
     PRESETS,
@@ -166,6 +167,7 @@ def stage(project: Project, executed: list[Path]) -> Path:
         page = describe_images(read_notebook(path))
         (source / "notebooks" / path.name).write_text(nbformat.writes(page), encoding="utf-8")
     (source / "book/ledger.md").write_text(_ledger(project), encoding="utf-8")
+    fill_chapters(source / "book", _results(project))
     return source
 
 
@@ -213,8 +215,12 @@ def _ledger(project: Project) -> str:
     """The page of verdicts, compiled from the records the executed notebooks wrote and from those committed."""
     from kdlib.claims.ledger import ledger_page
 
-    # The later folder wins, so fresh results stand before committed ones of the same preset.
-    return ledger_page([project.root / "book/results", project.executed])
+    return ledger_page(_results(project))
+
+
+def _results(project: Project) -> list[Path]:
+    """Where records lie; the later folder wins, so fresh results stand before committed ones of the same preset."""
+    return [project.root / "book/results", project.executed]
 
 
 def _tree_hash(folder: Path) -> str:

@@ -102,7 +102,7 @@ def _rows(claim: Claim, records: list[Record]) -> Sequence[tuple[str, ...]]:
         found = record.verdicts.get(claim.id)
         if found is not None:
             run = f"{{doc}}`{_run(record, found)} </notebooks/{record.notebook}>`"
-            rows.append((head, f"**{found.word}**", _measured(claim, found), reported, run))
+            rows.append((head, f"**{found.word}**", measured_in_short(claim, found), reported, run))
     return rows or [(head, NOT_YET, "–", reported, "–")]
 
 
@@ -115,7 +115,7 @@ def _run(record: Record, found: Verdict) -> str:
     return f"{record.preset}, {n} seed{'s' if n > 1 else ''}"
 
 
-def _measured(claim: Claim, found: Verdict) -> str:
+def measured_in_short(claim: Claim, found: Verdict) -> str:
     """Mean difference with the span of both intervals, in the claim's unit."""
     contrast = found.contrast
     low, high = contrast.widest
@@ -247,7 +247,7 @@ def readme_table(records: Iterable[Record]) -> str:
             found = record.verdicts.get(claim.id)
             if found is not None:
                 run = f"[{_run(record, found)}](notebooks/{record.notebook}.ipynb)"
-                row = (_head(claim), f"**{found.word}**", _measured(claim, found), run)
+                row = (_head(claim), f"**{found.word}**", measured_in_short(claim, found), run)
                 rows.setdefault(claim.paper.key, []).append(row)
     if not rows:
         return "No results yet.\n"
