@@ -7,6 +7,7 @@ Stage 1 trains an autoencoder, the paraphraser, on the frozen teacher's last fea
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -139,18 +140,29 @@ def train_paraphraser(
         torch.manual_seed(seed)
         paraphraser = Paraphraser(channels, rate).to(device)
     optimizer = torch.optim.SGD(paraphraser.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        order = torch.randperm(len(train), generator=generator).to(device)
-        views = torch.randint(augmentation.num_views, (len(train),), generator=generator).to(device)
-        for start in range(0, len(train) - batch_size + 1, batch_size):
-            index = order[start : start + batch_size]
-            maps = features_of(teacher, augmentation(train.inputs(index), views[index]), layer).float()
+    for epoch in range(epochs):
+        for images in _one_pass(train, augmentation, batch_size, seed, epoch):
+            maps = features_of(teacher, images, layer).float()
             loss = F.mse_loss(paraphraser(maps), maps)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     return paraphraser.eval().requires_grad_(False)
+
+
+def _one_pass(train: ImageSet, augmentation: Augmentation, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """All images as models take them, in batches; order and views are drawn from seed and epoch."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(train), generator=generator)
+    batches = order[: len(train) // batch_size * batch_size].to(train.device).split(batch_size)
+    streamed = getattr(train, "training_batches", None)  # folders too large for memory are augmented as they are read
+    if streamed is not None:
+        for images, _, _ in streamed(batches, augmentation.name, seed, epoch):
+            yield images.float().div_(255)
+        return
+    views = torch.randint(augmentation.num_views, (len(train),), generator=generator).to(train.device)
+    for index in batches:
+        yield augmentation(train.inputs(index), views[index])
 
 
 def observe_factors(layer: str, paraphraser: Paraphraser) -> Observe:

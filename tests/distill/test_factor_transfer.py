@@ -173,6 +173,34 @@ class TestStageOne:
         assert len(data.seen) - 1 == steps  # and one to read the channels from
         assert max(data.seen) <= 256
 
+    def test_a_streamed_folder_is_augmented_as_it_is_read(self, splits):
+        class Stream:
+            device, asked = torch.device("cpu"), []
+
+            def __len__(self):
+                return 40
+
+            def inputs(self, index):
+                return splits.train.inputs(index)
+
+            def training_batches(self, batches, augmentation, seed, epoch):
+                for index in batches:
+                    self.asked.append((augmentation, epoch, index))
+                    yield splits.train.images[index], splits.train.labels[index], index
+
+        augmentation = Augmentation("flip")
+        augmentation.name = "resized_crop"
+        streamed = train_paraphraser(teacher_net(), "layer3", Stream(), augmentation, epochs=2, batch_size=10)
+        assert [(name, epoch) for name, epoch, _ in Stream.asked] == [
+            ("resized_crop", e) for e in (0, 1) for _ in "1234"
+        ]
+        for pass_ in (Stream.asked[:4], Stream.asked[4:]):
+            assert torch.equal(torch.cat([index for *_, index in pass_]).sort().values, torch.arange(40))
+        unaugmented = train_paraphraser(
+            teacher_net(), "layer3", splits.train.subset(slice(0, 40)), Augmentation("none"), epochs=2, batch_size=10
+        )
+        assert same_bits(streamed, unaugmented)
+
     def test_it_is_frozen_and_the_teacher_untouched(self, splits):
         teacher = teacher_net()
         before = {name: value.clone() for name, value in teacher.state_dict().items()}
