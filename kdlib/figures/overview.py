@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -121,7 +122,7 @@ def _pair(method: str) -> tuple[str, str]:
     return method, f"{method}_with_logits"
 
 
-def _slope(axis: Axes, place: int, method: str, pair: Sequence[Sequence[float]]) -> None:
+def _slope(axis: Axes, place: int, method: str, pair: Sequence[Any]) -> None:
     """A line from without (hollow) to with logits (filled) for each seed, a thick one for the mean."""
     x = (place - 0.2, place + 0.2)
     colour = MODEL_COLOURS[method]
@@ -171,7 +172,11 @@ def at_a_glance(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn
 
     Turned so that the claimed direction is to the right.
     """
-    judged = [(claim, found[1]) for claim in claims.values() if (found := strongest(records, claim.id))]
+    judged: list[tuple[Claim, Verdict]] = []
+    for claim in claims.values():
+        best = strongest(records, claim.id)
+        if best is not None:
+            judged.append((claim, best[1]))
     if not judged:
         return None
     figure, axis = plt.subplots(figsize=(8, 0.29 * len(judged) + 1.3))
@@ -190,7 +195,9 @@ def at_a_glance(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn
     axis.set_yticks(range(len(judged)), [f"{claim.short_id} {claim.short}" for claim, _ in judged], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(-limit - 0.6, limit + 0.6)
-    axis.set_xlabel("difference in the claimed direction, in units of the smallest effect that would matter")
+    axis.set_xlabel(
+        "difference in the claimed direction, in units of the smallest effect that would matter", fontsize=9
+    )
     for word, (colour, marker) in VERDICT_LOOKS.items():
         axis.plot([], [], marker=marker, color=colour, linestyle="-", label=word)
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, 1.0 + 0.55 / (0.29 * len(judged) + 1.3)), ncols=4)
