@@ -26,7 +26,7 @@ from typing import Any
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
 PRESETS = ("smoke", "quick", "gpu")
-DATASETS = ("concept_world", "fashion_mnist", "cifar10", "image_folder")
+DATASETS = ("concept_world", "cells", "fashion_mnist", "cifar10", "image_folder")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_gallery_takes_the_first_image_of_each_class(study):
     assert found[0] == labels.tolist().index(0)
 
 
-@pytest.mark.parametrize("data", ["fashion_mnist", "concept_world"])
+@pytest.mark.parametrize("data", ["fashion_mnist", "concept_world", "cells"])
 def test_a_preset_bounds_the_number_of_images(data):
     sizes, splits = PRESETS["smoke"], load_data(data, "smoke")
     for part in ("train", "val", "test", "probe"):

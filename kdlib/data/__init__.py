@@ -26,6 +26,7 @@ __all__ = [
 # Name -> the module whose `load` makes its splits; imported when asked for.
 DATASETS = {
     "concept_world": "kdlib.data.concept_world",
+    "cells": "kdlib.data.cells",
     "fashion_mnist": "kdlib.data.fashion_mnist",
     "cifar10": "kdlib.data.cifar10",
     "image_folder": "kdlib.data.image_folder",

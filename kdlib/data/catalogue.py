@@ -49,6 +49,7 @@ class DatasetInfo:
 
 LICENCES = {
     "concept_world": "MIT, drawn by kdlib",
+    "cells": "MIT, drawn by kdlib",
     "fashion_mnist": "MIT (Copyright 2017 Zalando SE)",
     "cifar10": "none given; for research, not redistributed with kdlib",
     "image_folder": "that of your images",
@@ -59,7 +60,7 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
     """One row per data set; Fashion-MNIST has two, the embedded subset and the full set.
 
     >>> [row.name for row in list_datasets()]
-    ['concept_world', 'fashion_mnist', 'fashion_mnist (full)', 'cifar10', 'image_folder']
+    ['concept_world', 'cells', 'fashion_mnist', 'fashion_mnist (full)', 'cifar10', 'image_folder']
     """
     from kdlib.data import cifar10, fashion_mnist
 
@@ -69,6 +70,10 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
         DatasetRow(
             "concept_world", "any number", "any, 32x32 by default", "20 in 5 superclasses",
             LICENCES["concept_world"], "drawn from a seed", True,
+        ),
+        DatasetRow(
+            "cells", "any number", "any, 32x32 by default", "10 in 4 superclasses",
+            LICENCES["cells"], "drawn from a seed", True,
         ),
         DatasetRow(
             "fashion_mnist", "8,000 + 2,000", "28x28 grey", "10 in 4 superclasses",
@@ -101,8 +106,8 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
     from kdlib.data import cifar10, fashion_mnist
 
     choose(name, data.DATASETS, "data set")
-    if name == "concept_world":
-        return "concept_world is drawn from a seed: nothing to fetch"
+    if name in ("concept_world", "cells"):
+        return f"{name} is drawn from a seed: nothing to fetch"
     if name == "image_folder":
         return "image_folder reads your own folder of images: nothing to fetch, give it as root"
     fetch: Callable[[str | Path | None], object]

@@ -66,7 +66,7 @@ class TestLoad:
         ("name", "options", "message"),
         [
             ("fashion-mnist", {}, "unknown data set 'fashion-mnist'; did you mean 'fashion_mnist'"),
-            ("mnist", {}, r"unknown data set 'mnist'.*choices: concept_world, fashion_mnist, cifar10, image_folder"),
+            ("mnist", {}, r"unknown data set 'mnist'.*: concept_world, cells, fashion_mnist, cifar10, image_folder"),
             ("fashion_mnist", {"n_trian": 5}, "unknown fashion_mnist option 'n_trian'; did you mean 'n_train'"),
             ("cifar10", {"full": True}, "unknown cifar10 option 'full'"),
             ("image_folder", {}, "data set 'image_folder' needs the option root; give root="),
@@ -77,7 +77,7 @@ class TestLoad:
         with pytest.raises(KdlibError, match=message):
             data.load(name, **options)
 
-    @pytest.mark.parametrize("name", ["concept_world", "fashion_mnist"])
+    @pytest.mark.parametrize("name", ["concept_world", "cells", "fashion_mnist"])
     def test_data_sets_that_need_no_file_hold_what_training_and_dissection_need(self, name):
         splits = data.load(name, n_train=40, n_val=20, n_test=20, n_probe=20)
         assert [len(part) for part in (splits.train, splits.val, splits.test, splits.probe)] == [40, 20, 20, 20]
@@ -152,7 +152,7 @@ class TestCatalogue:
 
 
 class TestGet:
-    @pytest.mark.parametrize("name", ["concept_world", "image_folder"])
+    @pytest.mark.parametrize("name", ["concept_world", "cells", "image_folder"])
     def test_says_so_where_there_is_nothing_to_fetch(self, name):
         assert "nothing to fetch" in data.get_dataset(name)
 
