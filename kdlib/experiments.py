@@ -103,6 +103,15 @@ MANY_ARMS = PRESETS | {
 }
 
 
+def deeper_students(presets: dict[str, Preset], depth: int) -> dict[str, Preset]:
+    """The presets with students of another depth, 6 n + 2; all else stays.
+
+    >>> deeper_students(MANY_ARMS, 14)["quick"].student
+    {'depth': 14, 'width': 8, 'features': 128}
+    """
+    return {name: replace(sizes, student=sizes.student | {"depth": depth}) for name, sizes in presets.items()}
+
+
 def load_data(
     name: str,
     preset: str,
@@ -162,12 +171,12 @@ class Study:
 
     n_seeds: None for the preset's number. alpha weights the soft term of KD and of the arms made from it; smoothing is
     label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms. student_epochs: None
-    for the preset's number.
+    for the preset's number. data: a data set's name, or its splits themselves. network: the model of all arms.
     """
 
     def __init__(
         self,
-        data: str = "concept_world",
+        data: str | Splits = "concept_world",
         preset: str = "quick",
         seed: int = 0,
         n_seeds: int | None = None,
@@ -180,9 +189,11 @@ class Study:
         data_folder: str = "",
         presets: dict[str, Preset] = PRESETS,
         student_epochs: int | None = None,
+        network: str = "small_resnet",
     ) -> None:
         choose(preset, presets, "preset")
-        choose(data, datasets.DATASETS, "data set")
+        if isinstance(data, str):
+            choose(data, datasets.DATASETS, "data set")
         positive_integer(seed, "seed", minimum=0)
         if n_seeds is not None:
             positive_integer(n_seeds, "n_seeds")
@@ -191,11 +202,12 @@ class Study:
         self.smoothing = finite_number(smoothing, "smoothing", minimum=0, maximum=1)
         self.device = resolve_device(device)
         self.data, self.preset, self.full, self.data_folder = data, preset, full, data_folder
+        self.network = network
         self.presets, self.sizes = presets, presets[preset]
         if student_epochs is not None:
             longer = replace(self.sizes.student_recipe, epochs=positive_integer(student_epochs, "student_epochs"))
             self.sizes = replace(self.sizes, student_recipe=longer)
-        self.data_name = DATA_NAMES[data]
+        self.data_name = DATA_NAMES[data] if isinstance(data, str) else data.name
         self.seed = seed
         self.seeds = tuple(range(seed, seed + (n_seeds or self.sizes.n_seeds)))
         self.started = time.perf_counter()
@@ -205,6 +217,8 @@ class Study:
     @cached_property
     def splits(self) -> Splits:
         """The data, on the study's device."""
+        if isinstance(self.data, Splits):
+            return self.data.to(self.device)
         data = load_data(
             self.data,
             self.preset,
@@ -214,6 +228,10 @@ class Study:
             presets=self.presets,
         )
         return data.to(self.device)
+
+    def nets(self) -> dict[str, dict[str, int]]:
+        """Shape of the teacher and of the students."""
+        return {"teacher": self.sizes.teacher, "student": self.sizes.student}
 
     def spec(self, arm: str, seed: int | None = None) -> RunSpec:
         """What makes the run of `arm` (one of `TEACHERS`, or an arm of the class's table) with `seed`."""
@@ -226,7 +244,7 @@ class Study:
         if arm in teachers:
             objective, options, model, recipe, offset = teachers[arm]
             return make_spec(
-                "small_resnet",
+                self.network,
                 objective,
                 recipe,
                 self.seed + offset,
@@ -239,7 +257,7 @@ class Study:
         if arm == "scratch_long":
             recipe = replace(recipe, epochs=2 * recipe.epochs, checkpoints=tuple(range(1, 2 * recipe.epochs + 1)))
         return make_spec(
-            "small_resnet",
+            self.network,
             objective,
             recipe,
             self.seed if seed is None else seed,

@@ -26,7 +26,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-SHARPNESS = 4.0
+SHARPNESS = 5.0
 NEGATED = 0.3  # share of clauses with a negation
 NEGATORS = ("not", "never", "hardly")
 DEGREES = {"really": 1.5, "truly": 1.5, "rather": 0.5, "somewhat": 0.5}  # fit before adjectives, verbs and nouns

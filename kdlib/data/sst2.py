@@ -1,0 +1,186 @@
+"""SST-2 (Socher et al. 2013, as GLUE lays it out) from a folder on your disk; nothing is downloaded.
+
+The folder holds `train.tsv` and `dev.tsv`, each with a header line and the columns `sentence` and `label` (0 negative,
+1 positive), divided by a tab. The archive's `test.tsv` has no labels and is not read: dev is the part that is reported
+on, and the val part is split off from train. Many of train's entries are phrases, pieces of its sentences; val is
+made of other texts, but a phrase in val may be a piece of a sentence in train.
+
+Word polarity comes from the first of these that is there:
+
+1. `dictionary.txt` (lines PHRASE|ID) and `sentiment_labels.txt` (a header, lines ID|VALUE, VALUE in [0, 1]), the phrase
+   labels of the Stanford Sentiment Treebank, in the folder or in its subfolder `original`: a single word is negative
+   up to 0.4 and positive above 0.6, the Treebank's own bounds of "neutral";
+2. `lexicon.tsv`, a file of your own: lines WORD<TAB>POLARITY, POLARITY 1 or -1;
+3. the sentiment words of `kdlib.data.sentences_grammar`.
+
+In a sentence, negation turns a word's polarity round by the rule of `kdlib.data.sentences.contextual_polarity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from kdlib.data.checksums import is_there
+from kdlib.data.image_set import Splits
+from kdlib.data.sentences import SentenceSet, encode, make_vocabulary, tokenise
+from kdlib.data.sentences_grammar import LEXICON
+from kdlib.data.splitting import balanced_order
+from kdlib.errors import KdlibError, finite_number, positive_integer
+
+COLUMNS = ("sentence", "label")
+NEUTRAL = (0.4, 0.6)  # phrase values above the first and up to the second are neutral
+_MAXIMUM_LENGTH = 48  # words
+
+
+def load(
+    folder: str | Path,
+    n_train: int | None = None,
+    n_val: int = 1000,
+    n_test: int | None = None,
+    *,
+    seed: int = 0,
+    max_length: int = _MAXIMUM_LENGTH,
+) -> Splits[SentenceSet]:
+    """The sentences of `folder`; at most n_train, n_val and n_test of them, balanced between the classes.
+
+    A text that stands twice counts once, and one of dev is no longer one of train. What is longer than max_length words
+    is cut off. The vocabulary is that of the train part. The probe part is the test part.
+
+    Raises KdlibError, in one sentence with file and line, for a missing file, column or word, or a label other than 0
+    and 1.
+    """
+    positive_integer(max_length, "max_length")
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise KdlibError(f"sst_folder={str(folder)!r} is no folder; name the one that holds train.tsv and dev.tsv")
+    test = _read(root / "dev.tsv")
+    train = {text: label for text, label in _read(root / "train.tsv").items() if text not in test}
+    lexicon, source = read_polarity(root)
+    held_out, rest = _split(train, n_val, seed, root / "train.tsv")
+    chosen = {"train": _take(rest, n_train, seed), "val": held_out, "test": _take(test, n_test, seed)}
+    words = {part: [tokenise(text) for text, _ in rows] for part, rows in chosen.items()}
+    vocabulary = make_vocabulary(words["train"])
+    length = min(max_length, max(map(len, words["train"])))
+    parts = {
+        part: encode(
+            words[part],
+            [label for _, label in rows],
+            vocabulary,
+            lexicon,
+            length=length,
+            name=f"SST-2, {part}",
+        )
+        for part, rows in chosen.items()
+    }
+    if not bool(parts["test"].polarity.any()):
+        raise KdlibError(
+            f"no word of {root / 'dev.tsv'} has a polarity in {source}; give a lexicon.tsv that names some"
+        )
+    return Splits("SST-2", **parts, probe=parts["test"])
+
+
+def read_polarity(folder: str | Path) -> tuple[dict[str, int], str]:
+    """Word -> +1 or -1, and where it is from: phrase labels, `lexicon.tsv` or the grammar's words."""
+    root = Path(folder)
+    for place in (root, root / "original"):
+        files = place / "dictionary.txt", place / "sentiment_labels.txt"
+        there = [is_there(path) for path in files]
+        if all(there):
+            return _phrase_polarity(*files), "the Treebank's phrase labels"
+        if any(there):
+            raise KdlibError(f"{files[there.index(False)]} is missing, but its partner is there; give both or neither")
+    if is_there(root / "lexicon.tsv"):
+        return _own_lexicon(root / "lexicon.tsv"), "lexicon.tsv"
+    return dict(LEXICON), "the sentiment words of the embedded grammar"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a text file, empty ones left out."""
+    if not is_there(path):
+        raise KdlibError(f"{path} is missing; put SST-2 as its archive lays it out into {path.parent}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+    except UnicodeDecodeError as error:
+        raise KdlibError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
+def _read(path: Path) -> dict[str, int]:
+    """Text -> label, in the order of the file; the first label of a text that stands twice."""
+    rows = _lines(path)
+    header = next(rows, (1, ""))[1].rstrip("\r").split("\t")
+    for column in COLUMNS:
+        if column not in header:
+            raise KdlibError(
+                f"{path}, line 1, has no column '{column}', only {', '.join(header)}; give sentence and label"
+            )
+    text_at, label_at = (header.index(column) for column in COLUMNS)
+    found: dict[str, int] = {}
+    for number, line in rows:
+        cells = line.rstrip("\r").split("\t")
+        if len(cells) != len(header):
+            raise KdlibError(
+                f"{path}, line {number}, has {len(cells)} columns instead of {len(header)}; mend that line"
+            )
+        if cells[label_at].strip() not in ("0", "1"):
+            raise KdlibError(f"{path}, line {number}, has the label {cells[label_at]!r}; it must be 0 or 1")
+        text = cells[text_at].strip()
+        if not tokenise(text):
+            raise KdlibError(f"{path}, line {number}, holds no word; mend or delete that line")
+        found.setdefault(text, int(cells[label_at]))
+    if set(found.values()) != {0, 1}:
+        raise KdlibError(f"{path} holds sentences of {len(set(found.values()))} of the two labels; give some of both")
+    return found
+
+
+def _split(rows: Mapping[str, int], n_val: int, seed: int, path: Path) -> tuple[list, list]:
+    """Val, at most a quarter of what is there, and the rest."""
+    count = min(positive_integer(n_val, "n_val", minimum=2), len(rows) // 4)
+    if len(rows) < 8:
+        raise KdlibError(f"{path} holds {len(rows)} sentences that are not in dev.tsv; at least 8 are needed")
+    items = list(rows.items())
+    order = balanced_order(torch.tensor([label for _, label in items]), seed).tolist()
+    return [items[i] for i in order[:count]], [items[i] for i in order[count:]]
+
+
+def _take(rows: Mapping[str, int] | list, count: int | None, seed: int) -> list:
+    items = list(rows.items()) if isinstance(rows, Mapping) else rows
+    if count is None or count >= len(items):
+        return items
+    positive_integer(count, "the number of sentences", minimum=2)
+    return [items[i] for i in balanced_order(torch.tensor([label for _, label in items]), seed)[:count].tolist()]
+
+
+def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
+    rows = _lines(values)
+    next(rows, None)
+    value_of: dict[str, float] = {}
+    for number, line in rows:
+        key, _, value = line.strip().partition("|")
+        try:
+            value_of[key] = finite_number(float(value), "value", minimum=0, maximum=1)
+        except ValueError:
+            raise KdlibError(f"{values}, line {number}, is not of the form ID|VALUE with VALUE from 0 to 1") from None
+    lexicon = {}
+    for number, line in _lines(dictionary):
+        phrase, _, key = line.strip().rpartition("|")
+        if key not in value_of:
+            raise KdlibError(f"{dictionary}, line {number}, names the phrase {key!r}, which {values.name} lacks")
+        if tokenise(phrase) == [phrase.lower()] and not NEUTRAL[0] < value_of[key] <= NEUTRAL[1]:
+            lexicon[phrase.lower()] = 1 if value_of[key] > NEUTRAL[1] else -1
+    return lexicon
+
+
+def _own_lexicon(path: Path) -> dict[str, int]:
+    lexicon = {}
+    for number, line in _lines(path):
+        word, _, sign = line.rstrip("\r").partition("\t")
+        if sign.strip() not in ("1", "+1", "-1") or not word.strip():
+            raise KdlibError(f"{path}, line {number}, is not of the form WORD<TAB>POLARITY with POLARITY 1 or -1")
+        lexicon[word.strip().lower()] = int(sign)
+    return lexicon
