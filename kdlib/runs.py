@@ -40,7 +40,7 @@ from kdlib.errors import KdlibError, choose
 from kdlib.models import build as build_model
 from kdlib.train import Progress, Recipe, Run, State, deterministic, fit, resolve_device
 
-_SOURCE = ("data", "models", "distill", "capture.py", "lesson.py", "train.py")
+_SOURCE = ("data", "models", "distill", "capture.py", "lesson.py", "train.py", "processes.py", "train_stream.py")
 _NO_TRAINING = ("kd_mistakes.py", "kd_teacher_mistakes.py", "kd_checks.py")  # the gallery trains nothing that is stored
 INDEX = "run.json"
 

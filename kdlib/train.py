@@ -217,27 +217,19 @@ def fit(
     epoch draws from its own generator, so an interrupted training that resumes gives the very bits of one that ran
     through. after_epoch: called with the state from which training can go on.
     """
-    target = resolve_device(device)
-    splits = splits.to(target)
+    splits = splits.to(resolve_device(device))
     train, augmentation = splits.train, Augmentation(recipe.augment)
-    if recipe.batch_size > len(train):
-        raise KdlibError(f"batch_size {recipe.batch_size} is larger than the training set of {len(train)} images")
-    model = build().to(target)
-    if recipe.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    beside = objective.module.to(target).train() if objective.module else None
-    optimizer = recipe.make_optimizer([*model.parameters(), *(beside.parameters() if beside else ())])
+    trained = prepare(build, objective, recipe, train)
     batches = len(train) // recipe.batch_size  # the last, smaller batch would have noisier BatchNorm statistics
-    lesson = Lesson(model, objective, recipe)
+    lesson = Lesson(trained.model, objective, recipe)
 
     def one_epoch(epoch: int) -> dict[str, float]:
-        terms = _train_epoch(lesson, train, recipe, augmentation, optimizer, seed, epoch, batches)
-        logits = predict(model, splits.val)
+        terms = _train_epoch(lesson, train, recipe, augmentation, trained.optimizer, seed, epoch, batches)
+        logits = predict(trained.model, splits.val)
         hits = logits.argmax(1) == splits.val.labels
         val_loss = float(F.cross_entropy(logits, splits.val.labels))
         return {**terms, "val_loss": val_loss, "val_accuracy": float(hits.float().mean())}
 
-    trained = Trained(model, beside, optimizer)
     return run_epochs(build, trained, recipe, one_epoch, resume=resume, after_epoch=after_epoch, label=label)
 
 
@@ -248,6 +240,19 @@ class Trained:
     model: nn.Module
     beside: nn.Module | None
     optimizer: torch.optim.Optimizer
+
+
+def prepare(build: Callable[[], nn.Module], objective: Objective, recipe: Recipe, train: LabelledSet) -> Trained:
+    """The fresh model, the objective's module and their optimizer, on the device of the training set."""
+    if recipe.batch_size > len(train):
+        raise KdlibError(f"batch_size {recipe.batch_size} is larger than the training set of {len(train)} images")
+    device = train.labels.device
+    model = build().to(device)
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    beside = objective.module.to(device).train() if objective.module else None
+    optimizer = recipe.make_optimizer([*model.parameters(), *(beside.parameters() if beside else ())])
+    return Trained(model, beside, optimizer)
 
 
 def run_epochs(
