@@ -19,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,16 @@ from torch import nn
 
 from kdlib import __version__
 from kdlib.data.augment import Augmentation
+from kdlib.data.folder_stream import FolderStream
 from kdlib.data.image_set import Splits
 from kdlib.distill import Objective
 from kdlib.distill.catalogue import METHODS
 from kdlib.distill.setting import Setting
 from kdlib.errors import KdlibError, choose
 from kdlib.models import build as build_model
+from kdlib.processes import current
 from kdlib.train import Progress, Recipe, Run, State, deterministic, fit, resolve_device
+from kdlib.train_stream import fit_stream
 
 _SOURCE = ("data", "models", "distill", "capture.py", "lesson.py", "train.py", "processes.py", "train_stream.py")
 _NO_TRAINING = ("kd_mistakes.py", "kd_teacher_mistakes.py", "kd_checks.py")  # the gallery trains nothing that is stored
@@ -132,7 +135,8 @@ def run_key(spec: RunSpec, splits: Splits, device: str = "auto") -> str:
 def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: str = "") -> Run:
     """The run of this specification on this data: from the store, or trained now and stored.
 
-    Two processes that want the same run train it once: the second waits. A damaged entry is told of in one line and
+    Two processes that want the same run train it once: the second waits. Processes that work together (see
+    `kdlib.processes`) train a streamed run together, and all get it. A damaged entry is told of in one line and
     trained anew. If the run can't be stored (no space), it is returned all the same, with a warning.
     """
     root = store_root()
@@ -140,29 +144,47 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     make = _model_builder(spec, splits)
     if key in _unkept:
         return _unkept[key]
-    with locked(root, key):
-        run = _load(root / key, make)
+    processes = current()
+    with locked(root, key) if processes.first else nullcontext():
+        run = processes.from_first(lambda: _load(root / key, make))
         if run is None:
-            _sweep(root, key)
-            objective = _objective(spec, splits, device)
-            saver = _ProgressSaver(root / f".partial-{key}")
-            run = fit(
-                make,
-                splits,
-                objective,
-                spec.recipe,
-                spec.seed,
-                device=device,
-                resume=saver.load(),
-                after_epoch=saver.save if spec.recipe.epochs > 1 else None,
-                label=label or f"{spec.objective} seed {spec.seed}",
-            )
-            run.key = key
-            run.metadata = _metadata(spec, splits, run, key)
-            if _save(root, run):
-                saver.remove()
-            else:
-                _unkept[key] = run
+            run = _train(spec, splits, key, make, device, label or f"{spec.objective} seed {spec.seed}")
+    return run
+
+
+def _train(spec: RunSpec, splits: Splits, key: str, make: Callable[[], nn.Module], device: str, label: str) -> Run:
+    """Train a run that the store lacks and store it; the first process holds its lock and does all writing."""
+    root, processes = store_root(), current()
+    streamed = isinstance(splits.train, FolderStream)
+    if processes.count > 1 and not streamed:
+        raise KdlibError(f"several processes can train only from streamed folders, not from {splits.name}; start one")
+    if processes.first:
+        _sweep(root, key)
+    objective = _objective(spec, splits, device)
+    saver = _ProgressSaver(root / f".partial-{key}")
+    train = fit_stream if streamed else fit
+    run = train(
+        make,
+        splits,
+        objective,
+        spec.recipe,
+        spec.seed,
+        device=device,
+        resume=processes.from_first(saver.load),
+        after_epoch=saver.save if spec.recipe.epochs > 1 else None,
+        label=label,
+    )
+    run.key = key
+    run.metadata = _metadata(spec, splits, run, key)
+
+    def keep() -> bool:
+        kept = _save(root, run)
+        if kept:
+            saver.remove()
+        return kept
+
+    if not processes.from_first(keep):
+        _unkept[key] = run
     return run
 
 
@@ -227,6 +249,7 @@ def _metadata(spec: RunSpec, splits: Splits, run: Run, key: str) -> dict[str, ob
         "kdlib": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "processes": current().count,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
