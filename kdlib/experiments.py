@@ -6,15 +6,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdlib import data as datasets
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib import paper_settings
+from kdlib.data.broden import BrodenFolder
+from kdlib.data.folder_stream import stream_splits
+from kdlib.data.image_set import Splits
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.models import build
+from kdlib.processes import current
 from kdlib.runs import RunSpec, get_or_train, make_spec
-from kdlib.side_by_side import train_missing
+from kdlib.side_by_side import cores, train_missing
 from kdlib.train import Recipe, Run, predict, resolve_device
 
 ARMS = ("scratch", "label_smoothing", "kd")
@@ -39,7 +45,10 @@ PARTS = ("train", "val", "test", "probe")
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of one preset. Numbers of images are upper bounds: a data set that has fewer gives all it has."""
+    """Sizes of one preset. Numbers of images are upper bounds: a data set that has fewer gives all it has.
+
+    streamed_size: side of the images where a folder is streamed instead of held in memory.
+    """
 
     n_train: int | None
     n_val: int | None
@@ -50,6 +59,9 @@ class Preset:
     student: dict[str, int] = field(default_factory=dict)
     teacher_recipe: Recipe = field(default_factory=lambda: Recipe(epochs=12))
     student_recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8))
+    teacher_model: str = "small_resnet"
+    student_model: str = "small_resnet"
+    streamed_size: int | None = None
 
 
 PRESETS = {
@@ -92,6 +104,20 @@ PRESETS = {
 }
 
 
+# The paper's own nets, recipe and image size, for a folder of one's own (ImageNet) at preset gpu.
+PAPER_SCALE = Preset(
+    n_train=None,
+    n_val=None,
+    n_test=None,
+    n_probe=None,
+    n_seeds=paper_settings.SEEDS,
+    teacher_recipe=paper_settings.RECIPE,
+    student_recipe=paper_settings.RECIPE,
+    teacher_model=paper_settings.TEACHER,
+    student_model=paper_settings.STUDENT,
+    streamed_size=paper_settings.IMAGE_SIZE,
+)
+
 # At `quick`, a chapter of a dozen arms and three seeds has the time for fewer images and epochs than one of three arms.
 MANY_ARMS = PRESETS | {
     "quick": replace(
@@ -112,6 +138,13 @@ def deeper_students(presets: dict[str, Preset], depth: int) -> dict[str, Preset]
     return {name: replace(sizes, student=sizes.student | {"depth": depth}) for name, sizes in presets.items()}
 
 
+def sizes_of(data: str, preset: str, presets: dict[str, Preset] = PRESETS) -> Preset:
+    """What a preset stands for with a data set: for a folder of one's own, "gpu" is the paper's own scale."""
+    choose(data, datasets.DATASETS, "data set")
+    paper = data == "image_folder" and choose(preset, presets, "preset") == "gpu"
+    return PAPER_SCALE if paper else presets[choose(preset, presets, "preset")]
+
+
 def load_data(
     name: str,
     preset: str,
@@ -121,14 +154,19 @@ def load_data(
     data_folder: str = "",
     presets: dict[str, Preset] = PRESETS,
 ) -> Splits:
-    """The data set at a preset's size; `full` takes the whole of it (downloaded or put in place beforehand)."""
-    sizes = presets[choose(preset, presets, "preset")]
-    choose(name, datasets.DATASETS, "data set")
+    """The data set at a preset's size; `full` takes the whole of it (downloaded or put in place beforehand).
+
+    At preset gpu a folder of one's own (ImageNet) is streamed, not held in memory.
+    """
+    sizes = sizes_of(name, preset, presets)
     options: dict[str, object] = {"seed": seed}
     if name == "image_folder" or data_folder:
         if not data_folder:
             raise KdlibError("data=image_folder needs the folder of your images: give data_folder=PATH")
         options["root"] = data_folder
+    if name == "image_folder" and sizes.streamed_size:
+        workers = max(1, cores() // current().count)
+        return stream_splits(data_folder, seed, image_size=sizes.streamed_size, workers=workers)
     whole = full or preset == "gpu"
     if name == "fashion_mnist":
         options["full"] = whole
@@ -203,7 +241,8 @@ class Study:
         self.device = resolve_device(device)
         self.data, self.preset, self.full, self.data_folder = data, preset, full, data_folder
         self.network = network
-        self.presets, self.sizes = presets, presets[preset]
+        self.presets, self.sizes = presets, sizes
+        self.probe_folder = BrodenFolder(probe_folder) if probe_folder else None
         if student_epochs is not None:
             longer = replace(self.sizes.student_recipe, epochs=positive_integer(student_epochs, "student_epochs"))
             self.sizes = replace(self.sizes, student_recipe=longer)
@@ -328,8 +367,16 @@ class Study:
             self._logits[name] = predict(self.model(arm, seed, which), self.part(part))
         return self._logits[name]
 
-    def part(self, part: str) -> ImageSet:
-        """One of the parts train, val, test, probe."""
+    def untrained(self, seed: int | None = None) -> nn.Module:
+        """The student's network before training, on the study's device: what a measure finds where nothing was learned."""
+        spec = self.spec("scratch", seed)
+        options = self.part("train").model_options() | dict(spec.model_options)
+        return build(spec.model, seed=spec.seed, **options).to(self.device).eval()
+
+    def part(self, part: str) -> Any:
+        """One of the parts train, val, test, probe: an `ImageSet`, or what reads like one from a folder."""
+        if part == "probe" and self.probe_folder:
+            return self.probe_folder
         return getattr(self.splits, choose(part, PARTS, "part"))
 
     def accuracy(self, arm: str, seed: int | None = None, part: str = "test", which: str = "last") -> float:
@@ -348,7 +395,8 @@ class Study:
     def describe(self) -> dict[str, object]:
         """Plain facts for a table: data, sizes, nets."""
         parts = {part: len(self.part(part)) for part in PARTS}
-        return {"data": self.splits.name, **parts, "seeds": len(self.seeds), "device": str(self.device)}
+        probe = {"probe set": self.probe_folder.name} if self.probe_folder else {}
+        return {"data": self.splits.name, **parts, **probe, "seeds": len(self.seeds), "device": str(self.device)}
 
 
 def gallery_indices(labels: Tensor, per_class: int = 1) -> Tensor:

@@ -89,6 +89,7 @@ LIMITS: dict[str, Limit] = {
     "n_resamples": _count,
     "image_size": Limit(minimum=8, whole=True),
     "width": _count,
+    "student_depth": Limit(minimum=8, whole=True),
     "teacher_width": _count,
     "student_width": _count,
     "features": _count,

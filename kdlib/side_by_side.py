@@ -20,6 +20,7 @@ import torch
 from tqdm.auto import tqdm
 
 from kdlib.data.image_set import Splits
+from kdlib.distill.catalogue import METHODS
 from kdlib.errors import KdlibError
 from kdlib.runs import RunSpec, get_or_train, is_stored
 from kdlib.train import resolve_device, watched
@@ -46,9 +47,10 @@ def train_missing(specs: Sequence[RunSpec], splits: Splits, *, device: str = "au
     images = sum(spec.recipe.epochs * len(splits.train) for spec in missing)
     if workers is None:
         workers = cores() if worth_processes(images, device) else 1
-    bar = tqdm(total=len(missing), desc="training", unit="run", disable=not (missing and watched()), leave=False)
+    groups = _groups(missing, workers)
+    bar = tqdm(total=len(groups), desc="training", unit="group", disable=not (missing and watched()), leave=False)
     with bar:
-        in_processes(_train, (splits, device), missing, workers, bar)
+        in_processes(_train, (splits, device), groups, workers, bar)
     return len(missing)
 
 
@@ -66,6 +68,24 @@ def _teachers_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
             teachers.insert(0, teacher)
             teacher = teacher.teacher
     return teachers + sorted(specs, key=lambda spec: spec.teacher is not None)
+
+
+def _groups(specs: Sequence[RunSpec], workers: int) -> list[list[RunSpec]]:
+    """Runs that one process had better train in a row, in the order in which to begin them.
+
+    Students of one teacher and method share the teacher's memory in a process, which takes about an epoch to fill. The
+    longest groups of students come first, so that none is begun last; few groups are cut, so that no process idles.
+    """
+    alone = [[spec] for spec in specs if spec.teacher is None]
+    taught: dict[tuple[str, RunSpec], list[RunSpec]] = {}
+    for spec in specs:
+        if spec.teacher is not None:
+            taught.setdefault((spec.objective, spec.teacher), []).append(spec)
+    groups = list(taught.values())
+    if len(groups) < 2 * workers:
+        groups = [group[part::workers] for group in groups for part in range(min(workers, len(group)))]
+    groups.sort(key=lambda group: -sum(METHODS[spec.objective].cost * spec.recipe.epochs for spec in group))
+    return alone + groups
 
 
 def in_processes(
@@ -121,6 +141,7 @@ def _call(work: Callable[[Any, Task], Result], task: Task) -> Result:
     return work(_shared, task)
 
 
-def _train(shared: tuple[Splits, str], spec: RunSpec) -> None:
+def _train(shared: tuple[Splits, str], specs: list[RunSpec]) -> None:
     splits, device = shared
-    get_or_train(spec, splits, device=device)
+    for spec in specs:
+        get_or_train(spec, splits, device=device)

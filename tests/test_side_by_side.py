@@ -62,6 +62,25 @@ def test_teachers_come_first_and_those_who_need_them_last(splits, monkeypatch):
     assert order == [("cross_entropy", 9), ("cross_entropy", 0), ("kd", 0), ("kd", 1)]
 
 
+def test_students_of_one_teacher_and_method_stay_together_and_the_longest_begin_first():
+    methods = ("kd", "attention_transfer", "factor_transfer", "self_supervision")
+    students = [
+        make_spec("small_resnet", method, RECIPE, seed, model_options=NET, teacher=scratch(9))
+        for seed in range(3)
+        for method in methods
+    ]
+    alone, *groups = side_by_side._groups([scratch(9), *students], workers=2)
+    assert alone == [scratch(9)]
+    assert [{spec.objective for spec in group} for group in groups[:2]] == [{"self_supervision"}, {"factor_transfer"}]
+    assert all(len(group) == 3 and len({spec.objective for spec in group}) == 1 for group in groups)
+
+
+def test_a_single_group_is_cut_so_that_every_process_has_work():
+    groups = side_by_side._groups([distilled(seed) for seed in range(5)], workers=2)
+    assert sorted(spec.seed for group in groups for spec in group) == list(range(5))
+    assert [len(group) for group in groups] == [3, 2]
+
+
 @pytest.mark.slow
 def test_an_error_in_a_process_is_told_and_no_process_stays(splits):
     diverging = scratch(0, replace(RECIPE, learning_rate=1e30, warmup=0))

@@ -44,6 +44,8 @@ ARM_NAMES = {
     "self_kd": "Self-KD",
     "kd_shuffled": "KD from shuffled probabilities",
     "superclass_smoothing": "superclass smoothing",
+    "deeper_kd": "KD",
+    "deeper_scratch": "scratch",
 }
 _METHOD_ABBREVIATIONS = ("at", "ft", "crd", "sskd", "ls", "kd", "nlp")
 

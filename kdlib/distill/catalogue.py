@@ -20,10 +20,15 @@ from kdlib.distill.similarity_smoothing import build_antisibling_smoothing, buil
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is set up; `taught` tells whether it needs a teacher."""
+    """How a method is set up.
+
+    taught: whether it needs a teacher. cost: of a training step of a small student, in steps of plain KD, roughly (see
+    `benchmarks/distillation_methods.py`): long trainings are begun first.
+    """
 
     build: Callable[..., Objective]
     taught: bool = True
+    cost: float = 1.0
 
 
 def _cross_entropy(setting: Setting) -> Objective:
@@ -47,7 +52,7 @@ METHODS = {
     "shuffled": Method(build_shuffled),
     "wrong_classes": Method(build_wrong_classes),
     "attention_transfer": Method(build_attention_transfer),
-    "factor_transfer": Method(build_factor_transfer),
-    "contrastive": Method(build_contrastive),
-    "self_supervision": Method(build_self_supervision),
+    "factor_transfer": Method(build_factor_transfer, cost=2.5),
+    "contrastive": Method(build_contrastive, cost=1.3),
+    "self_supervision": Method(build_self_supervision, cost=4.5),
 }
