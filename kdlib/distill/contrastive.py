@@ -41,8 +41,8 @@ def nce_loss(scores: Tensor, log_normaliser: Tensor, num_images: int) -> Tensor:
     tensor(0.6931)
     """
     num_negatives = scores.shape[1] - 1
-    odds = scores - log_normaliser - math.log(num_negatives / num_images)
-    return (F.softplus(-odds[:, 0]) + F.softplus(odds[:, 1:]).sum(dim=1)).mean()
+    odds = scores - (log_normaliser + math.log(num_negatives / num_images))
+    return (F.softplus(-odds[:, 0]).sum() + F.softplus(odds[:, 1:]).sum()) / len(odds)
 
 
 def log_mean_normaliser(scores: Tensor, num_images: int) -> Tensor:
@@ -102,12 +102,12 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, anchors: Tensor, bank: Tensor, rows: Tensor, log_normaliser: Tensor, temperature: float):
         whole = _whole_is_faster(rows, bank)
-        scores = bank_products(anchors, bank, rows, whole=whole) / temperature
+        scores = bank_products(anchors / temperature, bank, rows, whole=whole)
         with torch.enable_grad():
             scores.requires_grad_()
             loss = nce_loss(scores, log_normaliser, len(bank))
         (push,) = torch.autograd.grad(loss, scores)
-        ctx.save_for_backward(weighted_rows(push / temperature, bank, rows, whole=whole))
+        ctx.save_for_backward(weighted_rows(push, bank, rows, whole=whole) / temperature)
         return loss.detach()
 
     @staticmethod
@@ -147,9 +147,8 @@ class ContrastiveMemory(nn.Module):
     teacher_bank: Tensor
     log_normalisers: Tensor
     order: Tensor
-    class_of: Tensor
-    class_start: Tensor
-    class_size: Tensor
+    after: Tensor
+    others: Tensor
 
     def __init__(
         self,
@@ -184,21 +183,20 @@ class ContrastiveMemory(nn.Module):
         self.register_buffer("student_bank", banks[0])
         self.register_buffer("teacher_bank", banks[1])
         self.register_buffer("log_normalisers", torch.full((2,), torch.nan))
-        # Images in the order of their classes: what is not of a class is all before it and all after it.
+        # Images in the order of their classes, twice: what is not of a class follows right after it.
         for name, values in {
-            "order": labels.argsort(stable=True),
-            "class_of": labels,
-            "class_start": sizes.cumsum(0) - sizes,
-            "class_size": sizes,
+            "order": labels.argsort(stable=True).repeat(2),
+            "after": sizes.cumsum(0)[labels],
+            "others": (len(labels) - sizes)[labels],
         }.items():
             self.register_buffer(name, values, persistent=False)
 
     def draw(self, index: Tensor) -> Tensor:
         """For each image of `index` (B,) its own number, then `negatives` numbers of images of other classes."""
-        start, size = (table[self.class_of[index]][:, None] for table in (self.class_start, self.class_size))
-        drawn = torch.randint(2**62, (len(index), self.negatives), device=index.device) % (self.num_images - size)
-        others = self.order[torch.where(drawn < start, drawn, drawn + size)]
-        return torch.cat([index[:, None], others], dim=1)
+        drawn = torch.randint(2**62, (len(index), 1 + self.negatives), device=index.device)
+        rows = self.order[drawn.remainder_(self.others[index][:, None]).add_(self.after[index][:, None])]
+        rows[:, 0] = index
+        return rows
 
     def forward(self, student_features: Tensor, teacher_features: Tensor, index: Tensor) -> Tensor:
         """The two contrastive losses' sum; afterwards the banks know these embeddings.
