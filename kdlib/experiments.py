@@ -47,7 +47,8 @@ PARTS = ("train", "val", "test", "probe")
 class Preset:
     """Sizes of one preset. Numbers of images are upper bounds: a data set that has fewer gives all it has.
 
-    streamed_size: side of the images where a folder is streamed instead of held in memory.
+    teacher_model, student_model: "" for the study's own network. streamed_size: side of the images where a folder is
+    streamed instead of held in memory.
     """
 
     n_train: int | None
@@ -59,8 +60,8 @@ class Preset:
     student: dict[str, int] = field(default_factory=dict)
     teacher_recipe: Recipe = field(default_factory=lambda: Recipe(epochs=12))
     student_recipe: Recipe = field(default_factory=lambda: Recipe(epochs=8))
-    teacher_model: str = "small_resnet"
-    student_model: str = "small_resnet"
+    teacher_model: str = ""
+    student_model: str = ""
     streamed_size: int | None = None
 
 
@@ -138,11 +139,12 @@ def deeper_students(presets: dict[str, Preset], depth: int) -> dict[str, Preset]
     return {name: replace(sizes, student=sizes.student | {"depth": depth}) for name, sizes in presets.items()}
 
 
-def sizes_of(data: str, preset: str, presets: dict[str, Preset] = PRESETS) -> Preset:
+def sizes_of(data: str | Splits, preset: str, presets: dict[str, Preset] = PRESETS) -> Preset:
     """What a preset stands for with a data set: for a folder of one's own, "gpu" is the paper's own scale."""
-    choose(data, datasets.DATASETS, "data set")
-    paper = data == "image_folder" and choose(preset, presets, "preset") == "gpu"
-    return PAPER_SCALE if paper else presets[choose(preset, presets, "preset")]
+    sizes = presets[choose(preset, presets, "preset")]
+    if isinstance(data, str):
+        choose(data, datasets.DATASETS, "data set")
+    return PAPER_SCALE if data == "image_folder" and preset == "gpu" else sizes
 
 
 def load_data(
@@ -209,7 +211,8 @@ class Study:
 
     n_seeds: None for the preset's number. alpha weights the soft term of KD and of the arms made from it; smoothing is
     label smoothing's alpha. presets: sizes by preset, `MANY_ARMS` for a chapter with many arms. student_epochs: None
-    for the preset's number. data: a data set's name, or its splits themselves. network: the model of all arms.
+    for the preset's number. data: a data set's name, or its splits themselves. network: the model of all
+    arms, where the preset names none. probe_folder: a folder in Broden's layout, the probe in place of the data's own.
     """
 
     def __init__(
@@ -228,10 +231,9 @@ class Study:
         presets: dict[str, Preset] = PRESETS,
         student_epochs: int | None = None,
         network: str = "small_resnet",
+        probe_folder: str = "",
     ) -> None:
-        choose(preset, presets, "preset")
-        if isinstance(data, str):
-            choose(data, datasets.DATASETS, "data set")
+        sizes = sizes_of(data, preset, presets)
         positive_integer(seed, "seed", minimum=0)
         if n_seeds is not None:
             positive_integer(n_seeds, "n_seeds")
@@ -276,18 +278,19 @@ class Study:
         """What makes the run of `arm` (one of `TEACHERS`, or an arm of the class's table) with `seed`."""
         sizes = self.sizes
         teachers = {
-            "teacher": ("cross_entropy", {}, sizes.teacher, sizes.teacher_recipe, 0),
-            "ls_teacher": ("label_smoothing", {"alpha": self.smoothing}, sizes.teacher, sizes.teacher_recipe, 0),
-            "self_teacher": ("cross_entropy", {}, sizes.student, sizes.student_recipe, _SELF_TEACHER_SEED),
+            "teacher": ("cross_entropy", {}, 0),
+            "ls_teacher": ("label_smoothing", {"alpha": self.smoothing}, 0),
+            "self_teacher": ("cross_entropy", {}, _SELF_TEACHER_SEED),
         }
         if arm in teachers:
-            objective, options, model, recipe, offset = teachers[arm]
+            objective, options, offset = teachers[arm]
+            own_kind = arm == "self_teacher"  # the student's
             return make_spec(
-                self.network,
+                (sizes.student_model if own_kind else sizes.teacher_model) or self.network,
                 objective,
-                recipe,
+                sizes.student_recipe if own_kind else sizes.teacher_recipe,
                 self.seed + offset,
-                model_options=model,
+                model_options=sizes.student if own_kind else sizes.teacher,
                 objective_options=options,
             )
         arms = self._arms()
@@ -296,7 +299,7 @@ class Study:
         if arm == "scratch_long":
             recipe = replace(recipe, epochs=2 * recipe.epochs, checkpoints=tuple(range(1, 2 * recipe.epochs + 1)))
         return make_spec(
-            self.network,
+            sizes.student_model or self.network,
             objective,
             recipe,
             self.seed if seed is None else seed,
@@ -368,7 +371,7 @@ class Study:
         return self._logits[name]
 
     def untrained(self, seed: int | None = None) -> nn.Module:
-        """The student's network before training, on the study's device: what a measure finds where nothing was learned."""
+        """The student's network before training, on the study's device: what a measure finds if nothing was learned."""
         spec = self.spec("scratch", seed)
         options = self.part("train").model_options() | dict(spec.model_options)
         return build(spec.model, seed=spec.seed, **options).to(self.device).eval()
