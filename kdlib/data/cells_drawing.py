@@ -84,11 +84,12 @@ def tail_directions(count: int) -> list[tuple[float, float]]:
 def paint_background(canvas: Canvas, random: dict[str, Tensor]) -> None:
     """Black, smooth patches of random colours in 0.2 to 0.7, or rings about a random place, as `background` says."""
     size = canvas.image.shape[-1]
-    kind = random["background"].view(-1, 1, 1, 1)
-    patches = smooth_field(random["patches"], size)
-    distance = circle(canvas.x, canvas.y, random["ring_x"], random["ring_y"], 0.0)
-    rings = random["ring_mean"] + random["ring_swing"] * wave(distance * random["ring_frequency"]).unsqueeze(1)
-    canvas.image.copy_(torch.where(kind == 1, patches, torch.where(kind == 2, rings, torch.zeros_like(patches))))
+    patches, rings = ((random["background"] == kind).nonzero().squeeze(1) for kind in (1, 2))
+    canvas.image.zero_()
+    canvas.image[patches] = smooth_field(random["patches"][patches], size)
+    x, y, frequency, mean, swing = (random[f"ring_{name}"][rings] for name in ("x", "y", "frequency", "mean", "swing"))
+    distance = circle(canvas.x, canvas.y, x, y, 0.0)
+    canvas.image[rings] = mean + swing * wave(distance * frequency).unsqueeze(1)
 
 
 def paint_cells(label: int, canvas: Canvas, random: dict[str, Tensor]) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.errors import KdlibError, choose, positive_integer
@@ -78,9 +77,10 @@ def saliency(
 def loss_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 128) -> Tensor:
     """g = d CE(f(x), y) / dx of each image, (N, C, H, W), signed and not smoothed (Tsipras et al. 2019).
 
-    images: (N, C, H, W) float in [0, 1]. labels: (N,) class numbers. The softmax is taken in float64: in float32 a net
-    that is certain of the label, p_y = 1 - 1e-8, would have its gradient cut to the part of the wrong classes.
-    Modes, weights and errors are as with `saliency`.
+    images: (N, C, H, W) float in [0, 1]. labels: (N,) class numbers. Modes, weights and errors are as with `saliency`.
+
+    The loss's slope on the logits is p_c - [c = y]. That of the label is taken as minus the sum of the others, the same
+    number: p_y - 1 is 0 in float32 for a net that is certain, p_y = 1 - 1e-8, and its part of the map would be lost.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0], [1.0]]))
@@ -91,9 +91,11 @@ def loss_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, batch_si
 
     def gradient(pixels: Tensor, target: Tensor | None) -> Tensor:
         assert target is not None
-        # Summed, not averaged: images do not touch each other in eval mode, so each gets its own gradient.
-        loss = F.cross_entropy(model(pixels).double(), target, reduction="sum")
-        return torch.autograd.grad(loss, pixels)[0]
+        logits, own = model(pixels), target[:, None]
+        slope = logits.detach().double().softmax(1).scatter(1, own, 0.0)
+        slope = slope.scatter(1, own, -slope.sum(1, keepdim=True))
+        # Images do not touch each other in eval mode, so each gets the gradient of its own loss.
+        return torch.autograd.grad(logits, pixels, slope.to(logits.dtype))[0]
 
     return _by_batches(model, images, labels, batch_size, gradient)
 

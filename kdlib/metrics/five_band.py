@@ -15,6 +15,10 @@ known truth are cut into five bands, -2, -1, 0, 1, 2, by thresholds -t2 < -t1 < 
 
 Maps of magnitudes ("gradient" of `kdlib.explain.saliency`) have no negative bands. A blank picture, whose truth is zero
 everywhere, has recall 0 whatever the map: `FiveBandScores.summary` keeps blank pictures apart.
+
+Read pixel accuracy and false positive rate beside recall: a map that is zero everywhere has the accuracy of the
+background's share of the picture (0.88 on the cells with something to find), above that of most trained networks, and
+a false positive rate of 0.
 """
 
 from __future__ import annotations

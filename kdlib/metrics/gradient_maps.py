@@ -83,16 +83,12 @@ def score_gradient_maps(gradients: Tensor, masks: Tensor, power: float = 1.0) ->
     """
     finite_number(power, "power", minimum=0, exclusive=True)
     _check(gradients, masks)
-    magnitude = gradients.detach().double().abs()
-    # The largest is brought to 1 first: squares of a certain net's gradients would vanish.
-    largest = magnitude.flatten(1).amax(1)
-    flat = largest == 0
-    scaled = magnitude / torch.where(flat, 1.0, largest).view(-1, 1, 1, 1)
-    strength = (scaled**power).sum(1).flatten(1)
+    # In float64: the squares of the gradients of a net that is certain would vanish in float32.
+    strength = (gradients.detach().double().abs() ** power).sum(1).flatten(1)
     inside = masks.to(strength.device).flatten(1)
 
     area, pixels = inside.sum(1), inside.shape[1]
-    no_foreground, all_foreground = area == 0, area == pixels
+    no_foreground, all_foreground, flat = area == 0, area == pixels, (strength == 0).all(1)
     unscored = no_foreground | all_foreground | flat
     strongest = strength == strength.amax(1, keepdim=True)
     scores = {

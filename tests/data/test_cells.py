@@ -146,13 +146,13 @@ def test_bar_and_pole_are_what_a_round_cell_has_more_than_its_siblings(label, wi
         assert torch.equal(here.foreground, as_class(other, image_size=48).foreground)
 
 
-@pytest.mark.parametrize("label", TAILS)
+@pytest.mark.parametrize(("label", "number"), [(6, 1), (7, 3), (8, 8)])
 @pytest.mark.parametrize("size", [32, 48])
-def test_one_three_or_eight_tails(label, size):
+def test_one_three_or_eight_tails(label, number, size):
     # At 32x32 two tails may touch at their roots in a few pictures; each piece is one tail.
     tails = truth_of(as_class(label, 60, image_size=size)) == 2
     counts = [connected_pieces(picture.numpy(), structure=torch.ones(3, 3).numpy())[1] for picture in tails]
-    assert sum(count == TAILS[label] for count in counts) >= 0.9 * len(counts)
+    assert sum(count == number for count in counts) >= 0.9 * len(counts)
 
 
 @pytest.mark.parametrize("label", TAILS)
