@@ -20,7 +20,7 @@ from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 from kdlib.models import build
 from kdlib.processes import current
 from kdlib.runs import RunSpec, get_or_train, make_spec
-from kdlib.side_by_side import cores, train_missing
+from kdlib.side_by_side import cores, train_missing_of
 from kdlib.train import Recipe, Run, predict, resolve_device
 
 ARMS = ("scratch", "label_smoothing", "kd")
@@ -345,11 +345,7 @@ class Study:
 
     def train(self, arms: Sequence[str] = ARMS) -> None:
         """Make sure of every arm's run at every seed and of their teachers, several side by side on a CPU."""
-        taught = [(arm, seed) for seed in self.seeds for arm in arms]
-        specs = [self.spec("teacher"), *(self.spec(arm, seed) for arm, seed in taught)]
-        train_missing(specs, self.splits, device=str(self.device))
-        for arm, seed in [("teacher", self.seed), *taught]:
-            self.run(arm, seed)
+        train_together([self], arms)
 
     def matched(self, seed: int, arm: str = "kd") -> str:
         """The epoch of "scratch_long" (a state's name) with the val accuracy nearest to `arm`'s at its end (C5)."""
@@ -400,6 +396,17 @@ class Study:
         parts = {part: len(self.part(part)) for part in PARTS}
         probe = {"probe set": self.probe_folder.name} if self.probe_folder else {}
         return {"data": self.splits.name, **parts, **probe, "seeds": len(self.seeds), "device": str(self.device)}
+
+
+def train_together(studies: Sequence[Study], arms: Sequence[str] = ARMS) -> None:
+    """`Study.train` for several studies on one device, the trainings of all of them side by side on a CPU."""
+    runs = [[("teacher", study.seed), *((arm, seed) for seed in study.seeds for arm in arms)] for study in studies]
+    specs = [[study.spec(*run) for run in own] for study, own in zip(studies, runs, strict=True)]
+    splits = [study.splits for study in studies]
+    train_missing_of(list(zip(specs, splits, strict=True)), device=str(studies[0].device))
+    for study, own in zip(studies, runs, strict=True):
+        for arm, seed in own:
+            study.run(arm, seed)
 
 
 def gallery_indices(labels: Tensor, per_class: int = 1) -> Tensor:

@@ -42,16 +42,28 @@ def train_missing(specs: Sequence[RunSpec], splits: Splits, *, device: str = "au
     same, bit for bit, whichever way it is trained. Raises what a training raises; the others are stopped then, and go
     on from their last epoch the next time.
     """
-    wanted = {spec.canonical(): spec for spec in _teachers_first(specs)}
-    missing = [spec for spec in wanted.values() if not is_stored(spec, splits, device)]
-    images = sum(spec.recipe.epochs * len(splits.train) for spec in missing)
+    return train_missing_of([(specs, splits)], device=device, workers=workers)
+
+
+def train_missing_of(
+    studies: Sequence[tuple[Sequence[RunSpec], Splits]], *, device: str = "auto", workers: int | None = None
+) -> int:
+    """`train_missing` for several data sets at once: no core waits for the last teacher of one of them."""
+    missing, images = [], 0
+    for specs, splits in studies:
+        wanted = {spec.canonical(): spec for spec in _teachers_first(specs)}
+        missing.append([spec for spec in wanted.values() if not is_stored(spec, splits, device)])
+        images += sum(spec.recipe.epochs * len(splits.train) for spec in missing[-1])
     if workers is None:
         workers = cores() if worth_processes(images, device) else 1
-    groups = _groups(missing, workers)
-    bar = tqdm(total=len(groups), desc="training", unit="group", disable=not (missing and watched()), leave=False)
+    groups = [(study, group) for study, specs in enumerate(missing) for group in _groups(specs, workers)]
+    teachers = {spec.teacher for specs, _ in studies for spec in specs}
+    # All teachers, then runs without one, then the others; the order within a study stays.
+    groups.sort(key=lambda task: (task[1][0].teacher is not None, task[1][0] not in teachers))
+    bar = tqdm(total=len(groups), desc="training", unit="group", disable=not (groups and watched()), leave=False)
     with bar:
-        in_processes(_train, (splits, device), groups, workers, bar)
-    return len(missing)
+        in_processes(_train, ([splits for _, splits in studies], device), groups, workers, bar)
+    return sum(map(len, missing))
 
 
 def worth_processes(images: int, device: str) -> bool:
@@ -141,7 +153,7 @@ def _call(work: Callable[[Any, Task], Result], task: Task) -> Result:
     return work(_shared, task)
 
 
-def _train(shared: tuple[Splits, str], specs: list[RunSpec]) -> None:
-    splits, device = shared
+def _train(shared: tuple[list[Splits], str], task: tuple[int, list[RunSpec]]) -> None:
+    (all_splits, device), (study, specs) = shared, task
     for spec in specs:
-        get_or_train(spec, splits, device=device)
+        get_or_train(spec, all_splits[study], device=device)

@@ -11,7 +11,7 @@ import torch
 from kdlib import side_by_side
 from kdlib.errors import KdlibError
 from kdlib.runs import get_or_train, is_stored, make_spec
-from kdlib.side_by_side import cores, train_missing
+from kdlib.side_by_side import cores, train_missing, train_missing_of
 from kdlib.train import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=32, augment="flip")
@@ -60,6 +60,21 @@ def test_teachers_come_first_and_those_who_need_them_last(splits, monkeypatch):
     monkeypatch.setattr(side_by_side, "get_or_train", lambda spec, *_, **__: order.append((spec.objective, spec.seed)))
     train_missing([distilled(0), scratch(0), distilled(1)], splits, device="cpu", workers=1)
     assert order == [("cross_entropy", 9), ("cross_entropy", 0), ("kd", 0), ("kd", 1)]
+
+
+def test_of_several_data_sets_all_teachers_come_first_and_each_run_meets_its_own_data(splits, monkeypatch):
+    order = []
+
+    def noted(spec, data, **_):
+        order.append((data.name, spec.objective, spec.seed))
+
+    monkeypatch.setattr(side_by_side, "get_or_train", noted)
+    other = replace(splits, name="others", train=splits.val)
+    specs = [scratch(0), distilled(0)]
+    assert train_missing_of([(specs, splits), (specs, other)], device="cpu", workers=1) == 6
+    names = ("stripes", "others")
+    expected = [*(("cross_entropy", 9),) * 2, *(("cross_entropy", 0),) * 2, *(("kd", 0),) * 2]
+    assert order == [(names[place % 2], *rest) for place, rest in enumerate(expected)]
 
 
 def test_students_of_one_teacher_and_method_stay_together_and_the_longest_begin_first():
