@@ -105,4 +105,4 @@ def language_study(
 def attributed(study: Study, arm: str, seed: int | None = None, which: str = "last") -> dict[str, float]:
     """`attribution_summary` of one of the study's nets on the probe sentences, by gradient x input."""
     probe = study.part("probe")
-    return attribution_summary(word_attributions(study.model(arm, seed, which), probe), probe)  # type: ignore[arg-type]
+    return attribution_summary(word_attributions(study.model(arm, seed, which), probe), probe)

@@ -8,16 +8,29 @@ place as soon as it lives.
 from __future__ import annotations
 
 from kdlib.widgets.common import display_widget, static_figure
-from kdlib.widgets.dissection_explorer import DissectionExplorer, UnitViews, dissection_explorer, unit_views
+from kdlib.widgets.dissection_explorer import DissectionExplorer, dissection_explorer
+from kdlib.widgets.five_band_viewer import FiveBandViewer, five_band_viewer
+from kdlib.widgets.method_comparison import MethodComparison, method_comparison
+from kdlib.widgets.similarity_explorer import SimilarityExplorer, similarity_explorer
 from kdlib.widgets.temperature_explorer import TemperatureExplorer, temperature_explorer
+from kdlib.widgets.units import UnitViews, unit_views
+from kdlib.widgets.word_explorer import WordExplorer, word_explorer
 
 __all__ = [
     "DissectionExplorer",
+    "FiveBandViewer",
+    "MethodComparison",
+    "SimilarityExplorer",
     "TemperatureExplorer",
     "UnitViews",
+    "WordExplorer",
     "display_widget",
     "dissection_explorer",
+    "five_band_viewer",
+    "method_comparison",
+    "similarity_explorer",
     "static_figure",
     "temperature_explorer",
     "unit_views",
+    "word_explorer",
 ]
