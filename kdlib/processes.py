@@ -23,6 +23,10 @@ Made = TypeVar("Made")
 _PATIENCE = timedelta(days=7)  # others wait while the first one waits for a run that another program trains
 
 
+class ToldByFirst(KdlibError):
+    """An error of the first process in another one: who prints it need not print it again."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """Which of how many processes this one is; rank 0 is the first."""
@@ -74,7 +78,7 @@ class Processes:
                 answer[1] = str(error)
         dist.broadcast_object_list(answer)
         if answer[1] is not None:
-            raise KdlibError(answer[1])
+            raise (KdlibError if self.first else ToldByFirst)(answer[1])
         return answer[0]
 
 
