@@ -119,6 +119,7 @@ class RoarPlan:
     """How DiffROAR is measured: unmask levels, retrainings of each, and the network and recipe of a retraining.
 
     gradients: of the true class's "logit" or of the cross-entropy "loss"; coordinates are ranked by magnitude.
+    n_train, n_test: how many images, from the first on; None for all.
     """
 
     fractions: tuple[float, ...]
@@ -127,10 +128,19 @@ class RoarPlan:
     model: str = "small_resnet"
     model_options: dict[str, int] = field(default_factory=dict)
     gradients: str = "logit"
+    n_train: int | None = None
+    n_test: int | None = None
 
     def __post_init__(self) -> None:
         positive_integer(self.repeats, "repeats")
         choose(self.gradients, GRADIENTS, "kind of gradient")
+
+
+PLANS = {
+    "smoke": RoarPlan((0.1, 0.5), Recipe(epochs=1, batch_size=32), n_train=128, n_test=100),
+    "quick": RoarPlan((0.1, 0.2, 0.4), Recipe(epochs=2, batch_size=32), n_train=2000),
+    "gpu": RoarPlan((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), Recipe(epochs=20, augment="flip_shift"), repeats=3),
+}
 
 
 @dataclass(frozen=True)
@@ -216,6 +226,7 @@ def diffroar_scores(
     workers: processes; by default one a core, and none besides this one where there is little to do. The result is the
     same whichever way it is made.
     """
+    train, test = train.subset(slice(0, plan.n_train)), test.subset(slice(0, plan.n_test))
     data = train.content_hash() + test.content_hash()
     keys = {name: _key(ranking, data, plan) for name, ranking in rankings.items()}
     missing = [name for name, key in keys.items() if stored_measurement("diffroar", key) is None]
