@@ -124,6 +124,16 @@ function choice(label, options, onChoose) {
   return { group, buttons, show };
 }
 
+// One tile of a sprite as a node's background, at whatever size the node has.
+function showTile(node, { url, columns, rows }, index) {
+  const [row, column] = [Math.floor(index / columns), index % columns];
+  node.style.backgroundImage = `url("${url}")`;
+  node.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
+  node.style.backgroundPosition =
+    `${columns > 1 ? (100 * column) / (columns - 1) : 0}% ${rows > 1 ? (100 * row) / (rows - 1) : 0}%`;
+  return node;
+}
+
 function slider(label, steps, format, onMove) {
   const id = uniqueName();
   const output = make("output", { for: id });

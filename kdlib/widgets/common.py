@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 # Groups (superclasses, concept categories): colours that no model has, each with a pattern of its own, so that
 # colour is never the only sign. Patterns stand in the same order in common.js.
-GROUP_COLOURS = ("#88CCEE", "#DDCC77", "#AA4499", "#44AA99", "#B5651D", "#BBBBBB", "#7F77DD")
+GROUP_COLOURS = ("#88CCEE", "#EEDD88", "#FFAABB", "#BBCC33", "#B5651D", "#BBBBBB", "#7F77DD")
 GROUP_HATCHES = ("", "///", "...", "|||", "\\\\\\", "xxx", "---")
 SPARE_COLOURS = ("#D55E00", "#56B4E9", "#8C6D31", "#7B4173")
 
@@ -42,9 +42,10 @@ class ExplorerWidget(Protocol):
     def describe(self) -> str: ...
 
 
-def source(name: str, suffix: str) -> str:
-    """The shared text and the widget's own as one: a module in a notebook output can import nothing."""
-    return "\n".join((HERE / f"{stem}.{suffix}").read_text(encoding="utf-8") for stem in ("common", name))
+def source(name: str, suffix: str, *pieces: str) -> str:
+    """The shared text, the `pieces` that only some widgets share, and the widget's own, as one: a module in a
+    notebook output can import nothing."""
+    return "\n".join((HERE / f"{stem}.{suffix}").read_text(encoding="utf-8") for stem in ("common", *pieces, name))
 
 
 def title_of(name: str) -> str:

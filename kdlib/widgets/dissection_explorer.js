@@ -35,11 +35,6 @@ function regionMask(map, [h, w], [height, width], threshold) {
   return mask;
 }
 
-// Masks of concepts travel as bits, most significant first, each mask starting on a byte.
-function unpackBits(bytes, start, count) {
-  return Uint8Array.from({ length: count }, (_, i) => (bytes[start + (i >> 3)] >> (7 - (i & 7))) & 1);
-}
-
 function overlap(region, concept) {
   let [both, either, area] = [0, 0, 0];
   for (let i = 0; i < region.length; i++) {
@@ -48,43 +43,6 @@ function overlap(region, concept) {
     area += region[i];
   }
   return { area: area / region.length, iou: either ? both / either : 0 };
-}
-
-// Detectors per category: each unit once, under the category of its best concept.
-function countDetectors(unitModel, threshold, categories) {
-  const counts = new Array(categories).fill(0);
-  unitModel.scores.forEach((score, unit) => {
-    const category = unitModel.categories[unit];
-    if (category >= 0 && score >= threshold) counts[category] += 1;
-  });
-  return counts;
-}
-
-// The border between mask and not-mask as one path along pixel edges.
-function outline(mask, height, width, size) {
-  const path = new Path2D();
-  const inside = (y, x) => y >= 0 && x >= 0 && y < height && x < width && mask[y * width + x] === 1;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      if (!inside(y, x)) continue;
-      const [left, top, right, bottom] = [x * size, y * size, (x + 1) * size, (y + 1) * size];
-      const edge = (open, x0, y0, x1, y1) => { if (open) { path.moveTo(x0, y0); path.lineTo(x1, y1); } };
-      // Along the picture's own border the line is drawn a little inside, or half of it would be cut off.
-      const put = (v, end) => Math.min(Math.max(v, 2), end - 2);
-      const [l, r] = [put(left, width * size), put(right, width * size)];
-      const [t, b] = [put(top, height * size), put(bottom, height * size)];
-      edge(!inside(y - 1, x), l, t, r, t);
-      edge(!inside(y + 1, x), l, b, r, b);
-      edge(!inside(y, x - 1), l, t, l, b);
-      edge(!inside(y, x + 1), r, t, r, b);
-    }
-  }
-  return path;
-}
-
-function unitText(unitModel, unit) {
-  const concept = unitModel.concepts[unit];
-  return concept ? `${concept}, IoU ${unitModel.scores[unit].toFixed(3)}` : "no concept";
 }
 
 const ORDERS = [["score", "IoU, highest first"], ["concept", "concept, A to Z"], ["number", "unit number"]];
@@ -107,8 +65,6 @@ async function render({ model, el }) {
   const steps = model.get("threshold_steps");
   const perUnit = model.get("images_per_unit");
   const [height, width] = model.get("image_size");
-  const [tileHeight, tileWidth] = model.get("tile");
-  const columns = model.get("sprite_columns");
   const tileClasses = model.get("tile_classes");
   const truthColour = model.get("truth_colour");
   const quantile = model.get("quantile");
@@ -117,6 +73,7 @@ async function render({ model, el }) {
   const url = URL.createObjectURL(new Blob([bytesOf(model.get("sprite"))], { type: model.get("sprite_type") }));
   const sheet = new Image();
   sheet.src = url;
+  const atlas = { sheet, columns: model.get("sprite_columns"), tile: model.get("tile") };
   let maps, bits;
   try {
     const [rawMaps, rawBits] = await Promise.all([unpack(model.get("maps")), unpack(model.get("concept_masks")), sheet.decode()]);
@@ -252,36 +209,17 @@ async function render({ model, el }) {
     const start = m.map_start + slot * cells;
     const region = regionMask(maps.subarray(start, start + cells), m.map_size, [height, width], m.thresholds[unit]);
     const concept = unpackBits(bits, (m.mask_start + slot) * maskBytes, height * width);
-    const size = Math.max(1, Math.round(288 / width));
-    const { canvas } = card;
-    [canvas.width, canvas.height] = [width * size, height * size];
-    const context = canvas.getContext("2d");
-    context.imageSmoothingEnabled = width > 96;
-    context.drawImage(sheet, (tile % columns) * tileWidth, Math.floor(tile / columns) * tileHeight, tileWidth, tileHeight,
-      0, 0, canvas.width, canvas.height);
-    if (showRegion) {
-      context.fillStyle = "rgba(10, 12, 16, 0.62)";
-      for (let i = 0; i < region.length; i++) {
-        if (!region[i]) context.fillRect((i % width) * size, Math.floor(i / width) * size, size, size);
-      }
+    const painted = paintTile(card.canvas, atlas, tile, [height, width]);
+    if (showRegion) dimOutside(painted, region, width);
+    if (showRegion) strokeMask(painted, region, [height, width], { colour: m.colour });
+    if (showConcept && m.concepts[unit]) {
+      strokeMask(painted, concept, [height, width], { colour: truthColour, dash: [0.7, 0.3], wide: 3, casing: 1.5 });
     }
-    const line = (mask, colour, dash, wide, casing) => {
-      const path = outline(mask, height, width, size);
-      context.lineCap = "butt";
-      context.setLineDash([]);
-      [context.strokeStyle, context.lineWidth] = ["#ffffff", wide + casing];
-      context.stroke(path);
-      context.setLineDash(dash);
-      [context.strokeStyle, context.lineWidth] = [colour, wide];
-      context.stroke(path);
-    };
-    if (showRegion) line(region, m.colour, [], 4, 3);
-    if (showConcept && m.concepts[unit]) line(concept, truthColour, [size * 0.7, size * 0.3], 3, 1.5);
     const here = overlap(region, concept);
     const share = `${(100 * here.area).toFixed(1)} %`;
     card.caption.replaceChildren(make("b", {}, tileClasses[tile]), make("br"), `active on ${share}`,
       ...(m.concepts[unit] ? [make("br"), `IoU here ${here.iou.toFixed(2)}`] : []));
-    canvas.setAttribute("aria-label", `image ${rank + 1} of unit ${unit}, a ${tileClasses[tile]}: active on ${share} of the picture` +
+    card.canvas.setAttribute("aria-label", `image ${rank + 1} of unit ${unit}, a ${tileClasses[tile]}: active on ${share} of the picture` +
       (m.concepts[unit] ? `, overlap with ${m.concepts[unit]} ${here.iou.toFixed(2)}` : ""));
   }
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import anywidget
 import numpy as np
@@ -12,15 +11,13 @@ import torch
 import torch.nn.functional as F
 import traitlets
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdlib.data.image_set import CATEGORIES, ImageSet
-from kdlib.errors import KdlibError, choose, positive_integer
-from kdlib.metrics.activations import Checked, layer_activations
-from kdlib.metrics.dissection import TAU, Dissection
+from kdlib.data.image_set import ImageSet
+from kdlib.errors import KdlibError, choose
+from kdlib.metrics.dissection import TAU
 from kdlib.plots import MODEL_COLOURS
 from kdlib.widgets.common import (
-    check_images,
     content_key,
     floats,
     group_colours,
@@ -32,94 +29,19 @@ from kdlib.widgets.common import (
     source,
     title_of,
 )
+from kdlib.widgets.units import (
+    UnitViews,
+    check_models,
+    count_detectors,
+    pack_bits,
+    region_masks,
+    threshold_steps,
+    unit_views,
+)
+
+__all__ = ["DissectionExplorer", "UnitViews", "dissection_explorer", "region_masks", "unit_views"]
 
 STATE_BYTES = 2_000_000  # what a page can bear: bytes travel as base64, 4 characters for 3
-
-
-@dataclass(frozen=True)
-class UnitViews:
-    """What the explorer shows of one model's U units.
-
-    score: (U,) IoU with the best concept. best_concept, best_category: U names, "" where there is none.
-    thresholds: (U,) activation thresholds T_u. top_index: (U, k) indices into the probe set.
-    top_maps: (U, k, h, w) the units' activation maps on these images, at the layer's own size.
-    """
-
-    score: Tensor
-    best_concept: Sequence[str]
-    best_category: Sequence[str]
-    thresholds: Tensor
-    top_index: Tensor
-    top_maps: Tensor
-
-    def __post_init__(self) -> None:
-        units = len(self.score)
-        if self.top_maps.ndim != 4 or self.top_index.ndim != 2 or self.top_maps.shape[:2] != self.top_index.shape:
-            raise KdlibError(
-                "top_maps must have shape (U, k, h, w) and top_index (U, k), "
-                f"not {tuple(self.top_maps.shape)} and {tuple(self.top_index.shape)}"
-            )
-        lengths = {
-            "top_index": len(self.top_index),
-            "thresholds": len(self.thresholds),
-            "best_concept": len(self.best_concept),
-            "best_category": len(self.best_category),
-        }
-        for name, length in lengths.items():
-            if length != units:
-                raise KdlibError(f"{name} covers {length} units, but score covers {units}; give one entry per unit")
-        for name, values in (("score", self.score), ("thresholds", self.thresholds), ("top_maps", self.top_maps)):
-            if not bool(torch.isfinite(values).all()):
-                raise KdlibError(f"{name} holds values that are not finite; check the model's weights")
-        for category in set(self.best_category) - {""}:
-            choose(category, CATEGORIES, "concept category")
-
-
-def unit_views(
-    dissection: Dissection, model: nn.Module, probe: ImageSet, k: int = 4, *, batch_size: int = 128
-) -> UnitViews:
-    """A dissection with each unit's k strongest images and its activation maps on them.
-
-    An image's strength is the maximum over the unit's map; of equal ones the earlier image comes first. One pass over
-    the probe set; no more than k maps per unit and one batch are held.
-    """
-    positive_integer(k, "k")
-    if k > len(probe):
-        raise KdlibError(f"k is {k}, but the probe set has {len(probe)} images; give a smaller k")
-    values = index = kept = None
-    start = 0
-    with layer_activations(model, probe, dissection.layer, batch_size=batch_size) as batches:
-        for maps, _ in Checked(batches, dissection.layer):
-            if maps.shape[1] != dissection.num_units:
-                raise KdlibError(
-                    f"layer '{dissection.layer}' of this model has {maps.shape[1]} units, but the dissection "
-                    f"{dissection.num_units}; give the model that was dissected"
-                )
-            new, strength = maps.transpose(0, 1), maps.amax((2, 3)).T
-            places = torch.arange(start, start + len(maps), device=maps.device).expand_as(strength)
-            start += len(maps)
-            values = strength if values is None else torch.cat([values, strength], 1)
-            index = places if index is None else torch.cat([index, places], 1)
-            kept = new if kept is None else torch.cat([kept, new], 1)
-            values, order = values.sort(dim=1, descending=True, stable=True)
-            values, order = values[:, :k], order[:, :k]
-            index = index.gather(1, order)
-            kept = kept.gather(1, order[:, :, None, None].expand(-1, -1, *maps.shape[2:]))
-    assert index is not None and kept is not None
-    return UnitViews(
-        score=dissection.score,
-        best_concept=dissection.best_concept,
-        best_category=dissection.best_category,
-        thresholds=dissection.thresholds,
-        top_index=index.cpu(),
-        top_maps=kept.cpu(),
-    )
-
-
-def region_masks(maps: Tensor, thresholds: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """(U, k, H, W) bool: where maps (U, k, h, w), bilinearly upsampled, exceed the units' thresholds (U,)."""
-    larger = F.interpolate(maps.float(), image_size, mode="bilinear", align_corners=False)
-    return larger > thresholds.to(larger)[:, None, None, None]
 
 
 def _concept_masks(views: UnitViews, probe: ImageSet, image_size: tuple[int, int]) -> Tensor:
@@ -144,8 +66,8 @@ class DissectionExplorer(anywidget.AnyWidget):
     are computed in the browser.
     """
 
-    _esm = source("dissection_explorer", "js")
-    _css = source("dissection_explorer", "css")
+    _esm = source("dissection_explorer", "js", "units")
+    _css = source("dissection_explorer", "css", "units")
 
     threshold = traitlets.Float(TAU).tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
@@ -182,13 +104,7 @@ class DissectionExplorer(anywidget.AnyWidget):
 
     def counts(self, threshold: float | None = None) -> dict[str, dict[str, int]]:
         """Per model and category the number of detectors, each unit counted once under its best category."""
-        tau = self.threshold if threshold is None else threshold
-        counts = {}
-        for model in self.models:
-            units = zip(model["scores"], model["categories"], strict=True)
-            found = [place for score, place in units if score >= tau]
-            counts[model["name"]] = {category: found.count(c) for c, category in enumerate(self.categories)}
-        return counts
+        return count_detectors(self.models, self.categories, self.threshold if threshold is None else threshold)
 
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
@@ -270,21 +186,7 @@ def dissection_explorer(
     """
     if not models:
         raise KdlibError("there is no model to explore; give at least one, such as {'kd': unit_views(...)}")
-    check_images(probe.images, "the probe set's images")
-    if not probe.concepts:
-        raise KdlibError(f"'{probe.name}' has no concept masks; give the probe set that was dissected")
-    if not 0 < threshold < 1:
-        raise KdlibError(f"threshold must be a number between 0 and 1, not {threshold}")
-    per_unit = {views.top_index.shape[1] for views in models.values()}
-    if len(per_unit) != 1:
-        raise KdlibError(f"all models must show the same number of images per unit, not {sorted(per_unit)}")
-    for name, views in models.items():
-        if int(views.top_index.min()) < 0 or int(views.top_index.max()) >= len(probe):
-            raise KdlibError(
-                f"top_index of '{name}' points at image {int(views.top_index.max())}, "
-                f"but the probe set has {len(probe)}; give the probe set that was dissected"
-            )
-    categories = [category for category in CATEGORIES if category in {c.category for c in probe.concepts}]
+    categories = check_models(models, probe, threshold)
     used, tiles = torch.unique(torch.cat([v.top_index.flatten() for v in models.values()]), return_inverse=True)
     shades = model_colours(models, colours)
     entries, maps, masks = [], [], []
@@ -305,20 +207,19 @@ def dissection_explorer(
             "mask_start": slots,
         })  # fmt: skip
         maps.append(views.top_maps.float().flatten().numpy().astype("<f4").tobytes())
-        concept = _concept_masks(views, probe, probe.image_size).flatten(0, 1).flatten(1)
-        masks.append(np.packbits(concept.numpy(), axis=1).tobytes())
+        concept = _concept_masks(views, probe, probe.image_size).flatten(0, 1)
+        masks.append(pack_bits(concept))
         slots, cells = slots + count, cells + views.top_maps.numel()
     # mtime=0: the same widget has the same bytes.
     packed = [gzip.compress(b"".join(parts), 9, mtime=0) for parts in (maps, masks)]
     words = len(repr(entries)) + len(DissectionExplorer._esm) + len(DissectionExplorer._css) + 20_000
     room = max_bytes - words - sum(len(part) for part in packed) * 4 // 3
     sprite, kind, columns, tile = make_sprite(probe.images[used.to(probe.device)], max(0, room * 3 // 4))
-    top = max(0.1, *(float(views.score.max()) for views in models.values()))
     state = {
         "models": entries,
         "maps": packed[0],
         "concept_masks": packed[1],
-        "images_per_unit": per_unit.pop(),
+        "images_per_unit": next(iter(models.values())).top_index.shape[1],
         "image_size": list(probe.image_size),
         "sprite": sprite,
         "sprite_type": kind,
@@ -327,7 +228,7 @@ def dissection_explorer(
         "tile_classes": [probe.class_names[probe.labels[i]] for i in used.tolist()],
         "categories": categories,
         "category_colours": group_colours(len(categories)),
-        "threshold_steps": _threshold_steps(top, threshold),
+        "threshold_steps": threshold_steps(models, threshold),
         "truth_colour": MODEL_COLOURS["truth"],
         "quantile": float(quantile),
     }
@@ -337,10 +238,3 @@ def dissection_explorer(
     widget._views, widget._probe = dict(models), probe
     widget.static_key = content_key("dissection", *state.values(), chosen, best, threshold)
     return widget
-
-
-def _threshold_steps(top: float, threshold: float) -> list[float]:
-    """IoUs 0.01, 0.015 ... just beyond the highest score, so that the last step has no detector; at most ~100."""
-    width = 0.005 if top <= 0.5 else 0.01
-    steps = {round(i * width, 3) for i in range(round(0.01 / width), int(top / width) + 2)}
-    return sorted(step for step in steps | {float(threshold)} if step <= 1)

@@ -61,20 +61,13 @@ function render({ model, el }) {
   const temperatures = model.get("temperatures");
   const [tileHeight, tileWidth] = model.get("tile");
   const columns = model.get("sprite_columns");
-  const spriteRows = Math.ceil(labels.length / columns);
   const sprite = URL.createObjectURL(new Blob([bytesOf(model.get("sprite"))], { type: model.get("sprite_type") }));
   let scale = "fit";
 
   const root = make("div", { class: "kdlib kdlib-temperature", role: "region", "aria-label": "Temperature explorer" });
   const put = (name, value) => { model.set(name, value); model.save_changes(); };
-  const paint = (node, index) => {
-    const [row, column] = [Math.floor(index / columns), index % columns];
-    node.style.backgroundImage = `url("${sprite}")`;
-    node.style.backgroundSize = `${columns * 100}% ${spriteRows * 100}%`;
-    node.style.backgroundPosition =
-      `${columns > 1 ? (100 * column) / (columns - 1) : 0}% ${spriteRows > 1 ? (100 * row) / (spriteRows - 1) : 0}%`;
-    return node;
-  };
+  const tiles = { url: sprite, columns, rows: Math.ceil(labels.length / columns) };
+  const paint = (node, index) => showTile(node, tiles, index);
 
   const preview = make("div", { class: "kdlib-tile", role: "img" });
   preview.style.aspectRatio = `${tileWidth} / ${tileHeight}`;

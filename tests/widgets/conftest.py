@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from widget_toys import CLASSES, SUPERCLASS_OF, SUPERCLASSES, shapes, toy_logits, toy_views
+from widget_toys import (
+    CLASSES,
+    SUPERCLASS_OF,
+    SUPERCLASSES,
+    shapes,
+    toy_bands,
+    toy_logits,
+    toy_matrices,
+    toy_views,
+)
 
 from kdlib.data.image_set import ImageSet
-from kdlib.widgets import dissection_explorer, temperature_explorer
+from kdlib.widgets import (
+    dissection_explorer,
+    five_band_viewer,
+    method_comparison,
+    similarity_explorer,
+    temperature_explorer,
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +43,22 @@ def dissection(probe):
     qualities = {"teacher": 0.95, "scratch": 0.6, "label_smoothing": 0.5, "kd": 0.8}
     views = {name: toy_views(probe, 48, quality, seed) for seed, (name, quality) in enumerate(qualities.items())}
     return dissection_explorer(views, probe)
+
+
+@pytest.fixture()
+def comparison(probe):
+    """The teacher has fewer units than its students."""
+    sizes = {"teacher": (30, 0.95), "scratch": (48, 0.6), "label_smoothing": (48, 0.5), "kd": (48, 0.8)}
+    views = {name: toy_views(probe, *each, seed) for seed, (name, each) in enumerate(sizes.items())}
+    return method_comparison(views, probe)
+
+
+@pytest.fixture()
+def similarity():
+    fixed, sweep = toy_matrices()
+    return similarity_explorer(fixed, CLASSES, SUPERCLASSES, SUPERCLASS_OF, sweep=sweep)
+
+
+@pytest.fixture()
+def bands():
+    return five_band_viewer(**toy_bands())

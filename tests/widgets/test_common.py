@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from PIL import Image
+from widget_toys import KINDS
 
 from kdlib.errors import KdlibError
 from kdlib.plots import MODEL_COLOURS
@@ -70,7 +71,7 @@ class Figures(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("kind", ["temperature", "dissection"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_still_picture_is_a_figure_with_a_png_and_words(kind, request):
     widget = request.getfixturevalue(kind)
     tags = dict(Figures(static_figure(widget).data).tags)
@@ -90,7 +91,7 @@ def test_display_widget_shows_the_picture_first_and_the_widget_after(temperature
     assert 'class="kdlib-static"' in shown[0].data and shown[1] is temperature
 
 
-@pytest.mark.parametrize("kind", ["temperature", "dissection"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_widgets_name_holds_no_address_and_its_output_is_a_widget_view(kind, request):
     widget = request.getfixturevalue(kind)
     assert "0x" not in repr(widget) and repr(widget).startswith(type(widget).__name__)

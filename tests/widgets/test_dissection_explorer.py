@@ -29,7 +29,7 @@ def dissected(probe):
 def test_unit_views_hold_the_dissections_top_images_with_their_maps(dissected, probe):
     model, dissection = dissected
     views = unit_views(dissection, model, probe, 3, batch_size=7)
-    whole = model[:2](probe.float_batch(slice(None))).detach()
+    whole = model[:2](probe.inputs(slice(None))).detach()
     maxima = whole.amax((2, 3)).T.sort(dim=1, descending=True).values[:, :3]  # (U, 3), by a full sort
     assert torch.allclose(views.top_maps.amax((2, 3)), maxima, atol=1e-6)
     for unit in range(6):
@@ -43,7 +43,7 @@ def test_of_equally_exciting_images_the_earlier_comes_first(dissected, probe, ba
     images[[1, 4]] = 255
     same = ImageSet("equal", images, probe.labels[:6], probe.class_names, probe.superclass_names, probe.superclass_of)
     order = unit_views(dissection, model, same, 4, batch_size=batch_size).top_index
-    bright = model[:2](same.float_batch(slice(None))).amax((2, 3)).T.detach()
+    bright = model[:2](same.inputs(slice(None))).amax((2, 3)).T.detach()
     for unit, row in enumerate(order.tolist()):
         assert row == sorted(range(6), key=lambda i: (-float(bright[unit, i]), i))[:4]
 

@@ -1,17 +1,35 @@
-"""The widgets' JavaScript computes what Python computes: softmax, KL and entropy, regions, counts."""
+"""The widgets' JavaScript computes what Python computes: softmax, KL and entropy, regions, counts, ranks, bands."""
 
 from __future__ import annotations
+
+import base64
 
 import pytest
 import torch
 import torch.nn.functional as F
-from widget_toys import toy_views
+from scipy.stats import spearmanr
+from widget_toys import toy_bands, toy_views
 
 from kdlib.metrics.dissection import Dissection
-from kdlib.widgets.common import source
+from kdlib.metrics.five_band import MEASURES, five_band_scores, soft_thresholds
+from kdlib.widgets import (
+    DissectionExplorer,
+    FiveBandViewer,
+    MethodComparison,
+    SimilarityExplorer,
+    TemperatureExplorer,
+    five_band_viewer,
+)
 from kdlib.widgets.dissection_explorer import region_masks
 
 pytestmark = pytest.mark.browser
+SOURCES = {
+    "dissection_explorer": DissectionExplorer._esm,
+    "five_band_viewer": FiveBandViewer._esm,
+    "method_comparison": MethodComparison._esm,
+    "similarity_explorer": SimilarityExplorer._esm,
+    "temperature_explorer": TemperatureExplorer._esm,
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +39,7 @@ def call(browser):
 
     def run(widget: str, expression: str, data: object) -> object:
         loader = "const m = await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})));"
-        return page.evaluate(f"async ([text, d]) => {{ {loader} return {expression}; }}", [source(widget, "js"), data])
+        return page.evaluate(f"async ([text, d]) => {{ {loader} return {expression}; }}", [SOURCES[widget], data])
 
     yield run
     page.close()
@@ -119,3 +137,92 @@ def test_counts_equal_a_dissections(call):
     )  # fmt: skip
     for tau, counts in zip((0.01, 0.05, 0.1), got, strict=True):
         assert counts == list(dissection.count_by_category(tau).values()) and sum(counts) == dissection.count(tau)
+
+
+def test_units_of_two_networks_are_compared_as_in_python(call, comparison):
+    steps = comparison.threshold_steps
+    got = call(
+        "method_comparison",
+        "d.steps.map((t) => m.compareUnits(d.left, d.right, t))",
+        {"steps": steps, "left": comparison._entry("teacher"), "right": comparison._entry("kd")},
+    )
+    comparison.left, comparison.right = "teacher", "kd"
+    for tau, found in zip(steps, got, strict=True):
+        assert list(found.values()) == [
+            comparison.shared(tau)[k] for k in ("both", "same_category", "left_only", "right_only")
+        ]
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_the_rank_correlation_equals_scipys_with_and_without_ties(call, levels):
+    generator = torch.Generator().manual_seed(levels)
+    a, b = -torch.randint(1, levels + 1, (2, 12, 12), generator=generator).double()
+    run = "m.rankCorrelation(Float64Array.from(d.a), Float64Array.from(d.b), 12)"
+    off = ~torch.eye(12, dtype=torch.bool)
+    data = {"a": a.flatten().tolist(), "b": b.flatten().tolist()}
+    assert call("similarity_explorer", run, data) == pytest.approx(spearmanr(a[off], b[off]).statistic, abs=1e-12)
+    a[3], data["a"][36:48] = -1.0, [None] * 12  # a class without images
+    off[3] = False
+    got = call("similarity_explorer", run.replace("d.a", "d.a.map((v) => v ?? NaN)"), data)
+    assert got == pytest.approx(spearmanr(a[off], b[off]).statistic, abs=1e-12)
+
+
+def test_matrices_and_their_means_are_read_as_in_python(call, similarity):
+    run = (
+        "(() => { const all = m.decode(new Uint16Array(d.codes), d.lowest, 65534);"
+        " const one = all.subarray(d.start * 100, d.start * 100 + 100);"
+        " return [[...one], m.groupMeans(one, d.groups)]; })()"
+    )
+    for entry in similarity.models:
+        codes = list(memoryview(similarity.values).cast("H"))
+        data = {
+            "codes": codes,
+            "lowest": similarity.lowest,
+            "start": entry["start"],
+            "groups": similarity.superclass_of,
+        }
+        values, means = call("similarity_explorer", run, data)
+        matrix = similarity.matrix(entry["name"])
+        assert torch.allclose(torch.tensor(values, dtype=torch.float64).view(10, 10), matrix, rtol=0, atol=1e-12)
+        assert means == pytest.approx(similarity.numbers(entry["name"]), abs=1e-12)
+
+
+def test_signs_and_what_is_not_known_are_written_for_readers(call):
+    assert call("similarity_explorer", "d.map((v) => m.signed(v ?? NaN))", [-1.234, 0.5, -0.001, None]) == [
+        "−1.23", "0.50", "0.00", "unknown",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["v1", "v2", "v1_clamped"])
+def test_five_band_scores_equal_the_metrics_at_every_threshold(call, variant):
+    toy = toy_bands(4)
+    viewer = five_band_viewer(**{**toy, "predictions": None}, variant=variant)
+    run = (
+        "(async () => { const raw = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;"
+        " const bytes = async (text) => new Int8Array(await m.unpack(new DataView(raw(text))));"
+        " const [levels, truth] = [await bytes(d.levels), await bytes(d.truth)];"
+        " return d.places.map(([model, image]) => { const n = d.pixels, at = (model * d.images + image) * n;"
+        " const counts = m.tally(levels.subarray(at, at + n), truth.subarray(image * n, image * n + n));"
+        " return d.cuts.map((pair) => m.scoresOf(counts, pair)); }); })()"
+    )
+    places = [[model, image] for model in range(4) for image in range(4)]
+    data = {
+        "levels": base64.b64encode(viewer.levels).decode(), "truth": base64.b64encode(viewer.truth).decode(),
+        "places": places, "pixels": 48 * 48, "images": 4, "cuts": viewer.cuts,
+    }  # fmt: skip
+    got = call("five_band_viewer", f"await {run}", data)
+    names = list(toy["saliency"])
+    for (model, image), curve in zip(places, got, strict=True):
+        maps = toy["saliency"][names[model]][image, None, None]
+        expected = five_band_scores(maps, toy["truth_bands"][image, None], soft_thresholds(variant))
+        for measure in MEASURES:
+            mine = torch.tensor([scores[measure] for scores in curve], dtype=torch.float64)
+            assert torch.allclose(mine, getattr(expected, measure)[0], rtol=0, atol=1e-12)
+
+
+def test_by_hand_a_hit_in_the_wrong_band_is_a_false_positive(call):
+    # Bands 2, 1, 1, 0, -1 against 2, 2, 0, 0, 1: one hit, three wrong, one rest.
+    run = "m.scoresOf(m.tally(Int8Array.from([90, 60, 60, 10, -60]), Int8Array.from([2, 2, 0, 0, 1])), [56, 90])"
+    assert call("five_band_viewer", run, None) == pytest.approx(
+        {"accuracy": 2 / 5, "precision": 1 / 4, "recall": 1.0, "false_positive_rate": 3 / 4}, abs=1e-5
+    )

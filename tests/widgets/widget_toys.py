@@ -12,8 +12,17 @@ import torch.nn.functional as F
 from ipywidgets.embed import dependency_state
 
 from kdlib.data.image_set import ConceptMap, ImageSet
+from kdlib.metrics.class_similarity import similarity_matrix
 from kdlib.widgets import UnitViews, static_figure
 
+# The widgets' fixtures, with the element that each one is in a page.
+KINDS = {
+    "temperature": ".kdlib-temperature",
+    "dissection": ".kdlib-dissection",
+    "comparison": ".kdlib-comparison",
+    "similarity": ".kdlib-similarity",
+    "bands": ".kdlib-bands-viewer",
+}
 VENDORED = Path(__file__).parents[2] / "book" / "_static" / "widgets"
 CLASSES = ("tabby", "lynx", "wolf", "beagle", "sedan", "van", "truck", "rose", "tulip", "daisy")
 SUPERCLASSES = ("cats", "dogs", "vehicles", "flowers")
@@ -95,6 +104,52 @@ def toy_logits(count: int, sharpness: float, seed: int, labels: torch.Tensor) ->
     sibling = (groups[labels][:, None] == groups[None]).float()
     truth = F.one_hot(labels, len(CLASSES)).float()
     return sharpness * (3 * sibling + 4 * truth) + torch.randn(count, len(CLASSES), generator=generator)
+
+
+def toy_matrices() -> tuple[dict[str, torch.Tensor], dict[float, dict[str, torch.Tensor]]]:
+    """Class-by-class mean log-probabilities of four models, and of a smoothed teacher and its student over T."""
+    labels = torch.arange(400) % len(CLASSES)
+
+    def matrix(siblings: float, truth: float, seed: int, temperature: float = 1.0) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        groups = torch.tensor(SUPERCLASS_OF)
+        logits = siblings * (groups[labels][:, None] == groups[None]).float() + truth * F.one_hot(labels, len(CLASSES))
+        noise = torch.randn(len(CLASSES), len(CLASSES), generator=generator)[labels]
+        return similarity_matrix(logits + noise + torch.randn(logits.shape, generator=generator), labels, temperature)
+
+    sizes = {"teacher": (3.0, 5.0), "scratch": (1.5, 5.0), "label_smoothing": (0.2, 4.0), "kd": (2.6, 4.0)}
+    fixed = {name: matrix(*each, seed) for seed, (name, each) in enumerate(sizes.items())}
+    sweep = {
+        t: {"ls_teacher": matrix(0.8, 5.0, 9, t), "ls_student": matrix(0.8 / t, 4.0 / t, 10)}
+        for t in (1.0, 2.0, 3.0, 4.0, 8.0)
+    }
+    return fixed, sweep
+
+
+def toy_bands(count: int = 6, size: int = 48) -> dict:
+    """Arguments of a five-band viewer: discs with a bar, maps that know them more or less well, a blank at the end."""
+    generator = torch.Generator().manual_seed(4)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    images = torch.zeros(count, 3, size, size, dtype=torch.uint8)
+    truth = torch.zeros(count, size, size, dtype=torch.int64)
+    for i in range(count):
+        cy, cx = (int(v) for v in torch.randint(14, size - 14, (2,), generator=generator))
+        disc = ((y - cy) ** 2 + (x - cx) ** 2) < 121
+        bar = disc & ((y - cy).abs() < 3)
+        images[i] = torch.randint(20, 70, (3, size, size), generator=generator)
+        if i < count - 1:
+            truth[i][disc], truth[i][bar] = 1, 2
+            images[i][:, disc], images[i][0, bar] = 150, 230
+    heat = truth.float() * 0.45
+    saliency = {}
+    for name, noise in {"teacher": 0.1, "scratch": 0.35, "label_smoothing": 0.45, "kd": 0.2}.items():
+        blurred = F.avg_pool2d(heat[:, None], 5, 1, 2)[:, 0]
+        saliency[name] = blurred + noise * torch.randn(heat.shape, generator=generator)
+    labels = [i % 2 for i in range(count)]
+    return {
+        "images": images, "saliency": saliency, "truth_bands": truth, "labels": labels,
+        "class_names": ("barred cell", "plain cell"), "predictions": {"kd": labels, "scratch": [0] * count},
+    }  # fmt: skip
 
 
 def write_page(folder: Path, widgets: list, theme: str = "light") -> Path:
