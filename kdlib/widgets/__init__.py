@@ -14,6 +14,7 @@ from kdlib.widgets.method_comparison import MethodComparison, method_comparison
 from kdlib.widgets.similarity_explorer import SimilarityExplorer, similarity_explorer
 from kdlib.widgets.temperature_explorer import TemperatureExplorer, temperature_explorer
 from kdlib.widgets.units import UnitViews, unit_views
+from kdlib.widgets.word_explorer import WordExplorer, word_explorer
 
 __all__ = [
     "DissectionExplorer",
@@ -22,6 +23,7 @@ __all__ = [
     "SimilarityExplorer",
     "TemperatureExplorer",
     "UnitViews",
+    "WordExplorer",
     "display_widget",
     "dissection_explorer",
     "five_band_viewer",
@@ -30,4 +32,5 @@ __all__ = [
     "static_figure",
     "temperature_explorer",
     "unit_views",
+    "word_explorer",
 ]
