@@ -69,7 +69,7 @@ def methods_in_rows(
     if reference:
         name, value = reference
         axis.axvline(value, color=MODEL_COLOURS.get(name, "0.3"), linestyle="--", linewidth=1.2, zorder=0)
-        axis.annotate(MODEL_NAMES.get(name, name), (value, -0.62), ha="center", va="bottom", fontsize=9, color="0.2")
+        axis.text(value, -0.66, MODEL_NAMES.get(name, name), ha="center", va="bottom", fontsize=9, color="0.2")
     axis.set_yticks(range(len(values)), [MODEL_NAMES.get(arm, arm) for arm in values])
     axis.set_ylim(len(values) - 0.4, -0.6)
     axis.set_xlabel(xlabel)
@@ -153,7 +153,6 @@ def method_curves(
                 axis.plot(taus, curve, color=line_colour, linestyle=style, linewidth=1.8)
         axis.axvline(tau, color="0.2", linestyle="--", linewidth=1)
         axis.set_title(MODEL_NAMES[method])
-        axis.set_ylim(bottom=0)
     key: dict[str, tuple[str, Any]] = {
         "Scratch": (_GREY, "-"),
         "KD": (_GREY, ":"),
@@ -164,6 +163,7 @@ def method_curves(
     for axis in axes.flat[len(methods) :]:
         axis.axis("off")
     axes.flat[-1].legend(handles=handles, loc="center", fontsize=9, frameon=False)
+    axes[0, 0].set_ylim(bottom=0)  # only now: it ends the scaling to what is drawn
     figure.supxlabel("IoU threshold", fontsize=11)
     figure.supylabel("detectors (% of units)", fontsize=11)
     return figure

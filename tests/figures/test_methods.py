@@ -129,6 +129,10 @@ class TestCurves:
             for arm, line in zip(shown, axis.lines, strict=False):
                 expected = np.mean([[10 * count for count in d.curve(taus)] for d in dissections[arm]], axis=0)
                 assert line.get_ydata().tolist() == pytest.approx(expected.tolist())
+            heights = [height for line in axis.lines[:-1] for height in line.get_ydata()]
+            low, high = axis.get_ylim()
+            assert low == 0
+            assert max(heights) <= high
         assert [line.get_linestyle() for line in figure.axes[1].lines[2:4]] == ["--", "-"]
         assert to_hex(figure.axes[0].lines[2].get_color()) == MODEL_COLOURS["self_kd"].lower()
         assert figure.axes[0].lines[2].get_linestyle() == "-"
