@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -138,14 +140,24 @@ def teacher_features(
 
     teacher: observed by `observe_rotations`. every: 1 for all images, 2 for every second one, ...
     """
-    device = images.device
-    views = torch.randint(augmentation.num_views, (len(images),), generator=torch.Generator().manual_seed(seed))
-    pieces = []
-    for index in torch.arange(0, len(images), every, device=device).split(256):
-        view = views.to(device)[index]
-        batch = TrainBatch(augmentation(images.inputs(index), view), images.labels[index], index, view)
-        pieces.append(teacher.answer(batch)["pooled"])
-    return torch.cat(pieces)
+    indices = torch.arange(0, len(images), every, device=images.device)
+    batches = _drawn_views(images, augmentation, indices.split(256), seed)
+    return torch.cat([teacher.answer(batch)["pooled"] for batch in batches])
+
+
+def _drawn_views(
+    images: ImageSet, augmentation: Augmentation, indices: tuple[Tensor, ...], seed: int
+) -> Iterator[TrainBatch]:
+    streamed = getattr(images, "training_batches", None)
+    if streamed is not None:  # folders too large for memory are augmented as they are read, and have no numbered views
+        for found, labels, index in streamed(indices, augmentation.name, seed, 0):
+            yield TrainBatch(found.float().div_(255), labels, index, torch.zeros_like(index))
+        return
+    generator = torch.Generator().manual_seed(seed)
+    views = torch.randint(augmentation.num_views, (len(images),), generator=generator).to(images.device)
+    for index in indices:
+        view = views[index]
+        yield TrainBatch(augmentation(images.inputs(index), view), images.labels[index], index, view)
 
 
 class SelfSupervision(Objective):

@@ -287,6 +287,14 @@ def test_options_out_of_range_are_refused(option, message):
 # --- the objective
 
 
+def test_embeddings_and_banks_start_from_the_students_seed(splits):
+    setting = setting_of(splits)
+    memories = [build_contrastive(replace(setting, seed=seed)).module for seed in (1, 1, 2)]
+    for name in ("embed_student.weight", "embed_teacher.weight", "student_bank", "teacher_bank"):
+        first, again, other = (memory.state_dict()[name] for memory in memories)
+        assert torch.equal(first, again) and not torch.equal(first, other)
+
+
 def test_terms_are_cross_entropy_and_the_weighted_contrast(splits):
     setting = setting_of(splits)
     batch = batch_of(splits.train, torch.arange(6))

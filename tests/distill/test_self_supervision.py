@@ -228,6 +228,19 @@ def test_the_first_step_of_the_head_equals_its_definition():
         assert torch.allclose(ours, start.detach() - 0.1 * (start.grad + 5e-4 * start.detach()), atol=1e-6)
 
 
+def test_the_learning_rate_falls_after_each_third_of_the_epochs(monkeypatch):
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step()
+
+    monkeypatch.setattr(torch.optim, "SGD", Watched)
+    train_head(turned_features(6), epochs=6, batch_size=6)
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
 def test_features_of_stage_1_are_the_teachers_of_one_drawn_view(splits):
     setting = setting_of(splits)
     teacher = setting.teacher("turned", observe_rotations)
@@ -241,6 +254,26 @@ def test_features_of_stage_1_are_the_teachers_of_one_drawn_view(splits):
     assert torch.equal(teacher_features(teacher, splits.train, setting.augmentation, every=3), features[::3])
 
 
+def test_a_streamed_folder_is_augmented_as_it_is_read(splits):
+    class Stream:
+        device, asked = torch.device("cpu"), []
+
+        def __len__(self):
+            return 40
+
+        def training_batches(self, batches, augmentation, seed, epoch):
+            for index in batches:
+                self.asked.append((augmentation, index))
+                yield splits.train.images[index], splits.train.labels[index], index
+
+    setting = setting_of(splits)
+    teacher = Teacher(setting.taught(), observe=observe_rotations)
+    features = teacher_features(teacher, Stream(), Augmentation("resized_crop"), every=2)
+    assert [name for name, _ in Stream.asked] == ["resized_crop"]
+    assert torch.equal(Stream.asked[0][1], torch.arange(0, 40, 2))
+    assert torch.equal(features, teacher.answer(batch_of(setting, torch.arange(0, 40, 2)))["pooled"])
+
+
 def test_the_head_is_made_once_for_all_students_and_does_not_depend_on_their_seeds(splits):
     setting = setting_of(splits)
     first = build_self_supervision(setting, epochs=1)
@@ -250,6 +283,12 @@ def test_the_head_is_made_once_for_all_students_and_does_not_depend_on_their_see
     apart = build_self_supervision(setting_of(splits, seed=9), epochs=1)
     parameters = zip(first.teacher_head.parameters(), apart.teacher_head.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in parameters)
+
+
+def test_a_students_head_starts_from_the_students_seed(splits):
+    setting = setting_of(splits)
+    heads = [build_self_supervision(replace(setting, seed=seed), epochs=1).module[0].weight for seed in (1, 1, 2)]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
 
 def test_of_very_many_images_evenly_spaced_ones_teach_the_head(splits, monkeypatch):
