@@ -155,10 +155,10 @@ async function render({ model, el }) {
     }));
     const top = niceTop(Math.max(1e-3, ...series.flatMap((line) => line.values)));
     const xs = thresholds.map((_, i) => i);
-    const ticks = [...new Set([0, 1, 2, 3].map((i) => Math.round((i * (xs.length - 1)) / 3)))];
+    const ticks = [...new Set([0, 1, 2].map((i) => Math.round((i * (xs.length - 1)) / 2)))];
     lineChart(curve, {
       xs, series, cursor: step, height: 170, yTop: top,
-      xTicks: ticks.map((i) => [i, thresholds[i].map((t) => t.toFixed(2)).join(" | ")]),
+      xTicks: ticks.map((i) => [i, thresholds[i].map((t) => t.toFixed(3)).join(" | ")]),
       yTicks: [0, top / 2, top].map((y) => [y, String(Number(y.toPrecision(2)))]),
     });
     curveTitle.textContent = `${scoreNames.find(([name]) => name === score)[1]} as the thresholds move toward 0`;
