@@ -96,6 +96,13 @@ LIMITS: dict[str, Limit] = {
     "learning_rate": _positive,
     "momentum": Limit(minimum=0, maximum=1),
     "weight_decay": Limit(minimum=0),
+    "saliency_method": Limit(choices=("gradient", "signed_gradient", "input_x_gradient", "integrated_gradients")),
+    "five_band_variant": Limit(choices=("v1", "v2", "v1_clamped")),
+    "roar_gradients": Limit(choices=("logit", "loss")),
+    "fractions": Limit(minimum=0, maximum=1),
+    "retrainings": _count,
+    "power": _positive,
+    "n_maps": _count,
 }
 
 
