@@ -12,6 +12,7 @@ from kdlib import claims as package
 from kdlib.claims.claim import NOT_KNOWN, PROVENANCE, all_claims, arm_name, load_claims, papers, parse_claims
 from kdlib.errors import KdlibError
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (Path(package.__file__).parent / "han2023.toml").read_text(encoding="utf-8")
 
 MINIMAL = """
