@@ -28,6 +28,7 @@ from kdlib.metrics.dissection import DENOMINATORS, Dissection, dissect, dissect_
 from kdlib.models import MODELS, build
 from kdlib.models.checkpoint import load_checkpoint
 from kdlib.models.keras_resnet50 import FILE, load_keras_resnet50
+from kdlib.side_by_side import cores
 from kdlib.train import resolve_device
 
 _PROBE_SEED = 20_230  # of scenes that no network of this book is trained on
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         positive_integer(options.images, "images")
         model = load_network(options.model, options.weights, options.classes)
         probe = (
-            BrodenFolder(options.probe)
+            BrodenFolder(options.probe, workers=cores())
             if options.probe
             else draw_scenes(options.images, _PROBE_SEED, options.image_size, background_correlation=0.0)
         )

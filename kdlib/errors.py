@@ -72,3 +72,13 @@ def finite_number(
         if not below and not above:
             return number
     raise KdlibError(f"{name} must be a finite number {' and '.join(bounds)}".rstrip() + f", not {value!r}")
+
+
+def sentence_of(error: KdlibError) -> KdlibError:
+    """The error with its sentence alone: a worker of torch's DataLoader sends its whole traceback as the message.
+
+    >>> sentence_of(KdlibError("Caught KdlibError in worker 0.\\nTraceback:\\nkdlib.errors.KdlibError: no such file"))
+    KdlibError('no such file')
+    """
+    last = (str(error).strip().splitlines() or [""])[-1]
+    return KdlibError(last.removeprefix("kdlib.errors.KdlibError: "))

@@ -249,7 +249,7 @@ class Study:
         self.data, self.preset, self.full, self.data_folder = data, preset, full, data_folder
         self.network = network
         self.presets, self.sizes = presets, sizes
-        self.probe_folder = BrodenFolder(probe_folder) if probe_folder else None
+        self.probe_folder = BrodenFolder(probe_folder, workers=cores()) if probe_folder else None
         if student_epochs is not None:
             longer = replace(self.sizes.student_recipe, epochs=positive_integer(student_epochs, "student_epochs"))
             self.sizes = replace(self.sizes, student_recipe=longer)

@@ -116,6 +116,7 @@ def test_networks_without_statistics_of_their_own_take_imagenets(tmp_path):
     np.testing.assert_allclose(model.normalise.mean.flatten(), (0.485, 0.456, 0.406), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_imagenets_resnet50_sees_things_in_drawn_scenes():
     """Its units were trained on photographs, and are more selective than random ones on drawings too."""
     if not imagenet_resnet50_file().is_file():

@@ -15,6 +15,7 @@ share of each image that a label covers, so their unit is whole images.
 
 from __future__ import annotations
 
+import copy
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from kdlib.data.broden_export import export_broden
 from kdlib.data.image_set import CATEGORIES, UNLABELLED, Batch, ConceptMap, ImageSet
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 
 __all__ = ["BrodenFolder", "export_broden"]
 
@@ -89,6 +90,8 @@ class BrodenFolder:
     for every name the one category where it covers most, as the original's reports count it. Broden has no classes:
     all images are of the class "unlabelled". No split is left out, as in the original.
 
+    workers: processes of torch's DataLoader that decode batches ahead; 0 decodes in this one.
+
     >>> import tempfile
     >>> from kdlib.data.concept_world import draw_scenes
     >>> with tempfile.TemporaryDirectory() as home:
@@ -98,7 +101,12 @@ class BrodenFolder:
     (20, (4, 3, 32, 32), ['color', 'material', 'object', 'part', 'scene', 'texture'])
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    channels = 3
+    num_classes = 1
+    class_names = superclass_names = (UNLABELLED,)
+
+    def __init__(self, folder: Path | str, workers: int = 0) -> None:
+        self.workers = positive_integer(workers, "workers", minimum=0)
         self.folder = Path(folder)
         self.name = self.folder.name
         index = self.folder / "index.csv"
@@ -208,17 +216,42 @@ class BrodenFolder:
         Where a cell has several layers, the masks are those of `labels`.
         """
         positive_integer(batch_size, "batch_size")
-        for start in range(0, len(self), batch_size):
-            chosen = range(start, min(start + batch_size, len(self)))
-            concepts = {c: _stack([self.labels(i, c) for i in chosen]) for c in self.categories}
-            labels = torch.zeros(len(chosen), dtype=torch.int64)
-            yield Batch(torch.stack([self.image(i) for i in chosen]), labels, concepts)
+        pieces = [range(start, min(start + batch_size, len(self))) for start in range(0, len(self), batch_size)]
+        workers = self.workers if len(pieces) > 1 else 0
+        try:
+            yield from torch.utils.data.DataLoader(
+                _Pieces(self, pieces), batch_size=None, num_workers=workers, generator=torch.Generator()
+            )
+        except KdlibError as error:
+            raise sentence_of(error) from None
+
+    def subset(self, indices: Tensor) -> BrodenFolder:
+        """The folder with the images at `indices` alone, in that order."""
+        part = copy.copy(self)
+        part._rows = [self._rows[index] for index in torch.as_tensor(indices).tolist()]
+        return part
 
     def load(self) -> ImageSet:
         """Everything in memory, for folders that fit."""
         [batch] = self.batches(len(self))
         concepts = tuple(ConceptMap(c, batch.concepts[c], self.concept_names[c]) for c in self.categories)
         return ImageSet(self.name, batch.images, batch.labels, (UNLABELLED,), (UNLABELLED,), (0,), concepts=concepts)
+
+
+class _Pieces(torch.utils.data.Dataset):
+    """Batches of a folder, for the DataLoader."""
+
+    def __init__(self, folder: BrodenFolder, pieces: list[range]) -> None:
+        self.folder, self.pieces = folder, pieces
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, number: int) -> Batch:
+        folder, chosen = self.folder, self.pieces[number]
+        concepts = {c: _stack([folder.labels(i, c) for i in chosen]) for c in folder.categories}
+        labels = torch.zeros(len(chosen), dtype=torch.int64)
+        return Batch(torch.stack([folder.image(i) for i in chosen]), labels, concepts)
 
 
 def _stack(maps: list[Tensor]) -> Tensor:

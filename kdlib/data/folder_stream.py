@@ -30,8 +30,8 @@ from kdlib.data.image_folder import (
     read_superclasses,
     split_listings,
 )
-from kdlib.data.image_set import Batch, Splits
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.data.image_set import Batch, ConceptMap, ImageSet, Splits
+from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 
 STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
 # Of ImageNet's photographs scaled to [0, 1]; the recipe of Han et al. 2023 and of torchvision.
@@ -107,6 +107,10 @@ class FolderStream:
         return self._size, self._size
 
     @property
+    def mask_size(self) -> tuple[int, int]:
+        return self.image_size
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one image, (3, H, W)."""
         return self.channels, self._size, self._size
@@ -122,6 +126,26 @@ class FolderStream:
         moved.device = torch.device(device)
         moved.labels = self.labels.to(moved.device)
         return moved
+
+    def subset(self, indices: Tensor) -> FolderStream:
+        """The images at `indices` alone, in that order."""
+        superclasses = self.superclass_names, self.superclass_of
+        part = FolderStream.of_listing(
+            self._listing.at(torch.as_tensor(indices).cpu()),
+            self.name,
+            superclasses,
+            image_size=self._size,
+            resize=self._resize,
+            workers=self._workers,
+        )
+        return part.to(self.device)
+
+    def load(self) -> ImageSet:
+        """Everything in memory, for few images."""
+        [batch] = self.batches(len(self))
+        colours = ConceptMap("color", batch.concepts["color"], COLOUR_NAMES)
+        names = self.class_names, self.superclass_names, self.superclass_of
+        return ImageSet(self.name, batch.images, batch.labels, *names, concepts=(colours,))
 
     def model_options(self) -> dict[str, Any]:
         """What `kdlib.models.build` must know: classes, channels, and ImageNet's statistics for any photographs."""
@@ -197,9 +221,7 @@ class FolderStream:
                 images, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in found)
                 yield images, labels, indices
         except KdlibError as error:
-            # A worker sends its whole traceback as the message; the sentence is its last line.
-            last = str(error).strip().splitlines()[-1]
-            raise KdlibError(last.removeprefix("kdlib.errors.KdlibError: ")) from None
+            raise sentence_of(error) from None
 
 
 class _Files(torch.utils.data.Dataset):

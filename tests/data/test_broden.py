@@ -364,3 +364,37 @@ def test_dissection_of_a_folder_equals_that_of_the_images_in_memory(scenes, expo
     assert of_folder.best_concept == of_memory.best_concept
     for category in CATEGORIES:
         torch.testing.assert_close(of_folder.iou[category], of_memory.iou[category], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_who_decodes_does_not_matter(exported, workers):
+    expected = BrodenFolder(exported).load()
+    found = list(BrodenFolder(exported, workers=workers).batches(7))
+    assert [len(batch.labels) for batch in found] == [7, 7, 7, 3]
+    assert torch.equal(torch.cat([batch.images for batch in found]), expected.images)
+    for category in CATEGORIES:
+        labels = torch.cat([batch.concepts[category] for batch in found])
+        assert torch.equal(labels, expected.concept_map(category).labels)
+
+
+def test_image_level_labels_take_no_memory_when_workers_send_them(exported):
+    batch = next(BrodenFolder(exported, workers=1).batches(7))
+    assert batch.concepts["scene"].stride()[1:] == (0, 0)
+
+
+def test_damage_is_one_sentence_also_from_a_worker(folder):
+    picture = next((folder / "images").rglob("*.png"))
+    picture.unlink()
+    with pytest.raises(KdlibError) as error:
+        list(BrodenFolder(folder, workers=1).batches(5))
+    assert str(picture) in str(error.value)
+    assert str(error.value).endswith("is missing; copy or download the folder again")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_part_of_the_folder_is_read_like_the_whole(exported):
+    whole = BrodenFolder(exported)
+    part = whole.subset(torch.tensor([5, 0]))
+    assert (len(part), len(whole)) == (2, 24)
+    assert torch.equal(part.load().images, whole.load().images[[5, 0]])
+    assert torch.equal(part.labels(0, "part"), whole.labels(5, "part"))

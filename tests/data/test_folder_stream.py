@@ -115,6 +115,15 @@ class TestReadsLikeASetInMemory:
         assert torch.equal(stream.inputs(slice(10, 20)), images[10:20])
         assert torch.equal(stream.inputs(torch.tensor([30, 2])), images[[30, 2]])
 
+    def test_a_part_of_it_can_be_held(self, tree):
+        stream = FolderStream(tree, image_size=8, resize=9)
+        part = stream.subset(torch.tensor([40, 3]))
+        held = part.load()
+        assert torch.equal(held.images.float() / 255, stream.inputs(torch.tensor([40, 3])))
+        assert held.labels.tolist() == stream.labels[[40, 3]].tolist()
+        assert torch.equal(held.concept_map("color").labels, basic_colours(held.images).labels)
+        assert stream.mask_size == (8, 8)
+
     def test_photographs_are_normalised_by_imagenets_statistics(self, tree):
         options = FolderStream(tree).model_options()
         assert options == {"num_classes": 3, "channels": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
