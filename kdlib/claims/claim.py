@@ -47,6 +47,12 @@ ARM_NAMES = {
     "deeper_kd": "KD",
     "deeper_scratch": "scratch",
 }
+METRIC_NAMES = {
+    "diffroar": "DiffROAR",
+    "five_band_accuracy": "five-band pixel accuracy",
+    "five_band_false_positive_rate": "five-band false positive rate",
+    "gradient_energy_inside": "loss gradient inside the object",
+}
 _METHOD_ABBREVIATIONS = ("at", "ft", "crd", "sskd", "ls", "kd", "nlp")
 
 
@@ -193,7 +199,7 @@ class Claim:
         >>> claims["han2023.6a"].contrast_in_words
         'with a label-smoothed teacher, detectors at T = 8 minus T = 1'
         """
-        metric = self.metric.replace("_", " ")
+        metric = METRIC_NAMES.get(self.metric, self.metric.replace("_", " "))
         arms = f"{arm_name(self.arm_a)} minus {arm_name(self.arm_b)}"
         if _SMOOTHED_TEACHER.fullmatch(self.arm_a) and _SMOOTHED_TEACHER.fullmatch(self.arm_b):
             return f"with a label-smoothed teacher, {metric} at {arms}"
