@@ -13,10 +13,20 @@ from kdlib import roar_training
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import KdlibError
+from kdlib.experiments import PRESETS
 from kdlib.explain.saliency import loss_gradients, saliency
 from kdlib.metrics.diffroar import diffroar, rank_codes
 from kdlib.models import build
-from kdlib.roar_training import MaskedImages, Ranking, RoarPlan, diffroar_of, diffroar_scores, magnitudes, retraining
+from kdlib.roar_training import (
+    PLANS,
+    MaskedImages,
+    Ranking,
+    RoarPlan,
+    diffroar_of,
+    diffroar_scores,
+    magnitudes,
+    retraining,
+)
 from kdlib.train import Recipe, accuracy, fit
 
 RECIPE = Recipe(epochs=2, batch_size=32, augment="flip")
@@ -167,6 +177,20 @@ def test_whatever_changes_the_result_is_measured_anew(splits, measured):
     for ranking, *rest in [start, *others, start]:
         diffroar_scores({"net": ranking}, *rest)
     assert len(measured) == 1 + len(others)
+
+
+def test_a_plan_may_take_the_first_images_only(splits):
+    plan = replace(PLAN, fractions=(0.5,), recipe=replace(RECIPE, epochs=1))
+    few = diffroar_scores(
+        {"net": Ranking(network())}, splits.train, splits.test, replace(plan, n_train=64, n_test=20), workers=1
+    )
+    cut = splits.train.subset(slice(0, 64)), splits.test.subset(slice(0, 20))
+    assert few == diffroar_scores({"net": Ranking(network())}, *cut, plan, workers=1)
+    assert few["net"].top[0][0] * 20 == pytest.approx(round(few["net"].top[0][0] * 20))
+
+
+def test_there_is_a_plan_for_each_preset():
+    assert PLANS.keys() == PRESETS.keys()
 
 
 @pytest.mark.slow
