@@ -41,8 +41,10 @@ def nce_loss(scores: Tensor, log_normaliser: Tensor, num_images: int) -> Tensor:
     tensor(0.6931)
     """
     num_negatives = scores.shape[1] - 1
-    odds = scores - (log_normaliser + math.log(num_negatives / num_images))
-    return (F.softplus(-odds[:, 0]).sum() + F.softplus(odds[:, 1:]).sum()) / len(odds)
+    log_odds = scores - (log_normaliser + math.log(num_negatives / num_images))
+    sign = torch.ones_like(scores[0])
+    sign[0] = -1
+    return F.softplus(sign * log_odds).sum() / len(scores)
 
 
 def log_mean_normaliser(scores: Tensor, num_images: int) -> Tensor:
@@ -193,8 +195,11 @@ class ContrastiveMemory(nn.Module):
 
     def draw(self, index: Tensor) -> Tensor:
         """For each image of `index` (B,) its own number, then `negatives` numbers of images of other classes."""
-        drawn = torch.randint(2**62, (len(index), 1 + self.negatives), device=index.device)
-        rows = self.order[drawn.remainder_(self.others[index][:, None]).add_(self.after[index][:, None])]
+        shape = len(index), 1 + self.negatives
+        # In float64 a number below 1 times m stays below m.
+        drawn = torch.rand(shape, dtype=torch.float64, device=index.device).mul_(self.others[index][:, None])
+        places = drawn.long().add_(self.after[index][:, None])
+        rows = self.order.index_select(0, places.flatten()).view(shape)
         rows[:, 0] = index
         return rows
 

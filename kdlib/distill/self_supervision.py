@@ -127,8 +127,10 @@ def train_head(features: Tensor, *, epochs: int = 30, batch_size: int = 64, seed
 
 def observe_rotations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Logits of the images (B, K) and of their turns (B, 3, K), and pooled features of all four (B, 4, d)."""
-    # One turn after the other: four times the images at once no longer fit into a processor's caches.
-    seen = [observe_pooled(model, turned) for turned in rotations(images).chunk(_TURNS)]
+    # One turn after the other: four times the images at once no longer fit into a processor's caches. Channels last,
+    # as in a training: it nearly halves the time that a CPU needs to fill a teacher's memory.
+    shown = images.contiguous(memory_format=torch.channels_last)
+    seen = [observe_pooled(model, turned) for turned in rotations(shown).chunk(_TURNS)]
     logits, pooled = (torch.stack([one[name] for one in seen], dim=1) for name in ("logits", "pooled"))
     return {"logits": logits[:, 0], "turned_logits": logits[:, 1:], "pooled": pooled}
 
