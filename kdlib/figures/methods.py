@@ -18,6 +18,7 @@ from kdlib.stats import mean_interval
 
 WITH_LOGITS = "_with_logits"
 _GREY = "0.45"
+_STYLES: tuple[Any, ...] = ("--", ":")  # of reference lines, which may lie on each other
 
 
 def hollow(arm: str) -> bool:
@@ -87,14 +88,14 @@ def without_and_with_logits(
     """A panel a method: each seed's value without and with the teacher's logits, joined; the thick line is the mean.
 
     values: arm -> one value a seed, in the order of the seeds, for each method, its arm `<method>_with_logits` and the
-    references, whose means are dashed lines.
+    references (two at most), whose means are level lines, dashed and dotted.
     """
     figure, axes = plt.subplots(1, len(methods), figsize=(1.9 * len(methods), 3.4), sharey=True, squeeze=False)
     for axis, method in zip(axes[0], methods, strict=True):
         pairs = np.array([values[method], values[f"{method}{WITH_LOGITS}"]])
         colour, marker = MODEL_COLOURS[method], MODEL_MARKERS[method]
-        for arm in references:
-            axis.axhline(float(np.mean(values[arm])), color=MODEL_COLOURS[arm], linestyle="--", linewidth=1.2)
+        for arm, style in zip(references, _STYLES, strict=False):
+            axis.axhline(float(np.mean(values[arm])), color=MODEL_COLOURS[arm], linestyle=style, linewidth=1.2)
         axis.plot([0, 1], pairs, color=colour, linewidth=1, marker=marker, markersize=4, alpha=0.55)
         axis.plot([0, 1], pairs.mean(1), color=colour, linewidth=3.5)
         for place, arm in enumerate((method, f"{method}{WITH_LOGITS}")):
@@ -104,7 +105,10 @@ def without_and_with_logits(
         axis.set_title(MODEL_NAMES[method])
         axis.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel(ylabel)
-    lines = [Line2D([], [], color=MODEL_COLOURS[arm], linestyle="--", label=MODEL_NAMES[arm]) for arm in references]
+    lines = [
+        Line2D([], [], color=MODEL_COLOURS[arm], linestyle=style, label=MODEL_NAMES[arm])
+        for arm, style in zip(references, _STYLES, strict=False)
+    ]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9, frameon=False)
     return figure
 
