@@ -129,13 +129,14 @@ def over_temperature(
     return figure
 
 
-def forest(panels: Mapping[str, Mapping[str, Contrast]], smallest: Mapping[str, float], columns: int = 2) -> Figure:
+def forest(
+    panels: Mapping[str, Mapping[str, Contrast]], arms: Sequence[str], smallest: Mapping[str, float], columns: int = 2
+) -> Figure:
     """Differences of many arms with 95 % intervals (the wider of both at each end), a panel each.
 
-    panels: title -> arm -> contrast; all have the same rows in the same order, and an arm that a panel lacks leaves its
+    panels: title -> arm -> contrast. arms: the rows of every panel, from above; an arm that a panel lacks leaves its
     row empty. smallest: title -> the smallest difference that would matter, a grey band about zero.
     """
-    arms = list(dict.fromkeys(arm for by_arm in panels.values() for arm in by_arm))
     rows = -(-len(panels) // columns)
     size = (3.9 * columns + 0.8, (0.27 * len(arms) + 0.9) * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
@@ -151,7 +152,9 @@ def forest(panels: Mapping[str, Mapping[str, Contrast]], smallest: Mapping[str, 
         axis.grid(axis="y", visible=False)
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    axes[0, 0].set_yticks(range(len(arms)), [MODEL_NAMES.get(arm, arm) for arm in arms], fontsize=9)
+    axes[0, 0].set_yticks(range(len(arms)), [MODEL_NAMES.get(arm, arm) for arm in arms])
+    for axis in axes[:, 0]:
+        axis.tick_params(axis="y", labelsize=9)
     axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
     return figure
 
@@ -174,7 +177,7 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
 
     headline: KD has more detectors than scratch. shuffled: KD has more than its teacher shuffled (C1). oracle: sibling
     smoothing without a teacher has more than scratch (C3). matched: detectors of KD minus those of a student from
-    scratch of equal accuracy (C5).
+    scratch of about equal accuracy (C5).
     """
     told = {
         SUPPORTED: "**The headline** holds here: KD gives more detectors than training from scratch",
@@ -206,9 +209,9 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
     sentences.append(f"**C3**: {told[oracle.word]} (minus scratch: {interval_in_words(oracle.contrast)}).")
     if matched.excludes_zero:
         more = "more" if matched.mean_difference > 0 else "fewer"
-        words = f"at equal accuracy KD has {more} detectors than scratch, so accuracy alone is not the difference"
+        words = f"at about equal accuracy KD has {more} detectors than scratch, so accuracy alone is not the difference"
     else:
-        words = "at equal accuracy KD can't be told from scratch, so accuracy alone may be all there is"
+        words = "at about equal accuracy KD can't be told from scratch, so accuracy alone may be all there is"
     sentences.append(f"**C5**: {words} ({interval_in_words(matched)}).")
     words_of_both = {shuffled.word, oracle.word}
     if words_of_both == {SUPPORTED}:

@@ -140,11 +140,11 @@ class TestForest:
             "minus scratch": {"kd": UP, "label_smoothing": DOWN},
             "minus KD": {"scratch": DOWN, "label_smoothing": OPEN},
         }
-        figure = forest(panels, {"minus scratch": 0.5, "minus KD": 1.5})
+        figure = forest(panels, ("scratch", "kd", "label_smoothing"), {"minus scratch": 0.5, "minus KD": 1.5})
         first, second = figure.axes
         names = [text.get_text() for text in first.get_yticklabels()]
-        assert names == [MODEL_NAMES[arm] for arm in ("kd", "label_smoothing", "scratch")]
-        for axis, by_arm, places in ((first, panels["minus scratch"], [0, 1]), (second, panels["minus KD"], [2, 1])):
+        assert names == [MODEL_NAMES[arm] for arm in ("scratch", "kd", "label_smoothing")]
+        for axis, by_arm, places in ((first, panels["minus scratch"], [1, 2]), (second, panels["minus KD"], [0, 2])):
             means, spans = axis.lines[2::2], axis.lines[1::2]
             assert [line.get_ydata()[0] for line in means] == places
             assert [line.get_xdata()[0] for line in means] == [c.mean_difference for c in by_arm.values()]
@@ -154,7 +154,7 @@ class TestForest:
         assert first.yaxis_inverted()
 
     def test_places_that_no_panel_takes_are_blank(self):
-        figure = forest({name: {"kd": UP} for name in "abc"}, dict.fromkeys("abc", 1.0))
+        figure = forest({name: {"kd": UP} for name in "abc"}, ["kd"], dict.fromkeys("abc", 1.0))
         assert [axis.axison for axis in figure.axes] == [True, True, True, False]
 
 
