@@ -111,7 +111,7 @@ def _together(lesson: Lesson, device: torch.device) -> nn.Module:
     # Anew each epoch: after its first step it regroups the gradients, and the groups decide the order in which more
     # than two processes add up. So each epoch begins alike, whether the training was interrupted before it or not.
     devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(lesson, device_ids=devices, broadcast_buffers=False)
+    return DistributedDataParallel(lesson, device_ids=devices)
 
 
 @torch.no_grad()
