@@ -6,19 +6,26 @@ was looked at: a student is small enough to have something to learn from its tea
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
+
 from kdlib.data import sentences, sst2
+from kdlib.data.image_set import Splits
+from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import choose
 from kdlib.experiments import Preset, Study
-from kdlib.metrics.word_attribution import attribution_summary, word_attributions
-from kdlib.train import Recipe
+from kdlib.metrics.word_attribution import METHODS, attribution_summary, word_attributions
+from kdlib.models import build
+from kdlib.train import Recipe, accuracy, fit
 
 ARMS = ("scratch", "label_smoothing", "kd", "kd_t4")
 
 
-def _recipe(epochs: int, learning_rate: float, weight_decay: float) -> Recipe:
+def _recipe(epochs: int, learning_rate: float, weight_decay: float, batch_size: int = 64) -> Recipe:
     return Recipe(
         epochs,
-        batch_size=64,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         optimizer="adamw",
@@ -103,6 +110,59 @@ def language_study(
 
 
 def attributed(study: Study, arm: str, seed: int | None = None, which: str = "last") -> dict[str, float]:
-    """`attribution_summary` of one of the study's nets on the probe sentences, by gradient x input."""
+    """`attribution_summary` of one of the study's nets on the probe sentences."""
     probe = study.part("probe")
     return attribution_summary(word_attributions(study.model(arm, seed, which), probe), probe)
+
+
+def negation_sentences() -> Splits[sentences.SentenceSet]:
+    """ "the film is good", "the film is not good", ...: 6 things, 4 sentiment words; the things of test are new.
+
+    In train there are neutral sentences too ("the film is not new"), each of them once as praise and once as blame, so
+    that a net learns that no sentiment word means neither.
+
+    >>> splits = negation_sentences()
+    >>> len(splits.train), len(splits.test), " ".join(splits.test.words[-1])
+    (64, 16, 'the room is not dull')
+    """
+    lexicon = {"good": 1, "fine": 1, "bad": -1, "dull": -1}
+    train: list[tuple[tuple[str, ...], int]] = []
+    test: list[tuple[tuple[str, ...], int]] = []
+    for thing, no in product(("film", "book", "song", "plot", "cast", "room"), ((), ("not",))):
+        part = test if thing in ("cast", "room") else train
+        part += [(("the", thing, "is", *no, word), int((sign > 0) != bool(no))) for word, sign in lexicon.items()]
+        if part is train:
+            part += [(("the", thing, "is", *no, word), label) for word in ("new", "old") for label in (0, 1)]
+    vocabulary = sentences.make_vocabulary([words for words, _ in train], 1)
+
+    def encoded(part: list[tuple[tuple[str, ...], int]]) -> sentences.SentenceSet:
+        texts, labels = [words for words, _ in part], [label for _, label in part]
+        return sentences.encode(texts, labels, vocabulary, lexicon, length=5, name="negation")
+
+    return Splits("negation", encoded(train), encoded(test), encoded(test), encoded(test))
+
+
+def instrument_check(num_nets: int = 4) -> list[dict[str, float | str]]:
+    """What each attribution method says of tiny transformers that have learned `negation_sentences`.
+
+    One row a method: the share of words with the right sign, plain and negated, and the nets' accuracy, as means over
+    nets. Where accuracy is 1, a method that is short of 1 errs, not the nets.
+    """
+    splits = negation_sentences()
+    options = splits.train.model_options()
+    recipe = _recipe(60, 1e-2, 0.01, batch_size=8)
+
+    def trained(seed: int):
+        def make():
+            return build("small_transformer", seed=seed, width=16, depth=1, heads=2, **options)
+
+        return fit(make, splits, CrossEntropy(), recipe, seed, device="cpu").model()
+
+    nets = [trained(seed) for seed in range(num_nets)]
+    right = float(np.mean([accuracy(net, splits.test) for net in nets]))
+    rows: list[dict[str, float | str]] = []
+    for method in METHODS:
+        found = [attribution_summary(word_attributions(net, splits.test, method=method), splits.test) for net in nets]
+        means = {kind: float(np.mean([f[f"agreement_{kind}"] for f in found])) for kind in ("plain", "negated")}
+        rows.append({"method": method, **means, "accuracy": right})
+    return rows

@@ -12,6 +12,7 @@ from kdlib.capture import find_layer
 from kdlib.data.sentences import SentenceSet, encode, load
 from kdlib.errors import KdlibError
 from kdlib.metrics.word_attribution import (
+    METHODS,
     attribution_summary,
     polar_share,
     rank_auc,
@@ -50,9 +51,23 @@ def linear_bag() -> LinearBag:
     return LinearBag([[0, 0], [0, 0], [1, 0], [-1, 2], [0, 1], [0.5, 1.5]], [[-1.0, 1.0], [2.0, 0.0]])
 
 
+class Negation(nn.Module):
+    """z_1 - z_0 = good (1 - 2 not): the smallest net that knows negation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vectors = torch.zeros(len(VOCABULARY), 2)
+        vectors[2, 0], vectors[3, 0], vectors[5, 1] = 1.0, -1.0, 1.0
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        good, no = self.embedding(tokens).sum(1).unbind(1)
+        return torch.stack([torch.zeros_like(good), good * (1 - 2 * no)], 1)
+
+
 @pytest.fixture(scope="module")
 def sentences() -> SentenceSet:
-    return load(n_train=60, n_val=10, n_test=40).test
+    return load(n_train=60, n_val=10, n_test=12).test
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +111,7 @@ def slow_attributions(model: nn.Module, sentences: SentenceSet, output, scales=(
 
 
 class TestAttributions:
-    @pytest.mark.parametrize("method", ["gradient_x_input", "integrated_gradients"])
+    @pytest.mark.parametrize("method", METHODS)
     def test_a_linear_bag_of_words_has_each_word_s_exact_part(self, method):
         found = word_attributions(linear_bag(), tiny_set(), method=method)
         # good: 3, bad: -3 - 2, the: -1, not: 1.5 - 1.5; over 4 and 2 words.
@@ -114,8 +129,43 @@ class TestAttributions:
         ("target", "output"), [("positive_minus_negative", difference), ("predicted", predicted_logit)]
     )
     def test_a_transformer_s_equal_their_slow_twin(self, transformer, sentences, target, output):
-        found = word_attributions(transformer, sentences, target=target, batch_size=7)
+        found = word_attributions(transformer, sentences, method="gradient_x_input", target=target, batch_size=7)
         assert torch.allclose(found.double(), slow_attributions(transformer, sentences, output), atol=1e-5)
+
+    @pytest.mark.parametrize("target", ["positive_minus_negative", "predicted"])
+    def test_occlusion_equals_its_slow_twin(self, transformer, sentences, target):
+        found = word_attributions(transformer, sentences, target=target, batch_size=9)
+        with torch.no_grad():
+            for row, tokens in enumerate(sentences.tokens):
+                whole = transformer(tokens[None])[0]
+                chosen = int(whole.argmax())
+                for place in range(int((tokens != 0).sum())):
+                    keep = (torch.arange(len(tokens)) != place).float()[None, :, None]
+                    handle = transformer.embedding.register_forward_hook(lambda m, i, e, keep=keep: e * keep)
+                    change = whole - transformer(tokens[None])[0]
+                    handle.remove()
+                    expected = change[1] - change[0] if target == "positive_minus_negative" else change[chosen]
+                    assert float(found[row, place]) == pytest.approx(float(expected), abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("method", "bad", "no"),
+        [("occlusion", 1.0, 2.0), ("gradient_x_input", 1.0, 2.0), ("integrated_gradients", 0.0, 1.0)],
+    )
+    def test_what_each_method_makes_of_not_bad(self, method, bad, no):
+        # f = -1 (1 - 2) = 1. Along the path, where both come in at s: integral of -(1 - 2 s) = 0 and of 2 s = 1.
+        found = word_attributions(Negation(), tiny_set(), method=method)[1]
+        assert found.tolist() == pytest.approx([no, bad, 0, 0, 0], abs=1e-6)
+
+    def test_a_layer_norm_hides_a_word_from_gradient_x_input_but_not_from_occlusion(self):
+        class Normed(LinearBag):
+            def forward(self, tokens: Tensor) -> Tensor:
+                vectors = self.embedding(tokens)
+                lengths = vectors.norm(dim=2, keepdim=True).clamp(min=1e-12)
+                return self.fc((vectors / lengths).sum(1))
+
+        net = Normed([[0, 0], [0, 0], [2, 0], [-2, 0], [0, 2], [0, 2.0]], [[-1.0, 0.0], [1.0, 0.0]])
+        assert word_attributions(net, tiny_set(), method="gradient_x_input").abs().max() < 1e-6
+        assert word_attributions(net, tiny_set())[0].tolist() == pytest.approx([0, 2, 2, -2, 0], abs=1e-6)
 
     def test_integrated_gradients_equal_their_slow_twin(self, transformer, sentences):
         found = word_attributions(transformer, sentences, method="integrated_gradients", steps=3)
@@ -137,7 +187,7 @@ class TestAttributions:
         assert torch.allclose(ours, theirs.sum(-1).float() * sentences.is_word, atol=1e-5)
 
     def test_integrated_gradients_add_up_to_what_the_words_change(self, transformer, sentences):
-        found = word_attributions(transformer, sentences, method="integrated_gradients", steps=200).sum(1)
+        found = word_attributions(transformer, sentences, method="integrated_gradients", steps=40).sum(1)
         with torch.no_grad():
             with_words = difference(transformer(sentences.tokens), sentences.tokens)
             handle = transformer.embedding.register_forward_hook(lambda module, inputs, vectors: 0 * vectors)
@@ -145,19 +195,21 @@ class TestAttributions:
             handle.remove()
         assert torch.allclose(found, with_words - without, atol=1e-3)
 
-    def test_the_model_is_left_as_it_was(self, transformer, sentences):
+    @pytest.mark.parametrize("method", METHODS)
+    def test_the_model_is_left_as_it_was(self, transformer, sentences, method):
         transformer.train()
         frozen = transformer.fc.weight.requires_grad_(False)
-        word_attributions(transformer, sentences, target="predicted")
+        word_attributions(transformer, sentences, method=method, target="predicted")
         assert transformer.training and not frozen.requires_grad and transformer.fc.bias.requires_grad
         assert all(parameter.grad is None for parameter in transformer.parameters())
         assert not find_layer(transformer, "embedding")._forward_hooks
         transformer.fc.weight.requires_grad_(True)
 
-    def test_a_frozen_net_has_attributions_too(self, transformer, sentences):
-        expected = word_attributions(transformer, sentences)
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_frozen_net_has_attributions_too(self, transformer, sentences, method):
+        expected = word_attributions(transformer, sentences, method=method)
         transformer.requires_grad_(False)
-        assert torch.equal(word_attributions(transformer, sentences), expected)
+        assert torch.equal(word_attributions(transformer, sentences, method=method), expected)
         transformer.requires_grad_(True)
 
     def test_padding_has_none(self, transformer, sentences):
@@ -171,6 +223,7 @@ class TestAttributions:
             ({"target": "positive"}, "unknown attribution target 'positive'"),
             ({"layer": "embeding"}, "no layer 'embeding'; the nearest are embedding"),
             ({"layer": "fc"}, "name the layer that gives each word's embedding"),
+            ({"layer": "fc", "method": "gradient_x_input"}, "name the layer that gives each word's embedding"),
             ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
         ],
     )
