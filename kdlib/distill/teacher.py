@@ -97,4 +97,6 @@ class Teacher:
     def _ask(self, images: Tensor) -> dict[str, Tensor]:
         self.model.eval()  # whoever holds the model may have switched it
         self.asked += len(images)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)  # up to twice as fast on a CPU
         return {name: tensor.float() for name, tensor in self.observe(self.model, images).items()}
