@@ -51,7 +51,7 @@ PRESETS = {
     "quick": Preset(
         n_train=8000,
         n_val=1000,
-        n_test=2000,
+        n_test=1500,
         n_probe=None,
         n_seeds=8,
         teacher={"depth": 4, "width": 64, "heads": 4},
