@@ -28,13 +28,16 @@ def attention_map(features: Tensor) -> Tensor:
     if features.ndim != 4:
         raise KdlibError(f"features must have shape (batch, channels, height, width), not {tuple(features.shape)}")
     features = features.to(torch.promote_types(features.dtype, torch.float32))
+    # The scale cancels in the end; taken out first, squares neither vanish nor overflow.
+    largest = features.detach().abs().flatten(1).amax(1).view(-1, 1, 1, 1)
+    features = features / torch.where(largest == 0, 1, largest)
     return F.normalize(features.pow(2).mean(1).flatten(1), dim=1)
 
 
 def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     r"""L = 1 / (B P) * sum_i sum_p (Q_s[i, p] - Q_t[i, p])^2 of one pair of layers; P = H W positions.
 
-    student_map, teacher_map: (B, P), from `attention_map`. Between 0 and 4 / P. No gradient flows to the teacher.
+    student_map, teacher_map: (B, P), from `attention_map`. Between 0 and 2 / P. No gradient flows to the teacher.
 
     >>> attention_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))  # (0.4^2 + 0.8^2) / 2
     tensor(0.4000)

@@ -90,6 +90,7 @@ def sibling_mass_ratio(
     """
     log_p = log_probabilities(logits, temperature)
     _check(logits, labels, superclass_of)
+    labels = labels.long()
     siblings = sibling_mask(labels, superclass_of)
     others = ~_target_mask(labels, len(superclass_of))
     # From log-probabilities: 1 - p_y would be exactly 0 for a certain network.
@@ -117,12 +118,16 @@ def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
 def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's rho of two (n,) tensors: Pearson's correlation of average ranks; NaN if one of them is constant.
 
+    Values that agree to nine digits of the largest one are tied: sums in another order differ by less than that.
+
     >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 15.0]))
     0.5
     """
     ranks = []
     for values in (a, b):
-        _, place, count = values.double().unique(return_inverse=True, return_counts=True)
+        values = values.double()
+        largest = values.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+        _, place, count = (values / largest).round(decimals=9).unique(return_inverse=True, return_counts=True)
         # Equal values share the mean of the ranks they take up.
         average = count.cumsum(0) - (count - 1) / 2
         rank = average[place]
@@ -153,6 +158,7 @@ def nontarget_divergence(logits: Tensor, teacher_logits: Tensor, labels: Tensor,
         )
     student = log_probabilities(logits, temperature)
     teacher = log_probabilities(teacher_logits, temperature)
+    _check(logits, labels, range(logits.shape[1]))
     others = ~_target_mask(labels, logits.shape[1])
     student, teacher = _within(student, others), _within(teacher, others)
     return (teacher.exp() * (teacher - student)).masked_fill(~others, 0).sum(1).clamp(min=0)

@@ -260,3 +260,9 @@ class TestBadInput:
 
         with pytest.raises(KdlibError, match=r"student's layer1 gives \(8,\) .* use convolutional nets"):
             build_attention_transfer(setting_of(splits, student=Flat()))
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-7, 1.0, 1e15, 1e30])
+def test_the_map_of_tiny_and_of_huge_features_is_the_same(scale):
+    features = torch.tensor([[[[3.0, 0.0]], [[0.0, 2.0]]]])
+    assert torch.allclose(attention_map(features * scale), attention_map(features), atol=1e-6)

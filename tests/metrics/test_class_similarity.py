@@ -350,3 +350,20 @@ def test_refusals():
     for temperature in (0, -1.0, math.inf):
         with pytest.raises(KdlibError, match="temperature must be"):
             class_similarity(logits, labels, SUPERCLASS_OF, temperature=temperature)
+
+
+def test_values_that_differ_in_their_last_bits_are_ties_for_the_rank_correlation():
+    # Unequal class counts: the means of equal rows then differ in their last bits.
+    superclass_of = [index // 4 for index in range(24)]
+    labels = torch.randint(0, 24, (500,), generator=torch.Generator().manual_seed(0))
+    groups = torch.tensor(superclass_of)
+    siblings = (groups[:, None] == groups) & ~torch.eye(24, dtype=torch.bool)
+    targets = (0.9 * torch.eye(24, dtype=torch.float64) + 0.1 * siblings / 3).clamp(min=1e-4)[labels]
+    assert class_similarity(targets.log(), labels, superclass_of)["superclass_rank_correlation"] == pytest.approx(1)
+    even = (0.9 * torch.eye(24, dtype=torch.float64) + 0.1 / 24)[labels]
+    assert math.isnan(class_similarity(even.log(), labels, superclass_of)["superclass_rank_correlation"])
+
+
+def test_a_label_that_is_no_class_is_refused_by_the_divergence_too():
+    with pytest.raises(KdlibError, match="label 9 is not one of the classes 0 to 3"):
+        nontarget_divergence(torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor([9]))

@@ -162,3 +162,11 @@ def test_mistakes_are_one_sentence(change, message):
     with pytest.raises(KdlibError, match=message) as error:
         score_gradient_maps(**{"gradients": gradients, "masks": masks, **change})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("scale", "power"), [(1e-33, 10.0), (1e30, 11.0)])
+def test_a_high_power_of_tiny_or_huge_gradients_is_neither_flat_nor_nan(scale, power):
+    gradients = torch.tensor([[[[3.0, 1.0], [0.0, 0.0]]]], dtype=torch.float64) * scale
+    scores = score_gradient_maps(gradients, torch.tensor([[[True, False], [False, False]]]), power)
+    assert not scores.flat.any()
+    assert scores.energy_inside.item() == pytest.approx(3**power / (3**power + 1))
