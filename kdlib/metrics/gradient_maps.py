@@ -83,11 +83,11 @@ def score_gradient_maps(gradients: Tensor, masks: Tensor, power: float = 1.0) ->
     """
     finite_number(power, "power", minimum=0, exclusive=True)
     _check(gradients, masks)
-    # In float64 and with the map's scale taken out, which cancels: powers then neither vanish nor overflow. The scale is
-    # a power of two, which rounds nothing, so that ties stay ties.
+    # In float64 and with the map's scale taken out, which cancels: powers then neither vanish nor overflow. The scale
+    # is a power of four, which rounds nothing, nor does its root: ties stay ties.
     magnitude = gradients.detach().double().abs()
     exponent = torch.frexp(magnitude.flatten(1).amax(1)).exponent.view(-1, 1, 1, 1)
-    strength = (torch.ldexp(magnitude, -exponent) ** power).sum(1).flatten(1)
+    strength = (torch.ldexp(magnitude, -(exponent - exponent % 2)) ** power).sum(1).flatten(1)
     inside = masks.to(strength.device).flatten(1)
 
     area, pixels = inside.sum(1), inside.shape[1]
