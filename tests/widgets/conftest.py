@@ -12,6 +12,7 @@ from widget_toys import (
     toy_logits,
     toy_matrices,
     toy_views,
+    toy_words,
 )
 
 from kdlib.data.image_set import ImageSet
@@ -21,6 +22,7 @@ from kdlib.widgets import (
     method_comparison,
     similarity_explorer,
     temperature_explorer,
+    word_explorer,
 )
 
 
@@ -62,3 +64,8 @@ def similarity():
 @pytest.fixture()
 def bands():
     return five_band_viewer(**toy_bands())
+
+
+@pytest.fixture()
+def words():
+    return word_explorer(**toy_words())

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from ipywidgets.embed import dependency_state
 
 from kdlib.data.image_set import ConceptMap, ImageSet
+from kdlib.data.sentences import load as load_sentences
 from kdlib.metrics.class_similarity import similarity_matrix
 from kdlib.widgets import UnitViews, static_figure
 
@@ -22,6 +23,7 @@ KINDS = {
     "comparison": ".kdlib-comparison",
     "similarity": ".kdlib-similarity",
     "bands": ".kdlib-bands-viewer",
+    "words": ".kdlib-words",
 }
 VENDORED = Path(__file__).parents[2] / "book" / "_static" / "widgets"
 CLASSES = ("tabby", "lynx", "wolf", "beagle", "sedan", "van", "truck", "rose", "tulip", "daisy")
@@ -150,6 +152,21 @@ def toy_bands(count: int = 6, size: int = 48) -> dict:
         "images": images, "saliency": saliency, "truth_bands": truth, "labels": labels,
         "class_names": ("barred cell", "plain cell"), "predictions": {"kd": labels, "scratch": [0] * count},
     }  # fmt: skip
+
+
+def toy_words(count: int = 12) -> dict:
+    """Arguments of a word explorer: sentences of the grammar, and noise around their truth."""
+    sentences = load_sentences(n_train=200, n_val=2, n_test=count).test
+    generator = torch.Generator().manual_seed(5)
+    attributions, logits = {}, {}
+    for method, noise in {"occlusion": 0.4, "gradient_x_input": 0.9}.items():
+        attributions[method] = {
+            name: sentences.polarity + noise * torch.randn(sentences.tokens.shape, generator=generator)
+            for name in ("teacher", "scratch", "kd")
+        }
+    for name in ("teacher", "scratch", "kd"):
+        logits[name] = torch.randn(count, 2, generator=generator)
+    return {"sentences": sentences, "attributions": attributions, "logits": logits}
 
 
 def write_page(folder: Path, widgets: list, theme: str = "light") -> Path:
