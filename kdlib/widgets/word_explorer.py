@@ -106,7 +106,7 @@ def shade_words(
             colour, size = SIGN_COLOURS[1 if strength > 0 else -1], abs(strength)
             axis.barh(row, width, left=left, height=0.9, color=colour, alpha=0.9 * size, linewidth=0)
             if size and size >= threshold:
-                ink = "white" if size > 0.55 else "black"
+                ink = "white" if size > 0.7 else "black"
                 axis.text(left + width / 2, row, "+" if strength > 0 else "−", ha="center", va="center", color=ink)
     for place, word in enumerate(words):
         weight = "bold" if len(bold) > place and bold[place] else "normal"
