@@ -21,11 +21,32 @@ from browser_checks import CONTRASTS, OVERHANG, watched
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
 # Which widget stands on which page.
-PAGES = {"TemperatureExplorer": ("start_here", "kd_loss"), "DissectionExplorer": ("han2023_concept_detectors",)}
+PAGES = {
+    "TemperatureExplorer": ("start_here", "kd_loss"),
+    "DissectionExplorer": ("han2023_concept_detectors", "han2023_other_data"),
+    "SimilarityExplorer": ("han2023_class_similarity",),
+    "MethodComparison": ("han2023_kd_methods",),
+    "FiveBandViewer": ("han2023_other_measures",),
+    "WordExplorer": ("han2023_language",),
+}
 PLACES = [(kind, page) for kind, pages in PAGES.items() for page in pages]
-ROOTS = {"TemperatureExplorer": ".kdlib-temperature", "DissectionExplorer": ".kdlib-dissection"}
+ROOTS = {
+    "TemperatureExplorer": ".kdlib-temperature",
+    "DissectionExplorer": ".kdlib-dissection",
+    "SimilarityExplorer": ".kdlib-similarity",
+    "MethodComparison": ".kdlib-comparison",
+    "FiveBandViewer": ".kdlib-bands-viewer",
+    "WordExplorer": ".kdlib-words",
+}
 # What is drawn last of each: from then on it lives.
-READY = {"TemperatureExplorer": ".kdlib-curve svg", "DissectionExplorer": ".kdlib-card canvas"}
+READY = {
+    "TemperatureExplorer": ".kdlib-curve svg",
+    "DissectionExplorer": ".kdlib-card canvas",
+    "SimilarityExplorer": ".kdlib-matrix canvas",
+    "MethodComparison": ".kdlib-card canvas",
+    "FiveBandViewer": ".kdlib-picture canvas",
+    "WordExplorer": ".kdlib-word",
+}
 
 
 @pytest.fixture(scope="module")
