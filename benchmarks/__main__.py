@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-RACES = ("concept_world", "kd_step", "distillation_methods", "dissection", "diffroar")
+RACES = ("concept_world", "kd_step", "distillation_methods", "dissection", "diffroar", "information")
 
 for race in RACES:
     print(f"\n## {race}\n", flush=True)

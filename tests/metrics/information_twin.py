@@ -55,22 +55,23 @@ def slow_map(
     """The map of one image (C, H, W); the model is in eval mode. The noise is that of kdlib's measure."""
     module = dict(model.named_modules())[layer]
     channels, height, width = image.shape
-    scale = torch.tensor(units or (1.0,) * channels, dtype=image.dtype).view(channels, 1, 1)
-    generator = noise_generator(seed, image_id)
+    kind = {"dtype": image.dtype, "device": image.device}
+    scale = torch.tensor(units or (1.0,) * channels, **kind).view(channels, 1, 1)
+    generator = noise_generator(seed, image_id, image.device)
 
     def feature(images: Tensor) -> Tensor:
         output = layer_output(model, module, images)
         return torch.relu(output) if relu else output
 
     def noisy(sigma: Tensor) -> Tensor:
-        unit_noise = torch.randn(samples, channels, height, width, generator=generator, dtype=image.dtype)
+        unit_noise = torch.randn(samples, channels, height, width, generator=generator, **kind)
         strength = F.interpolate(sigma[None, None], size=(height, width), mode="nearest")
         return image[None] + strength * unit_noise * scale
 
     def entropies(sigma: Tensor) -> Tensor:
         return torch.log(sigma) + 0.5 * math.log(2 * math.pi) + 0.5
 
-    sigma = torch.full(grid, 0.01, dtype=image.dtype, requires_grad=True)
+    sigma = torch.full(grid, 0.01, requires_grad=True, **kind)
     with torch.no_grad():
         clean = feature(image[None])
         response = feature(noisy(sigma))
