@@ -98,7 +98,7 @@ LIMITS: dict[str, Limit] = {
     "weight_decay": Limit(minimum=0),
     "saliency_method": Limit(choices=("gradient", "signed_gradient", "input_x_gradient", "integrated_gradients")),
     "five_band_variant": Limit(choices=("v1", "v2", "v1_clamped")),
-    "roar_gradients": Limit(choices=("logit", "loss")),
+    "roar_gradients": Limit(choices=("logit", "loss", "random_class")),
     "fractions": Limit(minimum=0, maximum=1),
     "retrainings": _count,
     "power": _positive,

@@ -30,7 +30,7 @@ from kdlib.runs import source_fingerprint
 from kdlib.side_by_side import cores, in_processes, worth_processes
 from kdlib.train import Recipe, accuracy, deterministic, fit, resolve_device, watched
 
-GRADIENTS = ("logit", "loss")
+GRADIENTS = ("logit", "loss", "random_class")
 _OWN_SOURCE = ("roar_training.py", "metrics/diffroar.py", "explain/saliency.py")
 _SEED_OFFSET = 10_000  # a fresh network must not start from the weights of the one whose gradients are judged
 
@@ -118,7 +118,6 @@ class MaskedImages:
 class RoarPlan:
     """How DiffROAR is measured: unmask levels, retrainings of each, and the network and recipe of a retraining.
 
-    gradients: of the true class's "logit" or of the cross-entropy "loss"; coordinates are ranked by magnitude.
     n_train, n_test: how many images, from the first on; None for all.
     """
 
@@ -127,18 +126,16 @@ class RoarPlan:
     repeats: int = 1
     model: str = "small_resnet"
     model_options: dict[str, int] = field(default_factory=dict)
-    gradients: str = "logit"
     n_train: int | None = None
     n_test: int | None = None
 
     def __post_init__(self) -> None:
         positive_integer(self.repeats, "repeats")
-        choose(self.gradients, GRADIENTS, "kind of gradient")
 
 
 PLANS = {
     "smoke": RoarPlan((0.1, 0.5), Recipe(epochs=1, batch_size=32), n_train=128, n_test=100),
-    "quick": RoarPlan((0.1, 0.2, 0.4), Recipe(epochs=2, batch_size=32), n_train=2000),
+    "quick": RoarPlan((0.1, 0.2, 0.4), Recipe(epochs=2, batch_size=32), n_train=1280, n_test=1000),
     "gpu": RoarPlan((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), Recipe(epochs=20, augment="flip_shift"), repeats=3),
 }
 
@@ -147,25 +144,35 @@ PLANS = {
 class Ranking:
     """What ranks the coordinates: the gradients of `network`, or random numbers (None), and a seed.
 
-    The seed sets random rankings and the retrained networks. Rankings to be compared in pairs share it: their fresh
+    The seed sets what is random and the retrained networks. Rankings to be compared in pairs share it: their fresh
     networks then start from the same weights and see the images in the same order.
+
+    gradients: of the true class's "logit", of the cross-entropy "loss", or of the logit of a "random_class" drawn for
+    each image. The first two depend on the label, and so do their masks, which can tell a retrained network the class
+    (Rong et al. 2022); the third can't. Coordinates are ranked by magnitude.
     """
 
     network: nn.Module | None
     seed: int = 0
+    gradients: str = "logit"
+
+    def __post_init__(self) -> None:
+        choose(self.gradients, GRADIENTS, "kind of gradient")
 
 
-def magnitudes(ranking: Ranking, images: ImageSet, gradients: str = "logit") -> Tensor:
+def magnitudes(ranking: Ranking, images: ImageSet) -> Tensor:
     """(N, C, H, W) |gradient| of every image, or uniform random numbers for a random ranking."""
+    stream = int.from_bytes(hashlib.sha256(f"{ranking.seed}/{images.name}".encode()).digest()[:6], "little")
+    generator = torch.Generator().manual_seed(stream)
     if ranking.network is None:
-        stream = int.from_bytes(hashlib.sha256(f"{ranking.seed}/{images.name}".encode()).digest()[:6], "little")
-        generator = torch.Generator().manual_seed(stream)
         return torch.rand(images.images.shape, generator=generator).to(images.device)
-    network, inputs = ranking.network, images.inputs(slice(None))
+    inputs, targets = images.inputs(slice(None)), images.labels
+    if ranking.gradients == "random_class":
+        targets = torch.randint(images.num_classes, (len(images),), generator=generator).to(images.device)
     with deterministic():
-        if choose(gradients, GRADIENTS, "kind of gradient") == "loss":
-            return loss_gradients(network, inputs, images.labels).abs()
-        return saliency(network, inputs, images.labels, "gradient")
+        if ranking.gradients == "loss":
+            return loss_gradients(ranking.network, inputs, targets).abs()
+        return saliency(ranking.network, inputs, targets, "gradient")
 
 
 def retraining(
@@ -205,9 +212,7 @@ def retraining(
 
 def diffroar_of(ranking: Ranking, train: ImageSet, test: ImageSet, plan: RoarPlan, *, device: str = "auto") -> DiffRoar:
     """DiffROAR of one ranking: all mask levels, one after the other in this process. Nothing is stored."""
-    train_ranks, test_ranks = (
-        rank_codes(magnitudes(ranking, part, plan.gradients), plan.fractions) for part in (train, test)
-    )
+    train_ranks, test_ranks = (rank_codes(magnitudes(ranking, part), plan.fractions) for part in (train, test))
     retrain = retraining(train, test, train_ranks, test_ranks, plan, ranking.seed, device=device)
     return diffroar(retrain, plan.fractions, plan.repeats)
 
@@ -250,7 +255,7 @@ def _measure(shared: tuple, name: str) -> DiffRoar:
 
 
 def _key(ranking: Ranking, data: str, plan: RoarPlan) -> str:
-    kind = "random" if ranking.network is None else "gradients"
+    kind = "random" if ranking.network is None else ranking.gradients
     digest = hashlib.sha256(f"{kind}/{ranking.seed}/".encode())
     if ranking.network is not None:
         for name, tensor in ranking.network.state_dict().items():

@@ -119,9 +119,19 @@ def test_gradients_are_those_of_the_true_class_logit_or_of_the_loss(splits):
     images, labels = splits.test.inputs(slice(None)), splits.test.labels
     logit = saliency(network(), images, labels, "signed_gradient").abs()
     assert torch.equal(magnitudes(Ranking(network()), splits.test), logit)
-    assert torch.equal(
-        magnitudes(Ranking(network()), splits.test, "loss"), loss_gradients(network(), images, labels).abs()
-    )
+    loss = loss_gradients(network(), images, labels).abs()
+    assert torch.equal(magnitudes(Ranking(network(), gradients="loss"), splits.test), loss)
+
+
+def test_gradients_of_a_random_class_know_nothing_of_the_label(splits):
+    relabelled = replace(splits.test, labels=splits.test.labels.flip(0))
+    ranking = Ranking(network(), gradients="random_class")
+    found = magnitudes(ranking, splits.test)
+    assert torch.equal(found, magnitudes(ranking, relabelled))
+    assert not torch.equal(magnitudes(Ranking(network()), splits.test), magnitudes(Ranking(network()), relabelled))
+    each = [saliency(network(), splits.test.inputs(slice(None)), torch.full((64,), c)) for c in range(4)]
+    drawn = [{c for c in range(4) if torch.equal(found[i], each[c][i])} for i in range(64)]
+    assert all(len(classes) == 1 for classes in drawn) and set.union(*drawn) == set(range(4))
 
 
 def test_random_rankings_follow_their_seed_and_differ_between_parts(splits):
@@ -170,7 +180,7 @@ def test_whatever_changes_the_result_is_measured_anew(splits, measured):
         (start[0], splits.val, *start[2:]),
         (*start[:2], splits.val, plan),
         (*start[:3], replace(plan, fractions=(0.4,))),
-        (*start[:3], replace(plan, gradients="loss")),
+        (Ranking(network(), gradients="loss"), *start[1:]),
         (*start[:3], replace(plan, repeats=2)),
         (*start[:3], replace(plan, model_options=NET | {"width": 5})),
     ]
@@ -221,7 +231,7 @@ def test_ranks_of_other_images_are_refused(splits):
 
 def test_a_plan_that_can_not_be_is_refused():
     with pytest.raises(KdlibError, match="did you mean 'logit'"):
-        replace(PLAN, gradients="logits")
+        Ranking(None, gradients="logits")
     with pytest.raises(KdlibError, match="repeats must be"):
         replace(PLAN, repeats=0)
 
