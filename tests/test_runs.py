@@ -136,7 +136,9 @@ def test_damage_is_seen_told_in_one_line_and_mended(splits, count_trainings, cap
     if damage == "delete":
         path.unlink()
     else:
-        content[len(content) // 2] ^= 1
+        # A text's middle may be the last of a number's many digits, which says nothing: a key always does.
+        place = content.index(b'"history"') + 1 if name == "run.json" else len(content) // 2
+        content[place] ^= 1
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
     again = get_or_train(SCRATCH, splits)
     said = capsys.readouterr().err.strip().splitlines()
