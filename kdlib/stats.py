@@ -172,6 +172,19 @@ def wilcoxon_p(differences: Sequence[float] | np.ndarray) -> float:
     return float(scipy_stats.wilcoxon(array, method=method).pvalue)
 
 
+def rounding_resolution(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, digits: int) -> float:
+    """How far rounding to `digits` significant digits can bring a difference of two values, or a mean of such, from 0.
+
+    Half a unit in the last digit of the largest absolute value for each of the two; 0 where all values are 0.
+
+    >>> rounding_resolution([44.5312], [26.5625], digits=6)
+    0.0001
+    """
+    largest = max(np.abs(_values(values, "values")).max() for values in (a, b))
+    digits = positive_integer(digits, "digits")
+    return 10.0 ** (math.floor(math.log10(largest)) - digits + 1) if largest else 0.0
+
+
 def paired_contrast(
     a: Sequence[float] | np.ndarray,
     b: Sequence[float] | np.ndarray,
@@ -180,8 +193,12 @@ def paired_contrast(
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     seed: int = 0,
+    digits: int = 12,
 ) -> Contrast:
     """Compare arm `a` with arm `b`, both `(n_seeds,)` in the same order of seeds: difference a - b.
+
+    The values are taken as known to `digits` significant digits (12: floats after some arithmetic). A mean difference,
+    or a bound of an interval, that is closer to zero than `rounding_resolution` is 0: its sign would be chance.
 
     Raises `KdlibError` for empty, unequal or non-finite arms. With one seed the intervals are NaN and
     nothing can be concluded.
@@ -193,6 +210,8 @@ def paired_contrast(
     False
     >>> paired_contrast([1.0], [0.0]).excludes_zero
     False
+    >>> paired_contrast([33.3333, 33.3333, 33.3333], [0.0, 33.3333, 66.6667], digits=6).mean_difference
+    0.0
     """
     arm_a, arm_b = _values(a, f"{name or 'contrast'}, arm a"), _values(b, f"{name or 'contrast'}, arm b")
     if arm_a.size != arm_b.size:
@@ -203,9 +222,13 @@ def paired_contrast(
     differences = arm_a - arm_b
     low, high = bootstrap_interval(differences, confidence=confidence, n_resamples=n_resamples, seed=seed)
     t_low, t_high = student_interval(differences, confidence=confidence)
+    resolution = rounding_resolution(arm_a, arm_b, digits)
+    mean, low, high, t_low, t_high = (
+        0.0 if abs(value) < resolution else value for value in (float(differences.mean()), low, high, t_low, t_high)
+    )
     return Contrast(
         name=name,
-        mean_difference=float(differences.mean()),
+        mean_difference=mean,
         low=low,
         high=high,
         t_low=t_low,

@@ -125,6 +125,60 @@ class TestPairedContrast:
             stats.paired_contrast(A, B, **options)
 
 
+class TestRoundedValues:
+    """Values filed with few digits: what rounding alone can bring about is no difference."""
+
+    @staticmethod
+    def rounded(counts: list[int], of: int, digits: int = 6) -> list[float]:
+        return [float(f"{100 * count / of:.{digits}g}") for count in counts]
+
+    def test_a_mean_that_is_exactly_zero_in_fractions_is_zero_after_rounding(self) -> None:
+        random = np.random.default_rng(0)
+        uneven = 0  # how often plain arithmetic on the rounded values would have said otherwise
+        for _ in range(300):
+            of, n = int(random.integers(3, 400)), int(random.integers(2, 9))
+            a, b = random.integers(0, of + 1, (2, n)).tolist()
+            b[-1] += sum(a) - sum(b)
+            if not 0 <= b[-1] <= of:
+                continue
+            contrast = stats.paired_contrast(self.rounded(a, of), self.rounded(b, of), digits=6, n_resamples=50)
+            assert contrast.mean_difference == 0
+            uneven += np.mean(contrast.differences) != 0
+        assert uneven > 20
+
+    def test_the_smallest_real_difference_of_counts_stays(self) -> None:
+        for of, n in ((128, 3), (2000, 8), (10_000, 8)):  # one image more, in one seed of n
+            a, b = self.rounded([of // 3] * n, of), self.rounded([of // 3 - 1] + [of // 3] * (n - 1), of)
+            contrast = stats.paired_contrast(a, b, digits=6)
+            assert contrast.mean_difference == pytest.approx(100 / of / n, abs=1e-4)
+            assert contrast.mean_difference > 0
+
+    def test_a_bound_that_is_zero_but_for_rounding_does_not_exclude_zero(self) -> None:
+        contrast = stats.paired_contrast([33.3334, 50.0, 50.0], [33.3333, 40.0, 20.0], digits=5)
+        assert contrast.low == 0
+        assert not contrast.excludes_zero
+
+    def test_by_default_only_the_last_bits_of_a_float_are_no_difference(self) -> None:
+        assert 0.1 + 0.2 - 0.3 != 0
+        assert stats.paired_contrast([0.1 + 0.2, 0.5], [0.3, 0.5]).mean_difference == 0
+        assert stats.paired_contrast([1e-9, 3e-9], [0.0, 0.0]).mean_difference == pytest.approx(2e-9)
+        assert stats.paired_contrast([1 + 1e-9], [1.0]).mean_difference == pytest.approx(1e-9)
+
+    @pytest.mark.parametrize(
+        ("largest", "digits", "resolution"),
+        [(44.5312, 6, 1e-4), (100.0, 6, 1e-3), (99.9999, 6, 1e-4), (0.72, 6, 1e-6), (0.0, 6, 0.0), (123_456.0, 6, 1.0)],
+    )
+    def test_resolution_is_one_unit_of_the_largest_values_last_digit(
+        self, largest: float, digits: int, resolution: float
+    ) -> None:
+        assert stats.rounding_resolution([-largest, 0.0], [largest / 2, 0.0], digits) == pytest.approx(resolution)
+        assert stats.rounding_resolution([largest / 2, 0.0], [0.0, largest], digits) == pytest.approx(resolution)
+
+    def test_digits_must_be_a_positive_number(self) -> None:
+        with pytest.raises(KdlibError, match="digits"):
+            stats.paired_contrast([1.0], [2.0], digits=0)
+
+
 class TestCoverage:
     """Why both intervals are asked: how often each covers the truth, simulated with normal differences."""
 

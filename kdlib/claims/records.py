@@ -3,7 +3,7 @@
 A notebook makes a `Record` at its top, files its measurements, judges its claims and ends with `record.write()`.
 The written JSON is the only source of the numbers in the ledger and in prose. Values are rounded to six significant
 digits when they are filed, before any contrast is taken, so that whoever reads the file can recompute every contrast
-and verdict in it exactly; `Record.recheck` does.
+and verdict in it exactly; `Record.recheck` does. A mean difference that this rounding alone can bring about is 0.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from kdlib.claims.claim import all_claims, contrast_name
 from kdlib.claims.provenance import free_of_paths, provenance
 from kdlib.claims.verdicts import WORDS, Verdict, number, verdict
 from kdlib.errors import KdlibError, choose
-from kdlib.stats import Contrast, paired_contrast
+from kdlib.stats import Contrast, paired_contrast, rounding_resolution
 from kdlib.tables import Table
 
 #: The environment variable that names the file a record is written to; the executor sets it.
 METRICS_VARIABLE = "KDLIB_METRICS"
 SUFFIX = ".metrics.json"
 _FORMAT = 1
+_DIGITS = 6
 _KEYS = ("format", "notebook", "preset", "parameters", "provenance", "measurements", "contrasts", "verdicts")
 
 
@@ -46,7 +47,7 @@ class Measurement:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _plain(value: Any) -> Any:
@@ -149,7 +150,7 @@ class Record:
                 f"'{name}/{arm_a}' has seeds {list(a.seeds)}, '{name}/{arm_b}' {list(b.seeds)}; "
                 "a paired contrast needs the same seeds in the same order"
             )
-        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b))
+        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b), digits=_DIGITS)
         self.contrasts[contrast.name] = contrast
         return contrast
 
@@ -271,7 +272,9 @@ class Record:
             metric, _, arms = name.rpartition(": ")
             arm_a, _, arm_b = arms.partition(" - ")
             again = fresh.contrast(metric, arm_a, arm_b)
-            if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=1e-9):
+            a, b = (fresh.measurements[f"{metric}/{arm}"].values for arm in (arm_a, arm_b))
+            resolution = rounding_resolution(a, b, digits=_DIGITS)
+            if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=resolution):
                 raise KdlibError(
                     f"{self.notebook} ({self.preset}): contrast '{name}' does not follow from its measurements"
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ class TestMeasuring:
         contrast = record.contrast("detectors", "kd", "scratch")
         expected = paired_contrast([61.0, 63.0, 62.5], [54.0, 55.0, 56.0], name="detectors: kd - scratch")
         assert contrast == expected == record.contrasts["detectors: kd - scratch"]
+
+    def test_a_mean_difference_that_only_rounding_makes_is_zero_in_every_sentence(self, make_record: Make) -> None:
+        record = make_record()
+        thirds = {"kd": (1, 1, 1), "scratch": (0, 1, 2)}  # of three units: the mean difference is exactly 0
+        for arm, found in thirds.items():
+            record.measure(f"detectors/{arm}", [100 * count / 3 for count in found], "percent of units")
+        contrast = record.contrast("detectors", "kd", "scratch")
+        assert sum(contrast.differences) != 0  # 33.3333 + 0 - 33.3334
+        assert contrast.mean_difference == 0
+        assert "KD minus scratch: 0 percentage points" in record.claim("han2023.1b").sentence
+        assert record.table().iloc[0]["we measured"].startswith("0 (-")
 
     def test_a_claim_takes_its_own_arms_and_may_be_shown_its_contrast(self, record: Record) -> None:
         contrast = record.contrast("detectors", "kd", "scratch")
@@ -284,6 +296,18 @@ class TestRecheck:
     def test_a_contrast_put_in_by_hand_is_found(self, written: Path) -> None:
         with pytest.raises(KdlibError, match="does not follow from its measurements"):
             self.change(written, contrasts={"mean_difference": 99.0}).recheck()
+
+    def test_a_contrast_filed_before_rounding_was_taken_off_still_follows(self, record: Record) -> None:
+        for arm, found in {"kd": (1, 1, 1), "scratch": (0, 1, 2)}.items():
+            record.measure(f"detectors/{arm}", [100 * count / 3 for count in found], "percent of units")
+        contrast = record.contrast("detectors", "kd", "scratch")
+        raw = float(np.mean(contrast.differences))
+        assert raw != 0
+        record.contrasts[contrast.name] = replace(contrast, mean_difference=raw)
+        record.recheck()
+        record.contrasts[contrast.name] = replace(contrast, mean_difference=2e-4)
+        with pytest.raises(KdlibError, match="does not follow from its measurements"):
+            record.recheck()
 
     def test_values_put_in_by_hand_are_found(self, written: Path) -> None:
         with pytest.raises(KdlibError, match="does not follow from its measurements"):
