@@ -49,7 +49,7 @@ function render({ model, el }) {
   const rows = make("div", { class: "kdlib-words-rows" });
   const summary = make("p", { class: "kdlib-summary", "aria-live": "polite" });
   const key = make("p", { class: "kdlib-small kdlib-muted" },
-    "+ speaks for “positive”, − for “negative”; the darker, the stronger, each row on its own scale. Sentiment words are bold.");
+    "+ speaks for “positive”, − for “negative”; the fuller the colour, the stronger, each row on its own scale. Sentiment words are bold.");
 
   const line = (name, colour, note, strengths, threshold, polarity) => {
     const theme = root.dataset.theme;
