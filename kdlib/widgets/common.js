@@ -221,6 +221,11 @@ function bytesOf(view) {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
+// Masks travel as bits, most significant first, each mask starting on a byte.
+function unpackBits(bytes, start, count) {
+  return Uint8Array.from({ length: count }, (_, i) => (bytes[start + (i >> 3)] >> (7 - (i & 7))) & 1);
+}
+
 async function unpack(view) {
   if (typeof DecompressionStream === "undefined") {
     throw new Error("this browser cannot unpack the widget's data (it lacks DecompressionStream); take one of 2023 or newer");

@@ -138,6 +138,25 @@ def check_images(images: Tensor, name: str) -> None:
         raise KdlibError(f"{name} must have 1 or 3 channels to be shown, not {images.shape[1]}")
 
 
+def image_names(count: int, labels: Sequence[int] | Tensor | None, class_names: Sequence[str] | None) -> list[str]:
+    """The images' class names, or their numbers.
+
+    >>> image_names(2, [1, 0], ["cat", "dog"]), image_names(1, None, None)
+    (['dog', 'cat'], ['image 1'])
+    """
+    if labels is None:
+        return [f"image {i + 1}" for i in range(count)]
+    found = torch.as_tensor(labels).tolist()
+    if len(found) != count:
+        raise KdlibError(f"labels and predictions must be {count}, one per image, not {len(found)}")
+    if class_names is None:
+        return [f"class {label}" for label in found]
+    for label in found:
+        if not 0 <= label < len(class_names):
+            raise KdlibError(f"label {label} has no name: class_names names {len(class_names)} classes")
+    return [class_names[label] for label in found]
+
+
 def content_key(*parts: object) -> str:
     """A short name made of the content: the same widget gets the same one each time, so notebooks diff quietly."""
     digest = hashlib.sha256()

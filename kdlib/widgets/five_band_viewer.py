@@ -20,6 +20,7 @@ from kdlib.widgets.common import (
     check_images,
     content_key,
     image_array,
+    image_names,
     make_sprite,
     model_colours,
     new_figure,
@@ -207,8 +208,8 @@ def five_band_viewer(
     table = soft_thresholds(variant)
     thresholds = table[:, 2:].tolist()
     edges = _edges(thresholds)
-    titles = _image_names(count, labels, class_names)
-    known = {name: _image_names(count, each, class_names) for name, each in (predictions or {}).items()}
+    titles = image_names(count, labels, class_names)
+    known = {name: image_names(count, each, class_names) for name, each in (predictions or {}).items()}
     for name in known:
         choose(name, maps, "model of the predictions")
     shades = model_colours(maps, colours)
@@ -278,21 +279,6 @@ def _levels(maps: Tensor, edges: list[float]) -> Tensor:
     for edge in edges:
         levels += size > edge
     return levels * maps.sign().to(torch.int16)
-
-
-def _image_names(count: int, labels: Sequence[int] | Tensor | None, class_names: Sequence[str] | None) -> list[str]:
-    """The images' class names, or their numbers."""
-    if labels is None:
-        return [f"image {i + 1}" for i in range(count)]
-    found = torch.as_tensor(labels).tolist()
-    if len(found) != count:
-        raise KdlibError(f"labels and predictions must be {count}, one per image, not {len(found)}")
-    if class_names is None:
-        return [f"class {label}" for label in found]
-    for label in found:
-        if not 0 <= label < len(class_names):
-            raise KdlibError(f"label {label} has no name: class_names names {len(class_names)} classes")
-    return [class_names[label] for label in found]
 
 
 def _colours(count: int, margin: float = 0.0) -> list[str]:

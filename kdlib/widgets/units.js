@@ -1,10 +1,5 @@
 // Shared by the widgets over dissected layers: regions of units, their borders, and counts of detectors.
 
-// Masks travel as bits, most significant first, each mask starting on a byte.
-function unpackBits(bytes, start, count) {
-  return Uint8Array.from({ length: count }, (_, i) => (bytes[start + (i >> 3)] >> (7 - (i & 7))) & 1);
-}
-
 // Detectors per category: each unit once, under the category of its best concept.
 function countDetectors(unitModel, threshold, categories) {
   const counts = new Array(categories).fill(0);
