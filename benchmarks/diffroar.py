@@ -35,9 +35,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.kd_step import EpochOrder
 from kdlib import roar_training
 from kdlib.data.image_set import ImageSet
-from kdlib.experiments import load_data
 from kdlib.metrics.diffroar import KEPT, kept_number, rank_codes
 from kdlib.models import build
+from kdlib.presets import load_data
 from kdlib.roar_training import MaskedImages, Ranking, RoarPlan, diffroar_scores, magnitudes, retraining
 from kdlib.side_by_side import cores
 from kdlib.train import Recipe, fit

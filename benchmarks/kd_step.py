@@ -31,8 +31,8 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from kdlib.data.image_set import Splits
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.teacher import Teacher
-from kdlib.experiments import load_data
 from kdlib.models import build
+from kdlib.presets import load_data
 from kdlib.train import Recipe, fit, resolve_device
 
 TEMPERATURE, ALPHA = 4.0, 0.9

@@ -14,9 +14,10 @@ from kdlib.data import sentences, sst2
 from kdlib.data.image_set import Splits
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import choose
-from kdlib.experiments import Preset, Study
+from kdlib.experiments import Study
 from kdlib.metrics.word_attribution import METHODS, attribution_summary, word_attributions
 from kdlib.models import build
+from kdlib.presets import Preset
 from kdlib.train import Recipe, accuracy, fit
 
 ARMS = ("scratch", "label_smoothing", "kd", "kd_t4")

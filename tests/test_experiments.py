@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
-from PIL import Image
+from photographs import plant
 
 from kdlib.errors import KdlibError
-from kdlib.experiments import ARMS, PARTS, PRESETS, Study, gallery_indices, load_data
-from kdlib.parameters import PRESETS as PRESET_NAMES
+from kdlib.experiments import ARMS, Study, gallery_indices
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +17,6 @@ def study(tmp_path_factory):
         study = Study("fashion_mnist", "smoke", seed=3, device="cpu", temperature=4.0, alpha=0.9)
         study.train()
         yield study
-
-
-def test_the_form_and_the_experiments_know_the_same_presets():
-    assert set(PRESETS) == set(PRESET_NAMES)
 
 
 def test_seeds_follow_the_first_one(study):
@@ -63,13 +56,6 @@ def test_gallery_takes_the_first_image_of_each_class(study):
     found = gallery_indices(labels, per_class=2)
     assert labels[found].tolist() == [c for c in range(10) for _ in range(2)]
     assert found[0] == labels.tolist().index(0)
-
-
-@pytest.mark.parametrize("data", ["fashion_mnist", "concept_world", "cells"])
-def test_a_preset_bounds_the_number_of_images(data):
-    sizes, splits = PRESETS["smoke"], load_data(data, "smoke")
-    for part in ("train", "val", "test", "probe"):
-        assert 0 < len(getattr(splits, part)) <= getattr(sizes, f"n_{part}")
 
 
 @pytest.mark.parametrize(
@@ -122,39 +108,10 @@ def test_the_accuracy_matched_epoch_is_chosen_on_val(study):
     assert 0 <= study.accuracy("scratch_long", 3, which=name) <= 1
 
 
-def sizes_of(splits):
-    return {part: len(getattr(splits, part)) for part in PARTS}
-
-
-def save_photographs(folder, per_class):
-    for name, shade in (("cat", 60), ("dog", 180)):
-        (folder / name).mkdir()
-        for number in range(per_class):
-            Image.new("RGB", (8, 8), (shade, number, 0)).save(folder / name / f"{number}.png")
-
-
-def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_path, monkeypatch):
-    save_photographs(tmp_path, per_class=40)
-    splits = load_data("image_folder", "quick", data_folder=str(tmp_path))
-    # test is a fifth, val a tenth of the rest, train what is left
-    assert sizes_of(splits) == {"train": 58, "val": 6, "test": 16, "probe": 16}
-    bounds = replace(PRESETS["smoke"], n_train=20, n_val=4, n_test=10, n_probe=8)
-    monkeypatch.setitem(PRESETS, "smoke", bounds)
-    splits = load_data("image_folder", "smoke", data_folder=str(tmp_path))
-    assert sizes_of(splits) == {"train": 20, "val": 4, "test": 10, "probe": 8}
-
-
 def test_photographs_of_ones_own_can_be_distilled(tmp_path, monkeypatch):
     # With strided 1x1 shortcuts in channels_last, images of this size killed the process (oneDNN).
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
-    save_photographs(photographs, per_class=50)
+    photographs = plant(tmp_path / "photographs", {"cat": 50, "dog": 50})
     study = Study("image_folder", "smoke", n_seeds=1, device="cpu", data_folder=str(photographs))
     assert study.splits.train.image_size == (64, 64)
     assert 0 <= study.accuracy("kd") <= 1
-
-
-def test_own_images_need_their_folder():
-    with pytest.raises(KdlibError, match="data=image_folder needs the folder of your images: give data_folder=PATH"):
-        load_data("image_folder", "smoke")

@@ -18,7 +18,7 @@ import torch
 from photographs import plant_stripes
 from tiny_paper_scale import TINY
 
-from kdlib import experiments, paper_scale, paper_settings
+from kdlib import paper_scale, paper_settings, presets
 from kdlib.data.broden import export_broden
 from kdlib.data.concept_world import draw_scenes
 from kdlib.data.folder_stream import FolderStream
@@ -46,7 +46,7 @@ def broden(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny(monkeypatch) -> None:
-    monkeypatch.setattr(experiments, "PAPER_SCALE", TINY)
+    monkeypatch.setattr(presets, "PAPER_SCALE", TINY)
 
 
 class TestSettings:
@@ -81,8 +81,8 @@ class TestSettings:
     def test_the_real_nets_take_a_step_of_the_real_recipe(self, images, monkeypatch):
         """ResNet-34 teaches ResNet-18 for one epoch, on small images."""
         short = replace(paper_settings.RECIPE, epochs=1, batch_size=4, milestones=(), learning_rate=0.01)
-        small = replace(experiments.PAPER_SCALE, teacher_recipe=short, student_recipe=short, streamed_size=32)
-        monkeypatch.setattr(experiments, "PAPER_SCALE", small)
+        small = replace(presets.PAPER_SCALE, teacher_recipe=short, student_recipe=short, streamed_size=32)
+        monkeypatch.setattr(presets, "PAPER_SCALE", small)
         few = images.parent / "few"
         plant_stripes(few / "train", {"top": 5, "bottom": 5})
         plant_stripes(few / "val", {"top": 1, "bottom": 1})

@@ -121,7 +121,7 @@ def test_an_iou_threshold_that_every_unit_reaches_is_refused_before_anything_is_
 
 
 def test_the_ranges_agree_with_the_rest_of_kdlib():
-    from kdlib import data, experiments
+    from kdlib import data, presets
 
-    assert tuple(experiments.PRESETS) == PRESETS
+    assert tuple(presets.PRESETS) == PRESETS
     assert set(LIMITS["data"].choices) == set(data.DATASETS)

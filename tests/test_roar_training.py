@@ -13,10 +13,10 @@ from kdlib import roar_training
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import KdlibError
-from kdlib.experiments import PRESETS
 from kdlib.explain.saliency import loss_gradients, saliency
 from kdlib.metrics.diffroar import diffroar, rank_codes
 from kdlib.models import build
+from kdlib.presets import PRESETS
 from kdlib.roar_training import (
     PLANS,
     MaskedImages,

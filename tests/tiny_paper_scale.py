@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from kdlib import experiments, paper_scale
-from kdlib.experiments import Preset
+from kdlib import paper_scale, presets
+from kdlib.presets import Preset
 
-RECIPE = replace(experiments.PAPER_SCALE.student_recipe, epochs=3, batch_size=16, learning_rate=0.05, milestones=(2,))
+RECIPE = replace(presets.PAPER_SCALE.student_recipe, epochs=3, batch_size=16, learning_rate=0.05, milestones=(2,))
 TINY = replace(
-    experiments.PAPER_SCALE,
+    presets.PAPER_SCALE,
     teacher={"depth": 8, "width": 6, "features": 16},
     student={"depth": 8, "width": 4, "features": 16},
     teacher_model="small_resnet",
@@ -30,5 +30,5 @@ if __name__ == "__main__":
     store = Path(os.environ["KDLIB_RUNS"])
     store.mkdir(parents=True, exist_ok=True)
     (store / f"process_{os.environ['RANK']}").write_text(str(os.getpid()))  # for the test that kills it
-    experiments.PAPER_SCALE = TINY
+    presets.PAPER_SCALE = TINY
     sys.exit(paper_scale.main())
