@@ -39,6 +39,14 @@ class Lesson(nn.Module):
         with catching as self.features:
             yield
 
+    def begin(self) -> None:
+        """Put the student into train mode, but for BatchNorm layers whose parameters are frozen."""
+        self.model.train()
+        for module in self.model.modules():
+            own = list(module.parameters(recurse=False))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and own and not any(p.requires_grad for p in own):
+                module.eval()
+
     def forward(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The loss terms, and how many images were given their label."""
         [objective] = self._objective

@@ -25,9 +25,9 @@ from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.explain.saliency import loss_gradients, saliency
 from kdlib.measured import measure_once, measurement_key, stored_measurement
 from kdlib.metrics.diffroar import KEPT, DiffRoar, RankCodes, Retrain, diffroar, masked, rank_codes
-from kdlib.models import build
-from kdlib.runs import source_fingerprint
+from kdlib.models import MODELS, build
 from kdlib.side_by_side import cores, in_processes, worth_processes
+from kdlib.source import training_source
 from kdlib.train import Recipe, accuracy, deterministic, fit, resolve_device, watched
 
 GRADIENTS = ("logit", "loss", "random_class")
@@ -263,4 +263,5 @@ def _key(ranking: Ranking, data: str, plan: RoarPlan) -> str:
     for file in _OWN_SOURCE:
         digest.update((Path(__file__).parent / file).read_bytes())
     settings = json.dumps(asdict(plan), sort_keys=True)
-    return measurement_key([digest.hexdigest(), data, settings, source_fingerprint()])
+    source = training_source([MODELS[plan.model].__module__, CrossEntropy.__module__])
+    return measurement_key([digest.hexdigest(), data, settings, source])

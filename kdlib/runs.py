@@ -18,9 +18,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,17 @@ from kdlib.data.folder_stream import FolderStream
 from kdlib.data.image_set import Splits
 from kdlib.distill import Objective
 from kdlib.distill.catalogue import METHODS
+from kdlib.distill.layer_mse import layer_path
 from kdlib.distill.setting import Setting
-from kdlib.errors import KdlibError, choose
+from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.models import MODELS
 from kdlib.models import build as build_model
 from kdlib.processes import current
+from kdlib.source import training_source
 from kdlib.train import Progress, Recipe, Run, State, deterministic, fit, resolve_device
 from kdlib.train_stream import fit_stream
+from kdlib.travel import freeze_up_to
 
-_SOURCE = ("data", "models", "distill", "capture.py", "lesson.py", "train.py", "processes.py", "train_stream.py")
-_NO_TRAINING = ("kd_mistakes.py", "kd_teacher_mistakes.py", "kd_checks.py")  # the gallery trains nothing that is stored
 INDEX = "run.json"
 
 
@@ -52,24 +54,53 @@ INDEX = "run.json"
 class RunSpec:
     """What makes a run: model, objective, recipe, seed and, for distillation, the run of the teacher.
 
-    model and objective are a name with its options, as sorted (name, value) pairs; see `make_spec`.
+    model and objective are a name with its options, as sorted (name, value) pairs; see `make_spec`. start: a run of the
+    same network whose last weights are this run's first; frozen_up_to: the layer up to which they stay (a module path,
+    or one of the network's probed layers). n_train: only the first so many training images are seen; a teacher may see
+    more than its student (both normalise by the statistics of all).
     """
 
     model: str
     model_options: tuple[tuple[str, int], ...]
     objective: str
-    objective_options: tuple[tuple[str, float], ...]
+    objective_options: tuple[tuple[str, float | str], ...]
     recipe: Recipe
     seed: int
     teacher: RunSpec | None = None
+    start: RunSpec | None = None
+    frozen_up_to: str = ""
+    n_train: int | None = None
 
     def __post_init__(self) -> None:
+        if self.start and (self.start.model, self.start.model_options) != (self.model, self.model_options):
+            raise KdlibError(
+                f"a run of {self.model} can't start from the weights of {self.start.model} with other options; "
+                "start from a run of the same network"
+            )
+        if self.frozen_up_to and not self.start:
+            raise KdlibError(
+                f"layers up to '{self.frozen_up_to}' are frozen, but there is no run to start from: they would stay "
+                "random; give start"
+            )
+        if self.n_train is not None:
+            positive_integer(self.n_train, "n_train")
         choose(self.objective, METHODS, "objective")
         if METHODS[self.objective].taught != (self.teacher is not None):
             word = "takes no" if self.teacher else "needs a"
             raise KdlibError(f"objective '{self.objective}' {word} teacher")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise KdlibError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+
+    def needs(self) -> tuple[RunSpec, ...]:
+        """The runs that must be there before this one: its teacher and the one it starts from."""
+        return tuple(run for run in (self.teacher, self.start) if run is not None)
+
+    def others(self) -> tuple[RunSpec, ...]:
+        """All runs that this one builds on, those first that the others need."""
+        found: dict[RunSpec, None] = {}
+        for run in self.needs():
+            found |= dict.fromkeys((*run.others(), run))
+        return tuple(found)
 
     def canonical(self) -> str:
         """The specification as JSON with sorted keys: equal specifications give equal text."""
@@ -82,9 +113,12 @@ def make_spec(
     recipe: Recipe,
     seed: int,
     *,
-    model_options: dict[str, int] | None = None,
-    objective_options: dict[str, float] | None = None,
+    model_options: Mapping[str, int] | None = None,
+    objective_options: Mapping[str, float | str] | None = None,
     teacher: RunSpec | None = None,
+    start: RunSpec | None = None,
+    frozen_up_to: str = "",
+    n_train: int | None = None,
 ) -> RunSpec:
     """A `RunSpec` from plain dictionaries.
 
@@ -100,6 +134,9 @@ def make_spec(
         recipe,
         seed,
         teacher,
+        start,
+        frozen_up_to,
+        n_train,
     )
 
 
@@ -108,28 +145,22 @@ def store_root() -> Path:
     return Path(os.environ.get("KDLIB_RUNS") or Path.home() / ".cache" / "kdlib" / "runs").expanduser()
 
 
-@functools.cache
-def source_fingerprint() -> str:
-    """Hash of the source that shapes a training: data, models, distill, capture and train."""
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in _SOURCE:
-        path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            if file.name in _NO_TRAINING:
-                continue
-            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
 def run_key(spec: RunSpec, splits: Splits, device: str = "auto") -> str:
     """The run's name in the store: 20 hexadecimal digits.
 
-    The kind of device counts where it decides the precision of the training, not otherwise.
+    Of the source, the files count that this training runs through: another method's may change. The kind of device
+    counts where it decides the precision of the training, not otherwise.
     """
     precision = resolve_device(device).type if spec.recipe.mixed_precision else ""
-    parts = (spec.canonical(), splits.content_hash(), source_fingerprint(), precision)
+    parts = (spec.canonical(), splits.content_hash(), _source_of(spec, splits), precision)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def _source_of(spec: RunSpec, splits: Splits) -> str:
+    modules = {type(splits.train).__module__}
+    for one in (spec, *spec.others()):
+        modules |= {MODELS[one.model].__module__, METHODS[one.objective].build.__module__}
+    return training_source(modules)
 
 
 def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: str = "") -> Run:
@@ -156,15 +187,16 @@ def _train(spec: RunSpec, splits: Splits, key: str, make: Callable[[], nn.Module
     """Train a run that the store lacks and store it; the first process holds its lock and does all writing."""
     root, processes = store_root(), current()
     streamed = isinstance(splits.train, FolderStream)
+    whole, splits = splits, _seen(spec, splits)
     if processes.count > 1 and not streamed:
         raise KdlibError(f"several processes can train only from streamed folders, not from {splits.name}; start one")
     if processes.first:
         _sweep(root, key)
-    objective = _objective(spec, splits, device)
+    objective = _objective(spec, splits, whole, device)
     saver = _ProgressSaver(root / f".partial-{key}")
     train = fit_stream if streamed else fit
     run = train(
-        make,
+        _start(spec, whole, make, device),
         splits,
         objective,
         spec.recipe,
@@ -174,8 +206,8 @@ def _train(spec: RunSpec, splits: Splits, key: str, make: Callable[[], nn.Module
         after_epoch=saver.save if spec.recipe.epochs > 1 else None,
         label=label,
     )
-    run.key = key
-    run.metadata = _metadata(spec, splits, run, key)
+    run.key, run.build = key, make
+    run.metadata = _metadata(spec, whole, run, key)
 
     def keep() -> bool:
         kept = _save(root, run)
@@ -213,6 +245,31 @@ def _model_builder(spec: RunSpec, splits: Splits) -> Callable[[], nn.Module]:
     return functools.partial(build_model, spec.model, seed=spec.seed, **options)
 
 
+def _seen(spec: RunSpec, splits: Splits) -> Splits:
+    """What the training sees: all, or the first n_train training images."""
+    if spec.n_train is None:
+        return splits
+    if isinstance(splits.train, FolderStream):
+        raise KdlibError(f"n_train={spec.n_train} can't be taken of a streamed folder; give a folder with fewer images")
+    if spec.n_train > len(splits.train):
+        raise KdlibError(f"n_train is {spec.n_train}, but {splits.name} has {len(splits.train)} training images")
+    return replace(splits, train=splits.train.subset(slice(0, spec.n_train)))
+
+
+def _start(spec: RunSpec, whole: Splits, make: Callable[[], nn.Module], device: str) -> Callable[[], nn.Module]:
+    """What builds the network with the weights from which this training starts."""
+    if spec.start is None:
+        return make
+    weights = get_or_train(spec.start, whole, device=device, label="start").state("last")
+
+    def build() -> nn.Module:
+        model = make()
+        model.load_state_dict(weights)
+        return freeze_up_to(model, layer_path(model, spec.frozen_up_to)) if spec.frozen_up_to else model
+
+    return build
+
+
 # Runs that could not be stored: this process at least trains them once.
 _unkept: dict[str, Run] = {}
 
@@ -220,13 +277,13 @@ _unkept: dict[str, Run] = {}
 _teachers: dict[tuple[str, ...], tuple[nn.Module, dict[str, Any]]] = {}
 
 
-def _objective(spec: RunSpec, splits: Splits, device: str) -> Objective:
+def _objective(spec: RunSpec, splits: Splits, whole: Splits, device: str) -> Objective:
     target = resolve_device(device)
     augmentation = Augmentation(spec.recipe.augment)
     model: nn.Module | None = None
     memory: dict[str, Any] = {}
     if spec.teacher is not None:
-        teacher_run = get_or_train(spec.teacher, splits, device=device, label="teacher")
+        teacher_run = get_or_train(spec.teacher, whole, device=device, label="teacher")
         name = (teacher_run.key, splits.content_hash(), augmentation.name, str(target))
         if name not in _teachers:
             _teachers[name] = teacher_run.model("last", target), {}
@@ -243,7 +300,7 @@ def _metadata(spec: RunSpec, splits: Splits, run: Run, key: str) -> dict[str, ob
         "spec": json.loads(spec.canonical()),
         "data": splits.name,
         "data_hash": splits.content_hash(),
-        "source": source_fingerprint(),
+        "source": _source_of(spec, splits),
         "history": run.history,
         "device": run.device,
         "kdlib": __version__,

@@ -51,15 +51,15 @@ def train_missing_of(
     """`train_missing` for several data sets at once: no core waits for the last teacher of one of them."""
     missing, images = [], 0
     for specs, splits in studies:
-        wanted = {spec.canonical(): spec for spec in _teachers_first(specs)}
-        missing.append([spec for spec in wanted.values() if not is_stored(spec, splits, device)])
+        wanted = dict.fromkeys(_needed_first(specs))
+        missing.append([spec for spec in wanted if not is_stored(spec, splits, device)])
         images += sum(spec.recipe.epochs * len(splits.train) for spec in missing[-1])
     if workers is None:
         workers = cores() if worth_processes(images, device) else 1
     groups = [(study, group) for study, specs in enumerate(missing) for group in _groups(specs, workers)]
-    teachers = {spec.teacher for specs, _ in studies for spec in specs}
-    # All teachers, then runs without one, then the others; the order within a study stays.
-    groups.sort(key=lambda task: (task[1][0].teacher is not None, task[1][0] not in teachers))
+    needed = {other for specs, _ in studies for spec in specs for other in spec.needs()}
+    # All that others wait for, then runs that wait for none, then the others; the order within a study stays.
+    groups.sort(key=lambda task: (len(task[1][0].others()), task[1][0] not in needed))
     bar = tqdm(total=len(groups), desc="training", unit="group", disable=not (groups and watched()), leave=False)
     with bar:
         in_processes(_train, ([splits for _, splits in studies], device), groups, workers, bar)
@@ -71,15 +71,10 @@ def worth_processes(images: int, device: str) -> bool:
     return resolve_device(device).type == "cpu" and images >= _WORTH_PROCESSES
 
 
-def _teachers_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """The specs and all their teachers: teachers, then runs without one, then the others, which would wait for them."""
-    teachers: list[RunSpec] = []
-    for spec in specs:
-        teacher = spec.teacher
-        while teacher is not None:
-            teachers.insert(0, teacher)
-            teacher = teacher.teacher
-    return teachers + sorted(specs, key=lambda spec: spec.teacher is not None)
+def _needed_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The specs and all runs they build on: these first, then runs that wait for none, then the others."""
+    needed = [other for spec in specs for other in spec.others()]
+    return sorted([*needed, *specs], key=lambda spec: len(spec.others()))
 
 
 def _groups(specs: Sequence[RunSpec], workers: int) -> list[list[RunSpec]]:
@@ -88,7 +83,8 @@ def _groups(specs: Sequence[RunSpec], workers: int) -> list[list[RunSpec]]:
     Students of one teacher and method share the teacher's memory in a process, which takes about an epoch to fill. The
     longest groups of students come first, so that none is begun last; few groups are cut, so that no process idles.
     """
-    alone = [[spec] for spec in specs if spec.teacher is None]
+    alone = [[spec] for spec in specs if spec.teacher is None and spec.start is None]
+    started = [[spec] for spec in specs if spec.teacher is None and spec.start is not None]
     taught: dict[tuple[str, RunSpec], list[RunSpec]] = {}
     for spec in specs:
         if spec.teacher is not None:
@@ -97,7 +93,7 @@ def _groups(specs: Sequence[RunSpec], workers: int) -> list[list[RunSpec]]:
     if len(groups) < 2 * workers:
         groups = [group[part::workers] for group in groups for part in range(min(workers, len(group)))]
     groups.sort(key=lambda group: -sum(METHODS[spec.objective].cost * spec.recipe.epochs for spec in group))
-    return alone + groups
+    return alone + groups + started
 
 
 def in_processes(

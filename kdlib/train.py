@@ -22,6 +22,7 @@ from kdlib.data.image_set import LabelledSet, Splits
 from kdlib.distill import Objective
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 from kdlib.lesson import Lesson, Totals, training_step
+from kdlib.travel import Travel
 
 State = dict[str, Tensor]
 OPTIMIZERS = ("sgd", "adamw")
@@ -33,9 +34,15 @@ class Recipe:
 
     optimizer: "sgd" (with Nesterov momentum, or plain momentum where `nesterov` is off) or "adamw".
 
-    schedule: "cosine" (to zero, after a linear warm-up over `warmup` epochs) or "step" (times 0.1 at each of
-    `milestones`, in epochs). augment: "none", "flip", "flip_shift" or, for streamed folders alone, "resized_crop".
-    checkpoints: epochs after which the weights are kept too. mixed_precision: bfloat16 autocast, on a GPU only.
+    schedule: "cosine" (to zero), "step" (times 0.1 at each of `milestones`, in epochs) or "geometric" (each step times
+    the same factor, to `final_learning_rate`), all after a linear warm-up over `warmup` epochs. augment: "none",
+    "flip", "flip_shift" or, for streamed folders alone, "resized_crop". checkpoints: epochs after which the weights are
+    kept too; 0 for the first weights. mixed_precision: bfloat16 autocast, on a GPU only.
+
+    distances: layers whose way is measured, see `kdlib.travel`: the history's rows tell "distance/<layer>", of the
+    layer's weight, and "distance_up_to/<layer>", of all parameters up to it.
+
+    No epochs at all make a run of the first weights, such as a random teacher's.
     """
 
     epochs: int
@@ -52,20 +59,25 @@ class Recipe:
     channels_last: bool = True
     mixed_precision: bool = False
     checkpoints: tuple[int, ...] = ()
+    final_learning_rate: float = 0.0
+    distances: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        positive_integer(self.epochs, "epochs")
+        positive_integer(self.epochs, "epochs", minimum=0)
         positive_integer(self.batch_size, "batch_size", minimum=2)
         finite_number(self.learning_rate, "learning_rate", minimum=0, exclusive=True)
         finite_number(self.momentum, "momentum", minimum=0, maximum=1)
         finite_number(self.weight_decay, "weight_decay", minimum=0)
         finite_number(self.warmup, "warmup", minimum=0)
         choose(self.optimizer, OPTIMIZERS, "optimizer")
-        choose(self.schedule, ("cosine", "step"), "schedule")
+        choose(self.schedule, ("cosine", "step", "geometric"), "schedule")
+        geometric = self.schedule == "geometric"
+        finite_number(self.final_learning_rate, "final_learning_rate", minimum=0, exclusive=geometric)
         Augmentation(self.augment)
-        for epoch in (*self.milestones, *self.checkpoints):
-            if not 0 < epoch <= self.epochs:
-                raise KdlibError(f"epoch {epoch} is outside this recipe's {self.epochs} epochs")
+        for first, epochs in ((1, self.milestones), (0, self.checkpoints)):
+            for epoch in epochs:
+                if not first <= epoch <= self.epochs:
+                    raise KdlibError(f"epoch {epoch} is outside this recipe's {self.epochs} epochs")
 
     def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""
@@ -82,6 +94,9 @@ class Recipe:
         0.1
         >>> Recipe(epochs=90, schedule="step", milestones=(30, 60), warmup=0).learning_rate_at(31)
         0.01
+        >>> recipe = Recipe(epochs=2, learning_rate=0.1, schedule="geometric", final_learning_rate=0.001, warmup=0)
+        >>> recipe.learning_rate_at(1)
+        0.01
         """
         # A warm-up longer than half of a short run would never reach the full rate.
         warmup = min(self.warmup, self.epochs / 4)
@@ -90,6 +105,8 @@ class Recipe:
         if self.schedule == "step":
             return round(self.learning_rate * 0.1 ** sum(epoch >= m for m in self.milestones), 12)
         progress = (epoch - warmup) / (self.epochs - warmup)
+        if self.schedule == "geometric":
+            return round(self.learning_rate * (self.final_learning_rate / self.learning_rate) ** progress, 12)
         return round(self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)), 12)
 
 
@@ -224,7 +241,7 @@ def fit(
     lesson = Lesson(trained.model, objective, recipe)
 
     def one_epoch(epoch: int) -> dict[str, float]:
-        terms = _train_epoch(lesson, train, recipe, augmentation, trained.optimizer, seed, epoch, batches)
+        terms = _train_epoch(lesson, train, recipe, augmentation, trained, seed, epoch, batches)
         logits = predict(trained.model, splits.val)
         hits = logits.argmax(1) == splits.val.labels
         val_loss = float(F.cross_entropy(logits, splits.val.labels))
@@ -235,11 +252,12 @@ def fit(
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training changes: the model, the objective's module, and the optimizer of both."""
+    """What a training changes: the model, the objective's module, and the optimizer of both; and the way it goes."""
 
     model: nn.Module
     beside: nn.Module | None
     optimizer: torch.optim.Optimizer
+    travel: Travel
 
 
 def prepare(build: Callable[[], nn.Module], objective: Objective, recipe: Recipe, train: LabelledSet) -> Trained:
@@ -251,8 +269,9 @@ def prepare(build: Callable[[], nn.Module], objective: Objective, recipe: Recipe
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     beside = objective.module.to(device).train() if objective.module else None
-    optimizer = recipe.make_optimizer([*model.parameters(), *(beside.parameters() if beside else ())])
-    return Trained(model, beside, optimizer)
+    changing = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = recipe.make_optimizer([*changing, *(beside.parameters() if beside else ())])
+    return Trained(model, beside, optimizer, Travel(model, recipe.distances))
 
 
 def run_epochs(
@@ -268,9 +287,11 @@ def run_epochs(
     """All epochs of a training, from where it was interrupted; `one_epoch` trains and gives a row of the history."""
     model, beside, optimizer = trained.model, trained.beside, trained.optimizer
     device = next(model.parameters()).device
-    progress = resume or Progress(0, _copy(model), _copy(model), -1.0, _copy(beside), {}, [], {})
+    first = {0: _copy(model)} if 0 in recipe.checkpoints else {}
+    progress = resume or Progress(0, _copy(model), _copy(model), -1.0, _copy(beside), {}, [], first)
     if resume:
         _restore(model, beside, optimizer, resume)
+        trained.travel.resume()
     bar = tqdm(
         total=recipe.epochs, initial=progress.epoch, desc=label, unit="epoch", disable=not watched(), leave=False
     )
@@ -308,7 +329,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
-def _train_epoch(lesson, train, recipe, augmentation, optimizer, seed, epoch, batches) -> dict[str, float]:
+def _train_epoch(lesson, train, recipe, augmentation, trained, seed, epoch, batches) -> dict[str, float]:
     """One pass over the training set; the mean of each loss term and the accuracy on the augmented images."""
     device = train.device
     generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
@@ -316,14 +337,15 @@ def _train_epoch(lesson, train, recipe, augmentation, optimizer, seed, epoch, ba
     order = torch.randperm(len(train), generator=generator).to(device)
     views = torch.randint(augmentation.num_views, (len(train),), generator=generator).to(device)
     totals = Totals()
-    lesson.model.train()
+    lesson.begin()
     with lesson.watching():
         for step in range(batches):
             index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             images = augmentation(train.inputs(index), views[index])
             rate = recipe.learning_rate_at(epoch + (step + 1) / batches)
-            training_step(lesson, (images, train.labels[index], index, views[index]), optimizer, rate, totals)
-    return totals.means(batches, batches * recipe.batch_size)
+            training_step(lesson, (images, train.labels[index], index, views[index]), trained.optimizer, rate, totals)
+            trained.travel.step()
+    return totals.means(batches, batches * recipe.batch_size) | trained.travel.since_last()
 
 
 def _next(progress: Progress, model, beside, optimizer, row: dict[str, float], recipe: Recipe) -> Progress:

@@ -22,7 +22,7 @@ from kdlib.distill import Objective
 from kdlib.errors import KdlibError, choose
 from kdlib.lesson import Lesson, Totals, training_step
 from kdlib.processes import Processes, current, synchronise
-from kdlib.train import Progress, Recipe, Run, epoch_seed, prepare, resolve_device, run_epochs
+from kdlib.train import Progress, Recipe, Run, Trained, epoch_seed, prepare, resolve_device, run_epochs
 
 
 def fit_stream(
@@ -54,7 +54,7 @@ def fit_stream(
     lesson = Lesson(trained.model, objective, recipe)
 
     def one_epoch(epoch: int) -> dict[str, float]:
-        terms = _train_epoch(lesson, splits.train, recipe, trained.optimizer, seed, epoch, processes)
+        terms = _train_epoch(lesson, splits.train, recipe, trained, seed, epoch, processes)
         return terms | _validate(trained.model, splits.val, recipe.batch_size, processes)
 
     return run_epochs(
@@ -82,7 +82,7 @@ def _train_epoch(
     lesson: Lesson,
     train: FolderStream,
     recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
+    trained: Trained,
     seed: int,
     epoch: int,
     processes: Processes,
@@ -94,17 +94,18 @@ def _train_epoch(
     steps = len(train) // recipe.batch_size
     batches = [processes.mine(batch) for batch in order.split(recipe.batch_size)[:steps]]
     totals = Totals()
-    lesson.model.train()
+    lesson.begin()
     with lesson.watching():
         taught = _together(lesson, train.device) if processes.count > 1 else lesson
         stream = train.training_batches(batches, recipe.augment, seed, epoch)
         for step, (images, labels, index) in enumerate(stream):
             batch = (images.float().div_(255), labels, index, torch.zeros_like(index))
             rate = recipe.learning_rate_at(epoch + (step + 1) / steps)
-            training_step(taught, batch, optimizer, rate, totals)
+            training_step(taught, batch, trained.optimizer, rate, totals)
+            trained.travel.step()
     totals.terms = {name: processes.sum(value) / processes.count for name, value in totals.terms.items()}
     totals.hits = processes.sum(totals.hits)
-    return totals.means(steps, steps * recipe.batch_size)
+    return totals.means(steps, steps * recipe.batch_size) | trained.travel.since_last()
 
 
 def _together(lesson: Lesson, device: torch.device) -> nn.Module:

@@ -68,6 +68,42 @@ def test_students_share_their_teacher(splits, count_trainings):
     assert count_trainings == [0, 0, 0]  # a teacher and two students
 
 
+def test_a_run_starts_from_anothers_last_weights_and_leaves_the_frozen_ones(splits, count_trainings):
+    spec = replace(SCRATCH, seed=3, start=SCRATCH, frozen_up_to="layer2")
+    run = get_or_train(spec, splits)
+    assert count_trainings == [0, 0]
+    before, after = get_or_train(SCRATCH, splits).state(), run.state()
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    # Statistics of frozen BatchNorm layers stay as well.
+    assert kept == {name for name in before if name.startswith(("normalise", "stem", "layer1", "layer2"))}
+    again = get_or_train(spec, splits)
+    assert count_trainings == [0, 0] and same(again.state(), after)
+    assert again.model().training is False
+
+
+def test_what_starts_elsewhere_is_a_run_of_the_same_network(splits):
+    with pytest.raises(KdlibError, match="same network"):
+        replace(SCRATCH, start=replace(SCRATCH, model="resnet18", model_options=()))
+    with pytest.raises(KdlibError, match="no run to start from"):
+        replace(SCRATCH, frozen_up_to="layer1")
+
+
+def test_a_student_may_see_fewer_images_than_its_teacher(splits, monkeypatch):
+    seen = []
+    fit = runs.fit
+    monkeypatch.setattr(
+        runs, "fit", lambda make, data, *a, **k: seen.append(len(data.train)) or fit(make, data, *a, **k)
+    )
+    few = replace(distilled(alpha=0.5, temperature=1.0), n_train=64)
+    run = get_or_train(few, splits)
+    assert seen == [len(splits.train), 64]
+    # The pixels' statistics are the whole set's for both: one picture is one input for teacher and student.
+    assert torch.equal(run.state()["normalise.mean"], get_or_train(SCRATCH, splits).state()["normalise.mean"])
+    assert run.metadata["data_hash"] == splits.content_hash()
+    with pytest.raises(KdlibError, match="n_train is 100000"):
+        get_or_train(replace(SCRATCH, n_train=100_000), splits)
+
+
 def test_a_distilled_run_does_not_depend_on_those_before_it(splits, monkeypatch):
     monkeypatch.setattr(runs, "_teachers", {})
     spec = distilled(alpha=0.9, temperature=4.0)
@@ -118,9 +154,20 @@ def test_whatever_shapes_a_training_is_in_the_key(splits, monkeypatch):
         run_key(distilled(alpha=0.5, temperature=2.0), splits),
         run_key(replace(distilled(alpha=0.5, temperature=1.0), teacher=replace(SCRATCH, seed=7)), splits),
         run_key(SCRATCH, other_data),
+        run_key(replace(SCRATCH, n_train=64), splits),
+        run_key(replace(SCRATCH, start=replace(SCRATCH, seed=7)), splits),
+        run_key(replace(SCRATCH, start=replace(SCRATCH, seed=7), frozen_up_to="layer1"), splits),
     }
-    monkeypatch.setattr(runs, "source_fingerprint", lambda: "another source")
-    assert len(keys | {run_key(SCRATCH, splits)}) == 8
+    monkeypatch.setattr(runs, "training_source", lambda modules: "another source")
+    assert len(keys | {run_key(SCRATCH, splits)}) == 11
+
+
+def test_the_source_of_network_method_and_teachers_counts(splits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runs, "training_source", lambda modules: asked.append(set(modules)) or "")
+    run_key(distilled(alpha=0.5), splits)
+    methods = {"kdlib.distill.kd", "kdlib.distill.cross_entropy"}
+    assert asked == [{"kdlib.models.resnet", "kdlib.data.image_set"} | methods]
 
 
 def test_the_test_part_is_not_in_the_key(splits):

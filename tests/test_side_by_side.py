@@ -108,3 +108,13 @@ def test_an_error_in_a_process_is_told_and_no_process_stays(splits):
 
 def test_at_least_one_core_can_be_used():
     assert cores() >= 1
+
+
+def test_what_a_run_starts_from_is_trained_before_it(splits):
+    base = scratch(0)
+    later = replace(scratch(1), start=base)
+    assert side_by_side._needed_first([later]) == [base, later]
+    taught = replace(distilled(3), start=later)
+    order = side_by_side._needed_first([taught])
+    assert order.index(base) < order.index(later) < order.index(taught)
+    assert side_by_side._groups([base, later, distilled(2)], workers=2)[-1] == [later]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -178,7 +179,7 @@ def test_a_loss_that_diverges_is_told_in_one_sentence(splits):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+        ({"epochs": -1}, "epochs must be a whole number of at least 0, not -1"),
         ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
@@ -230,3 +231,44 @@ def test_views_by_slow_twin():
         seen.add(tuple(expected.flatten().tolist()))
     assert len(seen) == 50
     assert torch.equal(augmentation(image, torch.tensor([0])), image)
+
+
+def test_no_epochs_give_the_first_weights(splits):
+    run = fit(net, splits, CrossEntropy(), replace(RECIPE, epochs=0, checkpoints=(0,)), seed=0)
+    assert run.history == []
+    assert all(same(run.states[name], net().state_dict()) for name in ("last", "best", "epoch_0"))
+
+
+def test_checkpoint_0_holds_the_first_weights(splits):
+    run = fit(net, splits, CrossEntropy(), replace(RECIPE, checkpoints=(0, 2)), seed=0)
+    assert set(run.states) == {"last", "best", "epoch_0", "epoch_2"}
+    assert same(run.state("epoch_0"), net().state_dict())
+    assert not same(run.state("epoch_2"), net().state_dict())
+
+
+def test_a_geometric_schedule_goes_down_by_equal_factors():
+    recipe = Recipe(epochs=4, learning_rate=0.1, schedule="geometric", final_learning_rate=0.001, warmup=0)
+    rates = [recipe.learning_rate_at(epoch) for epoch in range(5)]
+    assert rates[0] == 0.1 and rates[-1] == pytest.approx(0.001)
+    assert [b / a for a, b in itertools.pairwise(rates)] == pytest.approx([10**-0.5] * 4)
+
+
+def test_a_geometric_schedule_needs_a_rate_to_end_at():
+    with pytest.raises(KdlibError, match="final_learning_rate"):
+        Recipe(epochs=4, schedule="geometric")
+
+
+def test_frozen_parameters_and_their_statistics_stay(splits):
+    def half_frozen():
+        model = net()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(("stem", "layer1")))
+        return model
+
+    after = fit(half_frozen, splits, CrossEntropy(), RECIPE, seed=0).state()
+    for name, before in net().state_dict().items():
+        if name.startswith(("stem", "layer1")):
+            assert torch.equal(before, after[name]), name
+    assert not torch.equal(net().state_dict()["fc.weight"], after["fc.weight"])
+    free = next(name for name in after if name.startswith("layer2") and name.endswith("running_mean"))
+    assert not torch.equal(net().state_dict()[free], after[free])

@@ -70,7 +70,7 @@ class Record:
     """The measurements of one notebook run.
 
     `parameters` are the notebook's, `preset` among them. `device` is the device that was used ("cpu", "cuda"),
-    `source_fingerprint` that of the training source (`kdlib.runs.source_fingerprint()`).
+    `source_fingerprint` that of the training source (`kdlib.source.source_fingerprint()`).
 
     >>> record = Record("han2023_concept_detectors", {"preset": "quick", "n_seeds": 3})
     >>> record.measure("detectors/kd", {0: 61.0, 1: 63.0, 2: 62.5}, "percent of units")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from kdlib.distill import Objective
 from kdlib.distill.attention_transfer import build_attention_transfer
 from kdlib.distill.contrastive import build_contrastive
-from kdlib.distill.cross_entropy import CrossEntropy
+from kdlib.distill.cross_entropy import build_cross_entropy
 from kdlib.distill.dark_knowledge import build_shuffled, build_wrong_classes
 from kdlib.distill.factor_transfer import build_factor_transfer
-from kdlib.distill.kd import KnowledgeDistillation
-from kdlib.distill.label_smoothing import LabelSmoothing
+from kdlib.distill.kd import build_kd
+from kdlib.distill.label_smoothing import build_label_smoothing
+from kdlib.distill.layer_mse import build_layer_mse
 from kdlib.distill.self_supervision import build_self_supervision
-from kdlib.distill.setting import Setting
 from kdlib.distill.similarity_smoothing import build_antisibling_smoothing, build_superclass_smoothing
 
 
@@ -31,24 +31,13 @@ class Method:
     cost: float = 1.0
 
 
-def _cross_entropy(setting: Setting) -> Objective:
-    return CrossEntropy()
-
-
-def _label_smoothing(setting: Setting, *, alpha: float = 0.1) -> Objective:
-    return LabelSmoothing(alpha)
-
-
-def _kd(setting: Setting, *, temperature: float = 1.0, alpha: float = 0.5) -> Objective:
-    return KnowledgeDistillation(setting.teacher(), temperature, alpha)
-
-
 METHODS = {
-    "cross_entropy": Method(_cross_entropy, taught=False),
-    "label_smoothing": Method(_label_smoothing, taught=False),
+    "cross_entropy": Method(build_cross_entropy, taught=False),
+    "label_smoothing": Method(build_label_smoothing, taught=False),
     "superclass_smoothing": Method(build_superclass_smoothing, taught=False),
     "antisibling_smoothing": Method(build_antisibling_smoothing, taught=False),
-    "kd": Method(_kd),
+    "kd": Method(build_kd),
+    "layer_mse": Method(build_layer_mse),
     "shuffled": Method(build_shuffled),
     "wrong_classes": Method(build_wrong_classes),
     "attention_transfer": Method(build_attention_transfer),

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
+from kdlib.distill.setting import Setting
 
 
 class CrossEntropy(Objective):
@@ -19,3 +20,8 @@ class CrossEntropy(Objective):
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(logits, batch.labels)}
+
+
+def build_cross_entropy(setting: Setting) -> Objective:
+    """Nothing but the labels."""
+    return CrossEntropy()

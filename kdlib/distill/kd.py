@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
+from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError, finite_number
 
@@ -79,3 +80,8 @@ class KnowledgeDistillation(Objective):
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return label_terms(logits, batch.labels, self.teacher(batch), self.temperature, self.alpha)
+
+
+def build_kd(setting: Setting, *, temperature: float = 1.0, alpha: float = 0.5) -> Objective:
+    """temperature and alpha as `KnowledgeDistillation` has them."""
+    return KnowledgeDistillation(setting.teacher(), temperature, alpha)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
+from kdlib.distill.setting import Setting
 from kdlib.errors import finite_number
 
 
@@ -33,3 +34,8 @@ class LabelSmoothing(Objective):
         hard = F.cross_entropy(logits, batch.labels)
         uniform = -logits.log_softmax(dim=1).mean()
         return {"cross_entropy": (1 - self.alpha) * hard, "uniform": self.alpha * uniform}
+
+
+def build_label_smoothing(setting: Setting, *, alpha: float = 0.1) -> Objective:
+    """alpha: weight of the uniform distribution."""
+    return LabelSmoothing(alpha)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from kdlib.errors import choose, positive_integer
 from kdlib.models.resnet import small_resnet, torchvision_resnet
+from kdlib.models.seeded import seeded
 from kdlib.models.transformer import small_transformer
 
 MODELS = {
@@ -36,9 +36,7 @@ def build(name: str, *, num_classes: int, seed: int = 0, **options: Any) -> nn.M
     """
     choose(name, MODELS, "model")
     positive_integer(num_classes, "num_classes", minimum=2)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return MODELS[name](num_classes=num_classes, **options)
+    return seeded(MODELS[name], seed, num_classes=num_classes, **options)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,0 +1,81 @@
+"""Distillation of one layer by its mean squared error (Cheng et al. 2020, as their released code does it)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdlib.capture import capture
+from kdlib.distill import Objective, TrainBatch
+from kdlib.distill.setting import Setting
+from kdlib.distill.teacher import Observe, Teacher
+from kdlib.errors import KdlibError
+
+
+class LayerMSE(Objective):
+    r"""L = mean over the batch and the layer's outputs of (f_s(x) - f_t(x))^2, and nothing else.
+
+    f_s, f_t: what one layer of student and teacher gives before its ReLU, of one shape; no labels, no temperature, and
+    no logits unless the layer gives them. What lies behind the layer takes no gradient and stays as it is: a classifier
+    is trained afterwards on the frozen layers (`RunSpec.start` and `RunSpec.frozen_up_to`).
+
+    student_layer: a module path. teacher: a `Teacher` that observes the "layer" of its own.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    >>> objective = LayerMSE("1", Teacher(net, observe=observe_layer("1")))
+    >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([0, 0]))
+    >>> {name: term.item() for name, term in objective(batch, net(batch.images), {"1": net(batch.images) + 2}).items()}
+    {'layer_mse': 4.0}
+    """
+
+    def __init__(self, student_layer: str, teacher: Teacher) -> None:
+        self.student_layers = (student_layer,)
+        self.teacher = teacher
+
+    def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        wanted = self.teacher.answer(batch)["layer"]
+        return {"layer_mse": F.mse_loss(features[self.student_layers[0]].float(), wanted)}
+
+
+def observe_layer(layer: str) -> Observe:
+    """What a teacher tells of a batch: its "logits", and as "layer" what one layer gives.
+
+    >>> seen = observe_layer("0")(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(2, 1, 2, 2))
+    >>> seen["layer"].shape, seen["logits"].shape
+    (torch.Size([2, 4]), torch.Size([2, 3]))
+    """
+
+    def observe(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+        with capture(model, layer) as captured:
+            logits = model(images)
+        return {"logits": logits, "layer": captured[layer]}
+
+    return observe
+
+
+def layer_path(model: nn.Module, layer: str) -> str:
+    """The module path of a layer given by the paper's name (conv, fc1, fc2, fc3) or by its path.
+
+    >>> layer_path(nn.Sequential(nn.Linear(2, 2)), "0")
+    '0'
+    """
+    return getattr(model, "probed_layers", {}).get(layer, layer)
+
+
+def build_layer_mse(setting: Setting, *, layer: str = "fc1") -> Objective:
+    """layer: "conv", "fc1", "fc2" or "fc3" of nets that name them so, or any module path; the same in both nets."""
+    student, teacher = setting.student, setting.taught()
+    own, theirs = layer_path(student, layer), layer_path(teacher, layer)
+    image = setting.train.inputs(torch.arange(1, device=setting.train.device))
+    with torch.no_grad():
+        shapes = [
+            tuple(observe_layer(path)(model.eval(), image)["layer"].shape[1:])
+            for model, path in ((student, own), (teacher, theirs))
+        ]
+    if shapes[0] != shapes[1]:
+        raise KdlibError(
+            f"the student's layer '{layer}' gives {shapes[0]} and the teacher's {shapes[1]}: a mean squared error "
+            "needs one shape; choose nets with as many outputs there, or another layer"
+        )
+    return LayerMSE(own, setting.teacher(f"layer {theirs}", observe_layer(theirs)))
