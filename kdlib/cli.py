@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     part.add_argument("notebook", metavar="NOTEBOOK")
     part.add_argument("-p", "--param", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
-    part.add_argument("--preset", metavar="P", help="size of the experiment: smoke, quick or gpu (same as -p preset=P)")
+    part.add_argument("--preset", metavar="P", help="size: smoke, quick, long or gpu (same as -p preset=P)")
     part.add_argument("--out", metavar="DIR", help="folder for the results (default: out/NOTEBOOK)")
     add_folder(part)
     part.add_argument("--cell-timeout", metavar="SECONDS", type=int, default=3600, help="time limit of a cell (3600)")
@@ -100,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     part = add(
         commands, "book", "execute what changed and build the book into _build/html", "kdlib book --preset smoke", _book
     )
-    part.add_argument("--preset", metavar="P", default="quick", help="smoke, quick (default) or gpu")
+    part.add_argument("--preset", metavar="P", default="quick", help="smoke, quick (default), long or gpu")
     part.add_argument(
         "--commit-outputs",
         action="store_true",

@@ -60,6 +60,18 @@ PRESETS = {
         teacher_recipe=_recipe(7, 1.5e-3, 0.1),
         student_recipe=_recipe(6, 5e-3, 0.01),
     ),
+    # an hour or so on two cores: more sentences, a deeper teacher, students trained longer
+    "long": Preset(
+        n_train=16_000,
+        n_val=2000,
+        n_test=3000,
+        n_probe=None,
+        n_seeds=8,
+        teacher={"depth": 6, "width": 64, "heads": 4},
+        student={"depth": 1, "width": 8, "heads": 2},
+        teacher_recipe=_recipe(10, 1.5e-3, 0.1),
+        student_recipe=_recipe(10, 5e-3, 0.01),
+    ),
     # the paper's depths, 12 layers and 3
     "gpu": Preset(
         n_train=40_000,

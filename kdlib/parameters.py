@@ -25,7 +25,7 @@ from typing import Any
 
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
-PRESETS = ("smoke", "quick", "gpu")
+PRESETS = ("smoke", "quick", "long", "gpu")
 DATASETS = ("concept_world", "cells", "fashion_mnist", "cifar10", "image_folder")
 
 

@@ -70,6 +70,18 @@ PRESETS = {
         teacher_recipe=Recipe(epochs=12, batch_size=64),
         student_recipe=Recipe(epochs=8, batch_size=64),
     ),
+    # an hour or more on two cores: the images and nets of quick, eight seeds, also where a chapter has many arms
+    "long": Preset(
+        n_train=5000,
+        n_val=1000,
+        n_test=2000,
+        n_probe=2000,
+        n_seeds=8,
+        teacher={"depth": 8, "width": 24, "features": 128},
+        student={"depth": 8, "width": 8, "features": 128},
+        teacher_recipe=Recipe(epochs=12, batch_size=64),
+        student_recipe=Recipe(epochs=8, batch_size=64),
+    ),
     # whole data sets, larger nets, eight seeds: meant for a GPU
     "gpu": Preset(
         n_train=None,

@@ -72,7 +72,7 @@ def test_params_shows_the_form(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["name", "type", "default", "range", "help"]
     assert lines[1].split()[:3] == ["preset", "str", "'quick'"]
-    assert "smoke | quick | gpu" in lines[1]
+    assert "smoke | quick | long | gpu" in lines[1]
     assert next(line for line in lines if line.startswith("temperature")).split() == [
         *("temperature", "float", "4.0", ">", "0"),
         *("softens", "both", "distributions"),

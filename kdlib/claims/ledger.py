@@ -22,7 +22,11 @@ SMOKE = "smoke"
 # The verdict comes second: on a phone, and in 700 pixels of text, it must not hide behind a scroll bar.
 _COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)", "The paper says", "Seeds")
 #: What stands behind a preset, for readers who meet the word in the summary first.
-_PRESETS = {"quick": "small networks, few seeds", "gpu": "whole data sets, larger networks"}
+_PRESETS = {
+    "quick": "small networks, few seeds",
+    "long": "small networks trained longer, eight seeds",
+    "gpu": "whole data sets, larger networks",
+}
 _RUN = re.compile(r"(\w+), \d+ seeds?\b")
 _CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
 _SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins

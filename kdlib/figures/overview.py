@@ -30,9 +30,12 @@ VERDICT_LOOKS = {
 }
 
 
+STRONGEST_FIRST = ("gpu", "long", "quick")
+
+
 def strongest(records: Sequence[Record], claim_id: str) -> tuple[Record, Verdict] | None:
-    """The record that judges a claim and its verdict: of preset gpu if there is one, else of quick; None without."""
-    for preset in ("gpu", "quick"):
+    """The record that judges a claim and its verdict, of the largest preset measured; None without one."""
+    for preset in STRONGEST_FIRST:
         for record in records:
             if record.preset == preset and claim_id in record.verdicts:
                 return record, record.verdicts[claim_id]
@@ -40,7 +43,7 @@ def strongest(records: Sequence[Record], claim_id: str) -> tuple[Record, Verdict
 
 
 def _measured(records: Sequence[Record], notebook: str) -> Record | None:
-    for preset in ("gpu", "quick"):
+    for preset in STRONGEST_FIRST:
         for record in records:
             if (record.notebook, record.preset) == (notebook, preset):
                 return record
