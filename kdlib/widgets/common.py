@@ -157,6 +157,17 @@ def image_names(count: int, labels: Sequence[int] | Tensor | None, class_names: 
     return [class_names[label] for label in found]
 
 
+def check_place(place: int, count: int, name: str) -> int:
+    """`place`, if it is one of 0 to count - 1.
+
+    >>> check_place(2, 3, "image")
+    2
+    """
+    if not 0 <= place < count:
+        raise KdlibError(f"{name} must be one of 0 to {count - 1}, not {place}")
+    return place
+
+
 def content_key(*parts: object) -> str:
     """A short name made of the content: the same widget gets the same one each time, so notebooks diff quietly."""
     digest = hashlib.sha256()

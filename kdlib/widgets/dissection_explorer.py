@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 
-import anywidget
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,22 +19,21 @@ from kdlib.plots import MODEL_COLOURS
 from kdlib.widgets.common import (
     content_key,
     floats,
-    group_colours,
     hatch,
-    image_array,
-    make_sprite,
     model_colours,
     new_figure,
     source,
     title_of,
 )
 from kdlib.widgets.units import (
+    UnitPictures,
     UnitViews,
     check_models,
-    count_detectors,
+    draw_region,
     pack_bits,
+    picture_state,
     region_masks,
-    threshold_steps,
+    unit_entry,
     unit_views,
 )
 
@@ -59,7 +57,7 @@ def _concept_masks(views: UnitViews, probe: ImageSet, image_size: tuple[int, int
     return masks
 
 
-class DissectionExplorer(anywidget.AnyWidget):
+class DissectionExplorer(UnitPictures):
     """Units, their images and concepts, and detector counts over the IoU threshold; made by `dissection_explorer`.
 
     `threshold`, `model` and `unit` follow the reader's choice and may be set or linked from Python; counts and masks
@@ -69,30 +67,13 @@ class DissectionExplorer(anywidget.AnyWidget):
     _esm = source("dissection_explorer", "js", "units")
     _css = source("dissection_explorer", "css", "units")
 
-    threshold = traitlets.Float(TAU).tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
-    unit = traitlets.Int(0).tag(sync=True)
 
-    models = traitlets.List(traitlets.Dict()).tag(sync=True)
     maps = traitlets.Bytes().tag(sync=True)
     concept_masks = traitlets.Bytes().tag(sync=True)
-    images_per_unit = traitlets.Int().tag(sync=True)
     image_size = traitlets.List(traitlets.Int()).tag(sync=True)
-    sprite = traitlets.Bytes().tag(sync=True)
-    sprite_type = traitlets.Unicode().tag(sync=True)
-    sprite_columns = traitlets.Int().tag(sync=True)
-    tile = traitlets.List(traitlets.Int()).tag(sync=True)
-    tile_classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    categories = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    category_colours = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    threshold_steps = traitlets.List(traitlets.Float()).tag(sync=True)
     truth_colour = traitlets.Unicode().tag(sync=True)
     quantile = traitlets.Float().tag(sync=True)
-    static_key = traitlets.Unicode().tag(sync=True)
-
-    # For the still picture only; the browser has the same in its own form.
-    _views: dict[str, UnitViews]
-    _probe: ImageSet
 
     @traitlets.validate("model")
     def _check_model(self, proposal: dict) -> str:
@@ -101,10 +82,6 @@ class DissectionExplorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         sizes = ", ".join(f"{model['name']} with {len(model['scores'])} units" for model in self.models)
         return f"DissectionExplorer({sizes})"
-
-    def counts(self, threshold: float | None = None) -> dict[str, dict[str, int]]:
-        """Per model and category the number of detectors, each unit counted once under its best category."""
-        return count_detectors(self.models, self.categories, self.threshold if threshold is None else threshold)
 
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
@@ -142,14 +119,9 @@ class DissectionExplorer(anywidget.AnyWidget):
         views, size = self._views[self.model], (self.image_size[0], self.image_size[1])
         row_of_axes = np.atleast_1d(lower.subplots(1, self.images_per_unit))
         masks = region_masks(views.top_maps, views.thresholds, size)[self.unit]
-        colour = next(model["colour"] for model in self.models if model["name"] == self.model)
+        colour = self._entry(self.model)["colour"]
         for axes, index, mask in zip(row_of_axes, views.top_index[self.unit].tolist(), masks, strict=True):
-            picture = image_array(self._probe.images[index]).astype(float) / 255
-            picture[~mask.numpy()] *= 0.4
-            axes.imshow(picture, interpolation="nearest")
-            if bool(mask.any()) and not bool(mask.all()):
-                axes.contour(mask.float().numpy(), [0.5], colors=["white"], linewidths=3)
-                axes.contour(mask.float().numpy(), [0.5], colors=[colour], linewidths=1.6)
+            draw_region(axes, self._probe.images[index], mask, colour)
             axes.set_axis_off()
         told = f"{views.best_concept[self.unit] or 'no concept'}, IoU {float(views.score[self.unit]):.3f}"
         lower.suptitle(f"unit {self.unit} of {title_of(self.model)}: {told}", fontsize=10)
@@ -193,13 +165,7 @@ def dissection_explorer(
     slots = cells = 0
     for name, views in models.items():
         count = views.top_index.numel()
-        entries.append({
-            "name": name,
-            "title": title_of(name),
-            "colour": shades[name],
-            "scores": floats(views.score),
-            "concepts": list(views.best_concept),
-            "categories": [categories.index(c) if c else -1 for c in views.best_category],
+        entries.append(unit_entry(name, views, shades[name], categories) | {
             "thresholds": floats(views.thresholds.float()),
             "tiles": tiles[slots : slots + count].tolist(),
             "map_size": list(views.top_maps.shape[2:]),
@@ -214,21 +180,13 @@ def dissection_explorer(
     packed = [gzip.compress(b"".join(parts), 9, mtime=0) for parts in (maps, masks)]
     words = len(repr(entries)) + len(DissectionExplorer._esm) + len(DissectionExplorer._css) + 20_000
     room = max_bytes - words - sum(len(part) for part in packed) * 4 // 3
-    sprite, kind, columns, tile = make_sprite(probe.images[used.to(probe.device)], max(0, room * 3 // 4))
     state = {
         "models": entries,
         "maps": packed[0],
         "concept_masks": packed[1],
         "images_per_unit": next(iter(models.values())).top_index.shape[1],
         "image_size": list(probe.image_size),
-        "sprite": sprite,
-        "sprite_type": kind,
-        "sprite_columns": columns,
-        "tile": list(tile),
-        "tile_classes": [probe.class_names[probe.labels[i]] for i in used.tolist()],
-        "categories": categories,
-        "category_colours": group_colours(len(categories)),
-        "threshold_steps": threshold_steps(models, threshold),
+        **picture_state(models, probe, used, categories, threshold, room * 3 // 4),
         "truth_colour": MODEL_COLOURS["truth"],
         "quantile": float(quantile),
     }

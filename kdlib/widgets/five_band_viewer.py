@@ -18,6 +18,7 @@ from kdlib.errors import KdlibError, choose
 from kdlib.metrics.five_band import five_band_scores, normalise, soft_thresholds, stratify
 from kdlib.widgets.common import (
     check_images,
+    check_place,
     content_key,
     image_array,
     image_names,
@@ -95,15 +96,11 @@ class FiveBandViewer(anywidget.AnyWidget):
 
     @traitlets.validate("image")
     def _check_image(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self.image_names):
-            raise KdlibError(f"image must be one of 0 to {len(self.image_names) - 1}, not {proposal['value']}")
-        return proposal["value"]
+        return check_place(proposal["value"], len(self.image_names), "image")
 
     @traitlets.validate("step")
     def _check_step(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self.thresholds):
-            raise KdlibError(f"step must be one of 0 to {len(self.thresholds) - 1}, not {proposal['value']}")
-        return proposal["value"]
+        return check_place(proposal["value"], len(self.thresholds), "step")
 
     def __repr__(self) -> str:
         return f"FiveBandViewer({len(self.image_names)} images, models: {', '.join(m['name'] for m in self.models)})"

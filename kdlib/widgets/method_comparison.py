@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 
-import anywidget
 import numpy as np
 import torch
 import traitlets
@@ -19,22 +18,27 @@ from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.metrics.dissection import TAU
 from kdlib.widgets.common import (
     content_key,
-    floats,
-    group_colours,
     hatch,
-    image_array,
-    make_sprite,
     model_colours,
     new_figure,
     source,
     title_of,
 )
-from kdlib.widgets.units import UnitViews, check_models, count_detectors, pack_bits, region_masks, threshold_steps
+from kdlib.widgets.units import (
+    UnitPictures,
+    UnitViews,
+    check_models,
+    draw_region,
+    pack_bits,
+    picture_state,
+    region_masks,
+    unit_entry,
+)
 
 STATE_BYTES = 3_000_000  # what a page can bear: bytes travel as base64, 4 characters for 3
 
 
-class MethodComparison(anywidget.AnyWidget):
+class MethodComparison(UnitPictures):
     """Two networks' units side by side; made by `method_comparison`.
 
     `left`, `right`, `unit` and `threshold` follow the reader's choice and may be set or linked from Python; everything
@@ -46,44 +50,16 @@ class MethodComparison(anywidget.AnyWidget):
 
     left = traitlets.Unicode().tag(sync=True)
     right = traitlets.Unicode().tag(sync=True)
-    unit = traitlets.Int(0).tag(sync=True)
-    threshold = traitlets.Float(TAU).tag(sync=True)
 
-    models = traitlets.List(traitlets.Dict()).tag(sync=True)
-    images_per_unit = traitlets.Int().tag(sync=True)
     masks = traitlets.Bytes().tag(sync=True)
     mask_size = traitlets.List(traitlets.Int()).tag(sync=True)
-    sprite = traitlets.Bytes().tag(sync=True)
-    sprite_type = traitlets.Unicode().tag(sync=True)
-    sprite_columns = traitlets.Int().tag(sync=True)
-    tile = traitlets.List(traitlets.Int()).tag(sync=True)
-    tile_classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    categories = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    category_colours = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    threshold_steps = traitlets.List(traitlets.Float()).tag(sync=True)
-    static_key = traitlets.Unicode().tag(sync=True)
-
-    # For the still picture only; the browser has the same in its own form.
-    _views: dict[str, UnitViews]
-    _probe: ImageSet
 
     @traitlets.validate("left", "right")
     def _check_model(self, proposal: dict) -> str:
         return choose(proposal["value"], [model["name"] for model in self.models], "method")
 
-    @traitlets.validate("unit")
-    def _check_unit(self, proposal: dict) -> int:
-        units = max(len(model["scores"]) for model in self.models)
-        if not 0 <= proposal["value"] < units:
-            raise KdlibError(f"unit must be one of 0 to {units - 1}, not {proposal['value']}")
-        return proposal["value"]
-
     def __repr__(self) -> str:
         return f"MethodComparison({', '.join(model['name'] for model in self.models)})"
-
-    def counts(self, threshold: float | None = None) -> dict[str, dict[str, int]]:
-        """Per method and category the number of detectors, each unit counted once under its best category."""
-        return count_detectors(self.models, self.categories, self.threshold if threshold is None else threshold)
 
     def shared(self, threshold: float | None = None) -> dict[str, int]:
         """Over the unit indices of the chosen two: how many are detectors in both, in one alone, of one category."""
@@ -96,9 +72,6 @@ class MethodComparison(anywidget.AnyWidget):
             "right_only": len(right.keys() - both),
             "same_category": sum(left[unit] == right[unit] for unit in both),
         }
-
-    def _entry(self, name: str) -> dict:
-        return next(model for model in self.models if model["name"] == name)
 
     def _detected(self, name: str, tau: float) -> dict[int, int]:
         """Unit -> category of the units that are detectors."""
@@ -178,7 +151,7 @@ class MethodComparison(anywidget.AnyWidget):
         axes.set_title(f"{title_of(name)}: {len(detected)} of {len(model['scores'])} units", fontsize=9)
 
     def _draw_pictures(self, part: SubFigure, name: str) -> None:
-        views, model = self._views[name], self._entry(name)
+        views = self._views[name]
         part.suptitle(f"unit {self.unit}: {self._told(name)}", fontsize=9)
         row_of_axes = np.atleast_1d(part.subplots(1, self.images_per_unit))
         for axes in row_of_axes:
@@ -188,12 +161,7 @@ class MethodComparison(anywidget.AnyWidget):
         one = slice(self.unit, self.unit + 1)
         masks = region_masks(views.top_maps[one], views.thresholds[one], self._probe.image_size)[0]
         for axes, index, mask in zip(row_of_axes, views.top_index[self.unit].tolist(), masks, strict=False):
-            picture = image_array(self._probe.images[index]).astype(float) / 255
-            picture[~mask.numpy()] *= 0.4
-            axes.imshow(picture, interpolation="nearest")
-            if bool(mask.any()) and not bool(mask.all()):
-                axes.contour(mask.float().numpy(), [0.5], colors=["white"], linewidths=3)
-                axes.contour(mask.float().numpy(), [0.5], colors=[model["colour"]], linewidths=1.6)
+            draw_region(axes, self._probe.images[index], mask, self._entry(name)["colour"])
 
 
 def method_comparison(
@@ -253,34 +221,19 @@ def method_comparison(
     entries = []
     start = 0
     for name, each in views.items():
-        entries.append({
-            "name": name,
-            "title": title_of(name),
-            "colour": shades[name],
-            "scores": floats(each.score),
-            "concepts": list(each.best_concept),
-            "categories": [categories.index(c) if c else -1 for c in each.best_category],
+        entries.append(unit_entry(name, each, shades[name], categories) | {
             "tiles": tiles[start : start + index[name].numel()].tolist(),
             "mask_start": start,
         })  # fmt: skip
         start += index[name].numel()
     room = max_bytes - len(repr(entries)) - len(MethodComparison._esm) - len(MethodComparison._css) - 20_000
     masks, mask_size = _pack_regions(views, shown, probe.image_size, max(0, room * 3 // 4) // 2)
-    pictures = probe.images[used.to(probe.device)]
-    sprite, kind, columns, tile = make_sprite(pictures, max(0, room * 3 // 4 - len(masks)))
     state = {
         "models": entries,
         "images_per_unit": shown,
         "masks": masks,
         "mask_size": list(mask_size),
-        "sprite": sprite,
-        "sprite_type": kind,
-        "sprite_columns": columns,
-        "tile": list(tile),
-        "tile_classes": [probe.class_names[probe.labels[i]] for i in used.tolist()],
-        "categories": categories,
-        "category_colours": group_colours(len(categories)),
-        "threshold_steps": threshold_steps(views, threshold),
+        **picture_state(views, probe, used, categories, threshold, room * 3 // 4 - len(masks)),
     }
     chosen = int(views[right].score.argmax()) if unit is None else unit
     widget = MethodComparison(**state, left=left, right=right, unit=chosen, threshold=float(threshold))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.class_similarity import rank_correlation
-from kdlib.widgets.common import content_key, group_colours, model_colours, new_figure, source, title_of
+from kdlib.widgets.common import check_place, content_key, group_colours, model_colours, new_figure, source, title_of
 
 STATE_BYTES = 1_000_000
 CODES = 65_534  # values travel as whole numbers 0 ... CODES; the one above stands for "no images of this class"
@@ -71,9 +71,7 @@ class SimilarityExplorer(anywidget.AnyWidget):
 
     @traitlets.validate("row", "column")
     def _check_class(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self.class_names):
-            raise KdlibError(f"a class must be one of 0 to {len(self.class_names) - 1}, not {proposal['value']}")
-        return proposal["value"]
+        return check_place(proposal["value"], len(self.class_names), "a class")
 
     def __repr__(self) -> str:
         swept = f"; T = {', '.join(f'{t:g}' for t in self.temperatures)}" if self.temperatures else ""

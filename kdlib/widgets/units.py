@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import anywidget
 import numpy as np
 import torch
 import torch.nn.functional as F
+import traitlets
+from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from kdlib.data.image_set import CATEGORIES, ImageSet
 from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.metrics.activations import Checked, layer_activations
-from kdlib.metrics.dissection import Dissection
-from kdlib.widgets.common import check_images
+from kdlib.metrics.dissection import TAU, Dissection
+from kdlib.widgets.common import check_images, check_place, floats, group_colours, image_array, make_sprite, title_of
 
 
 @dataclass(frozen=True)
@@ -149,3 +152,84 @@ def threshold_steps(models: Mapping[str, UnitViews], threshold: float) -> list[f
 def pack_bits(masks: Tensor) -> bytes:
     """(n, H, W) bool as bits, most significant first, each mask starting on a byte."""
     return np.packbits(masks.flatten(1).numpy(), axis=1).tobytes()
+
+
+class UnitPictures(anywidget.AnyWidget):
+    """What the widgets over dissected layers have in common: one unit shown, one threshold, and the units' pictures.
+
+    `unit` and `threshold` follow the reader's choice and may be set or linked from Python.
+    """
+
+    unit = traitlets.Int(0).tag(sync=True)
+    threshold = traitlets.Float(TAU).tag(sync=True)
+
+    models = traitlets.List(traitlets.Dict()).tag(sync=True)
+    images_per_unit = traitlets.Int().tag(sync=True)
+    sprite = traitlets.Bytes().tag(sync=True)
+    sprite_type = traitlets.Unicode().tag(sync=True)
+    sprite_columns = traitlets.Int().tag(sync=True)
+    tile = traitlets.List(traitlets.Int()).tag(sync=True)
+    tile_classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    categories = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    category_colours = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    threshold_steps = traitlets.List(traitlets.Float()).tag(sync=True)
+    static_key = traitlets.Unicode().tag(sync=True)
+
+    # For the still picture only; the browser has the same in its own form.
+    _views: dict[str, UnitViews]
+    _probe: ImageSet
+
+    @traitlets.validate("unit")
+    def _check_unit(self, proposal: dict) -> int:
+        return check_place(proposal["value"], max(len(model["scores"]) for model in self.models), "unit")
+
+    def counts(self, threshold: float | None = None) -> dict[str, dict[str, int]]:
+        """Per model and category the number of detectors, each unit counted once under its best category."""
+        return count_detectors(self.models, self.categories, self.threshold if threshold is None else threshold)
+
+    def _entry(self, name: str) -> dict:
+        return next(model for model in self.models if model["name"] == name)
+
+
+def unit_entry(name: str, views: UnitViews, colour: str, categories: Sequence[str]) -> dict[str, object]:
+    """One of a widget's `models`: names, colour, and per unit the score, the concept and its category's index."""
+    return {
+        "name": name,
+        "title": title_of(name),
+        "colour": colour,
+        "scores": floats(views.score),
+        "concepts": list(views.best_concept),
+        "categories": [categories.index(category) if category else -1 for category in views.best_category],
+    }
+
+
+def picture_state(
+    models: Mapping[str, UnitViews],
+    probe: ImageSet,
+    used: Tensor,
+    categories: Sequence[str],
+    threshold: float,
+    sprite_bytes: int,
+) -> dict[str, object]:
+    """The state that any widget over units has: the `used` images as one picture, categories, steps of the slider."""
+    sprite, kind, columns, tile = make_sprite(probe.images[used.to(probe.device)], max(0, sprite_bytes))
+    return {
+        "sprite": sprite,
+        "sprite_type": kind,
+        "sprite_columns": columns,
+        "tile": list(tile),
+        "tile_classes": [probe.class_names[probe.labels[i]] for i in used.tolist()],
+        "categories": list(categories),
+        "category_colours": group_colours(len(categories)),
+        "threshold_steps": threshold_steps(models, threshold),
+    }
+
+
+def draw_region(axes: Axes, image: Tensor, region: Tensor, colour: str) -> None:
+    """An image (C, H, W) uint8, dark outside a unit's region (H, W) bool, the region outlined."""
+    picture = image_array(image).astype(float) / 255
+    picture[~region.numpy()] *= 0.4
+    axes.imshow(picture, interpolation="nearest")
+    if bool(region.any()) and not bool(region.all()):
+        axes.contour(region.float().numpy(), [0.5], colors=["white"], linewidths=3)
+        axes.contour(region.float().numpy(), [0.5], colors=[colour], linewidths=1.6)

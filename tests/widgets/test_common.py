@@ -15,13 +15,20 @@ from widget_toys import KINDS
 from kdlib.errors import KdlibError
 from kdlib.plots import MODEL_COLOURS
 from kdlib.widgets import display_widget, static_figure
-from kdlib.widgets.common import GROUP_COLOURS, HERE, make_sprite, model_colours
+from kdlib.widgets.common import GROUP_COLOURS, HERE, check_place, make_sprite, model_colours
 
 
 def decode(data: bytes) -> torch.Tensor:
     picture = Image.open(io.BytesIO(data))
     pixels = torch.tensor(list(picture.convert("RGB").tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1)
+
+
+def test_a_place_is_counted_from_0_and_lies_before_the_end():
+    assert [check_place(place, 3, "image") for place in range(3)] == [0, 1, 2]
+    for place in (-1, 3):
+        with pytest.raises(KdlibError, match=f"image must be one of 0 to 2, not {place}"):
+            check_place(place, 3, "image")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -143,6 +143,8 @@ def test_other_bad_input_is_refused(probe, dissected):
         dissection_explorer({}, probe)
     with pytest.raises(KdlibError, match="threshold must be a number between 0 and 1, not 1"):
         dissection_explorer({"kd": views}, probe, threshold=1.5)
+    with pytest.raises(KdlibError, match="unit must be one of 0 to 4, not 5"):
+        dissection_explorer({"kd": views}, probe).unit = 5
     with pytest.raises(KdlibError, match="has no concept masks"):
         dissection_explorer({"kd": views}, dataclasses.replace(probe, concepts=()))
     with pytest.raises(KdlibError, match="same number of images per unit"):
