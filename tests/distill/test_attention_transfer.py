@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from small_nets import batch_of, setting_of, student_net, teacher_net
 
 from kdlib.data.augment import Augmentation
-from kdlib.distill import TrainBatch
 from kdlib.distill.attention_transfer import (
     AttentionTransfer,
     attention_loss,
@@ -25,20 +24,6 @@ from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
 from kdlib.train import Recipe, fit
-
-student_net = functools.partial(build, "small_resnet", num_classes=4, width=4, features=16)
-teacher_net = functools.partial(build, "small_resnet", num_classes=4, width=8, features=24, seed=9)
-
-
-def setting_of(splits, student=None, teacher=None, augment: str = "flip", seed: int = 0) -> Setting:
-    return Setting(student or student_net(), splits.train, Augmentation(augment), seed, teacher or teacher_net())
-
-
-def batch_of(splits, index: torch.Tensor, view: int = 0, augment: str = "flip") -> TrainBatch:
-    views = torch.full_like(index, view)
-    images = Augmentation(augment)(splits.train.inputs(index), views)
-    return TrainBatch(images, splits.train.labels[index], index, views)
-
 
 # Slow twins: Python floats, one number at a time
 
@@ -132,7 +117,7 @@ class TestTheObjective:
 
     def test_stages_are_paired_from_the_end_across_families_of_nets(self, splits):
         # at 32x32, ResNet-18 has 2x2 maps at layer3 and 1x1 at layer4; a ResNet-34 has the same
-        small = setting_of(splits, build("resnet18", num_classes=4), build("resnet34", num_classes=4))
+        small = setting_of(splits, student=build("resnet18", num_classes=4), teacher=build("resnet34", num_classes=4))
         pairs = matched_stages(small, 2, "attention transfer")
         assert [(pair.student_layer, pair.teacher_layer) for pair in pairs] == [
             ("layer3", "layer3"),

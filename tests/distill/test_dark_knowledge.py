@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from dataclasses import replace
 
 import pytest
 import torch
+from small_nets import batch_of, setting_of, student_net, teacher_net
 
-from kdlib.data.augment import Augmentation
-from kdlib.distill import TrainBatch
 from kdlib.distill.dark_knowledge import (
     PermutedDarkKnowledge,
     build_shuffled,
@@ -20,17 +18,13 @@ from kdlib.distill.dark_knowledge import (
     wrong_classes,
 )
 from kdlib.distill.kd import KnowledgeDistillation, kd_loss
-from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.metrics.class_similarity import sibling_mass_ratio
-from kdlib.models import build
 from kdlib.train import Recipe, fit
 
 SUPERCLASS_OF = (0, 0, 0, 1, 1, 2, 0)  # superclasses of 4, 2 and 1 classes
 K = len(SUPERCLASS_OF)
-student_net = functools.partial(build, "small_resnet", num_classes=4, width=4, features=16)
-teacher_net = functools.partial(build, "small_resnet", num_classes=4, width=8, features=24, seed=9)
 
 
 def random_case(images: int = 50) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -173,16 +167,6 @@ class TestWrongClasses:
         assert torch.equal(places, places[:1].expand(50, K))
 
 
-def setting_of(splits, train=None, seed: int = 0) -> Setting:
-    return Setting(student_net(), train or splits.train, Augmentation("flip"), seed, teacher_net())
-
-
-def batch_of(splits, index: torch.Tensor, view: int = 0) -> TrainBatch:
-    views = torch.full_like(index, view)
-    images = Augmentation("flip")(splits.train.inputs(index), views)
-    return TrainBatch(images, splits.train.labels[index], index, views)
-
-
 @pytest.mark.parametrize("make", [build_shuffled, build_wrong_classes])
 class TestTheObjectives:
     def test_it_is_kd_from_the_rearranged_logits(self, splits, make):
@@ -220,7 +204,7 @@ class TestTheObjectives:
     def test_two_classes_are_too_few(self, splits, make):
         two = replace(splits.train, labels=splits.train.labels % 2, class_names=("a", "b"), superclass_of=(0, 1))
         with pytest.raises(KdlibError, match="where there are at least 3 classes, not 2"):
-            make(setting_of(splits, two))
+            make(setting_of(splits, train=two))
 
     def test_options_out_of_range_are_refused(self, splits, make):
         with pytest.raises(KdlibError, match="alpha must be a finite number"):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import pytest
 import torch
+from small_nets import batch_of, setting_of, student_net, teacher_net
 
 from kdlib.capture import features_of
 from kdlib.data.augment import Augmentation
-from kdlib.distill import TrainBatch, factor_transfer
+from kdlib.distill import factor_transfer
 from kdlib.distill.factor_transfer import (
     FactorTransfer,
     Paraphraser,
@@ -27,19 +27,6 @@ from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
 from kdlib.train import Recipe, deterministic, fit
-
-student_net = functools.partial(build, "small_resnet", num_classes=4, width=4, features=16)
-teacher_net = functools.partial(build, "small_resnet", num_classes=4, width=8, features=24, seed=9)
-
-
-def setting_of(splits, student=None, teacher=None, augment: str = "flip", seed: int = 0) -> Setting:
-    return Setting(student or student_net(), splits.train, Augmentation(augment), seed, teacher or teacher_net())
-
-
-def batch_of(splits, index: torch.Tensor, view: int = 0) -> TrainBatch:
-    views = torch.full_like(index, view)
-    images = Augmentation("flip")(splits.train.inputs(index), views)
-    return TrainBatch(images, splits.train.labels[index], index, views)
 
 
 def same_bits(a: torch.nn.Module, b: torch.nn.Module) -> bool:
