@@ -26,7 +26,9 @@ from typing import Any
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
 PRESETS = ("smoke", "quick", "long", "gpu")
-DATASETS = ("concept_world", "cells", "fashion_mnist", "cifar10", "image_folder")
+DATASETS = (
+    "concept_world", "cells", "fashion_mnist", "garment_scenes", "cifar10", "voc", "cub", "image_folder",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

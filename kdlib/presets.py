@@ -17,7 +17,10 @@ DATA_NAMES = {
     "concept_world": "Concept World",
     "cells": "synthetic cells",
     "fashion_mnist": "Fashion-MNIST",
+    "garment_scenes": "garment scenes",
     "cifar10": "CIFAR-10",
+    "voc": "PASCAL VOC 2012",
+    "cub": "CUB-200-2011",
     "image_folder": "your images",
 }
 PARTS = ("train", "val", "test", "probe")
@@ -167,21 +170,23 @@ def load_data(
         workers = max(1, cores() // current().count)
         return stream_splits(data_folder, seed, image_size=sizes.streamed_size, workers=workers)
     whole = full or preset == "gpu"
-    if name == "fashion_mnist":
+    if name in ("fashion_mnist", "garment_scenes"):
         options["full"] = whole
     if not whole:
         wanted = {part: getattr(sizes, f"n_{part}") for part in PARTS}
-        if name == "image_folder":
-            there = _images_in(data_folder, seed)
+        if name in ("image_folder", "voc", "cub"):
+            there = _images_in(name, data_folder, seed)
             wanted = {part: min(count, there[part]) for part, count in wanted.items()}
         options |= {f"n_{part}": count for part, count in wanted.items()}
     return datasets.load(name, **options)
 
 
-def _images_in(folder: str, seed: int) -> dict[str, int]:
-    """How many images each part of a folder of one's own gets if nothing bounds it; none is decoded."""
-    from kdlib.data import image_folder
+def _images_in(name: str, folder: str, seed: int) -> dict[str, int]:
+    """How many images each part of a folder of photographs gets if nothing bounds it; no photograph is decoded."""
+    from kdlib.data import cub, image_folder, voc
 
+    if name != "image_folder":
+        return {"voc": voc, "cub": cub}[name].available(folder or None, seed)
     listings = image_folder.split_listings(image_folder.existing_folder(folder), seed, None, None, None)
     counts = {part: len(listing.paths) for part, listing in listings.items()}
     return counts | {"probe": counts["test"]}

@@ -27,7 +27,7 @@ def test_the_form_knows_the_same_presets():
     assert set(PRESETS) == set(PRESET_NAMES)
 
 
-@pytest.mark.parametrize("data", ["fashion_mnist", "concept_world", "cells"])
+@pytest.mark.parametrize("data", ["fashion_mnist", "garment_scenes", "concept_world", "cells"])
 def test_a_preset_bounds_the_number_of_images(data):
     sizes, splits = PRESETS["smoke"], load_data(data, "smoke")
     for part in ("train", "val", "test", "probe"):

@@ -28,7 +28,10 @@ DATASETS = {
     "concept_world": "kdlib.data.concept_world",
     "cells": "kdlib.data.cells",
     "fashion_mnist": "kdlib.data.fashion_mnist",
+    "garment_scenes": "kdlib.data.garment_scenes",
     "cifar10": "kdlib.data.cifar10",
+    "voc": "kdlib.data.voc",
+    "cub": "kdlib.data.cub",
     "image_folder": "kdlib.data.image_folder",
 }
 

@@ -51,7 +51,10 @@ LICENCES = {
     "concept_world": "MIT, drawn by kdlib",
     "cells": "MIT, drawn by kdlib",
     "fashion_mnist": "MIT (Copyright 2017 Zalando SE)",
+    "garment_scenes": "MIT (garments Copyright 2017 Zalando SE)",
     "cifar10": "none given; for research, not redistributed with kdlib",
+    "voc": "Flickr's terms of use, photograph by photograph; not redistributed with kdlib",
+    "cub": "for non-commercial research and education; not redistributed with kdlib",
     "image_folder": "that of your images",
 }
 
@@ -59,10 +62,11 @@ LICENCES = {
 def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
     """One row per data set; Fashion-MNIST has two, the embedded subset and the full set.
 
-    >>> [row.name for row in list_datasets()]
-    ['concept_world', 'cells', 'fashion_mnist', 'fashion_mnist (full)', 'cifar10', 'image_folder']
+    >>> [row.name for row in list_datasets()]  # doctest: +NORMALIZE_WHITESPACE
+    ['concept_world', 'cells', 'fashion_mnist', 'fashion_mnist (full)', 'garment_scenes', 'cifar10', 'voc', 'cub',
+     'image_folder']
     """
-    from kdlib.data import cifar10, fashion_mnist
+    from kdlib.data import cifar10, cub, fashion_mnist, voc
 
     place = data.data_root(root)
     garments = LICENCES["fashion_mnist"]
@@ -84,9 +88,21 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
             garments, str(place / fashion_mnist.FOLDER), fashion_mnist.is_present(place),
         ),
         DatasetRow(
+            "garment_scenes", "8,000 + 2,000 garments", "any, 32x32 by default", "10 in 4 superclasses",
+            LICENCES["garment_scenes"], "drawn from a seed", True,
+        ),
+        DatasetRow(
             "cifar10", "50,000 + 10,000", "32x32 colour", "10 in 2 superclasses",
             LICENCES["cifar10"], str(place / (cifar10.present_folder(place) or cifar10.BINARY_FOLDER)),
             cifar10.present_folder(place) is not None,
+        ),
+        DatasetRow(
+            "voc", "objects of 1,464 + 1,449 photographs", "any, 64x64 by default", "20 in 4 superclasses",
+            LICENCES["voc"], str(place / voc.FOLDER), voc.is_present(place),
+        ),
+        DatasetRow(
+            "cub", "5,994 + 5,794", "any, 64x64 by default", "200 in as many superclasses as last words",
+            LICENCES["cub"], str(place / cub.FOLDER), cub.is_present(place),
         ),
         DatasetRow(
             "image_folder", "your own", "any", "one per folder",
@@ -103,17 +119,20 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
     >>> get_dataset("concept_world")
     'concept_world is drawn from a seed: nothing to fetch'
     """
-    from kdlib.data import cifar10, fashion_mnist
+    from kdlib.data import cifar10, cub, fashion_mnist, voc
 
     choose(name, data.DATASETS, "data set")
-    if name in ("concept_world", "cells"):
+    if name in ("concept_world", "cells", "garment_scenes"):
         return f"{name} is drawn from a seed: nothing to fetch"
     if name == "image_folder":
         return "image_folder reads your own folder of images: nothing to fetch, give it as root"
+    if name == "cub":
+        return f"cub is in {cub.find_folders(root)[0]}; its files are checked when they are read"
     fetch: Callable[[str | Path | None], object]
     fetch, folder = {
         "fashion_mnist": (fashion_mnist.read_official, fashion_mnist.FOLDER),
         "cifar10": (cifar10.read_official, None),
+        "voc": (voc.download, None),
     }[name]
     place = data.data_root(root)
     try:
@@ -121,6 +140,8 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
     except OSError as error:
         raise KdlibError(f"the folder {place} cannot be made ({error.strerror}); give another root") from error
     fetch(place)
+    if name == "voc":
+        return f"voc is in {voc.find_folder(place)}; its files are checked when they are read"
     told = f"{name} is complete in {place / (folder or cifar10.present_folder(place) or '')}"
     if name == "fashion_mnist":
         told += " (full=True reads it; the embedded subset ships with kdlib and needs no download)"
@@ -139,10 +160,11 @@ def dataset_info(name: str, **options: Any) -> DatasetInfo:
     choose(name, data.DATASETS, "data set")
     place = data.data_root(options.get("root"))
     absent = (name == "cifar10" and cifar10.present_folder(place) is None) or (
-        name == "fashion_mnist" and options.get("full") and not fashion_mnist.is_present(place)
+        name in ("fashion_mnist", "garment_scenes") and options.get("full") and not fashion_mnist.is_present(place)
     )
     if absent:
-        raise KdlibError(f"{name} is not in {place}; run `kdlib data get {name}`, or name its folder by root")
+        source = "fashion_mnist" if name == "garment_scenes" else name
+        raise KdlibError(f"{source} is not in {place}; run `kdlib data get {source}`, or name its folder by root")
     splits = data.load(name, **options)
     probe = splits.probe
     owners = (probe.superclass_names[index] for index in probe.superclass_of)

@@ -23,7 +23,7 @@ from kdlib.data.concept_world_classes import (
     SUPERCLASS_OF,
     SUPERCLASSES,
 )
-from kdlib.data.concept_world_drawing import NAMES, PIXEL_CATEGORIES, develop, draw
+from kdlib.data.concept_world_drawing import NAMES, NO_SCENE, PIXEL_CATEGORIES, develop, draw
 from kdlib.data.concept_world_parts import COLOURS
 from kdlib.data.concept_world_scenes import OCCLUDERS, SCENE_NAMES, SCENES_PER_SUPERCLASS
 from kdlib.data.concept_world_shapes import MATERIALS, TEXTURES
@@ -47,11 +47,14 @@ def load(
     cue_size: tuple[float, float] = (0.65, 1.15),
     occlusion: float = 0.4,
     device: torch.device | str = "cpu",
+    test_correlation: float | None = None,
+    plain_background: bool = False,
 ) -> Splits:
     """Draw the four parts of a Concept World (8,000 + 1,000 + 2,000 + 2,000 images of 32x32 unless told otherwise).
 
     Every part has its own random stream, derived from `seed` and its name. Scenes of train, val and test are correlated
-    with the superclass by `background_correlation`, those of probe never. Other arguments as in `draw_scenes`.
+    with the superclass by `background_correlation`, those of probe never. test_correlation: that of test alone, None
+    for the same as train's. Other arguments as in `draw_scenes`.
 
     >>> world = load(n_train=40, n_val=20, n_test=20, n_probe=20)
     >>> world.train.images.shape, world.train.num_classes, world.probe.class_names[0]
@@ -63,7 +66,10 @@ def load(
         for part, (count, usual) in counts.items()
     }
     finite_number(background_correlation, "background_correlation", minimum=0, maximum=1)
+    if test_correlation is not None:
+        finite_number(test_correlation, "test_correlation", minimum=0, maximum=1)
     positive_integer(seed, "seed", minimum=0)
+    correlations = {"probe": 0.0} | ({} if test_correlation is None else {"test": test_correlation})
     parts = {}
     for part, count in sizes.items():
         stream = int.from_bytes(hashlib.sha256(f"concept_world/{seed}/{part}".encode()).digest()[:6], "little")
@@ -71,10 +77,11 @@ def load(
             count,
             seed=stream,
             image_size=32 if image_size is None else image_size,
-            background_correlation=0.0 if part == "probe" else background_correlation,
+            background_correlation=correlations.get(part, background_correlation),
             noise=noise,
             cue_size=cue_size,
             occlusion=occlusion,
+            plain_background=plain_background,
             device=device,
             name=f"concept_world/{part}",
         )
@@ -90,6 +97,7 @@ def draw_scenes(
     noise: float = 0.05,
     cue_size: tuple[float, float] = (0.65, 1.15),
     occlusion: float = 0.4,
+    plain_background: bool = False,
     device: torch.device | str = "cpu",
     name: str = "concept_world",
     pixels_at_once: int = PIXELS_AT_ONCE,
@@ -103,6 +111,7 @@ def draw_scenes(
     noise: standard deviation of the noise on every channel of every pixel, in [0, 1] units.
     cue_size: least and largest size of the part that tells siblings apart; 1 is easily seen.
     occlusion: probability that a rock, post or bush stands in front.
+    plain_background: the same objects and occluders in white light on plain grey; the concept "scene" is unlabelled.
     pixels_at_once: memory bound; it has no influence on the result.
 
     Returns an `ImageSet` with `foreground` (visible pixels of the object) and concept maps of all six categories:
@@ -129,6 +138,8 @@ def draw_scenes(
 
     generator = torch.Generator().manual_seed(seed)
     random = draw_parameters(n, generator, background_correlation, cue_size, occlusion)
+    if plain_background:
+        random["scene"].fill_(NO_SCENE)
     bank = torch.randn(_NOISE_BANK, generator=generator).to(device)
     random = {key: value.to(device) for key, value in random.items()}
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8, device=device)

@@ -43,6 +43,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 _CODES = {category: {name: code for code, name in enumerate(names)} for category, names in NAMES.items()}
 PIXEL_CATEGORIES = tuple(NAMES)
+NO_SCENE = -1  # a plain grey background in white light
+PLAIN_GREY = 0.75
 _TEXTURES, _MATERIALS, _COLOURS = tuple(TEXTURES), tuple(MATERIALS), tuple(COLOURS)
 
 
@@ -62,14 +64,14 @@ def draw(random: dict[str, Tensor], size: int) -> tuple[Canvas, Tensor]:
     whole = Canvas(
         x=ticks.view(1, 1, size),
         y=ticks.view(1, size, 1),
-        image=torch.empty(count, 3, size, size, device=device),
+        image=torch.full((count, 3, size, size), PLAIN_GREY, device=device),  # a place paints over all of it
         layers=torch.zeros(count, size, size, dtype=torch.uint8, device=device),
         pixel=pixel,
     )
     table = torch.zeros(count, LAYERS, len(PIXEL_CATEGORIES), dtype=torch.uint8, device=device)
     # From the back to the front: place, object, what stands before it; -1 is nothing.
     layers_of_drawing = (
-        (_draw_place, random["scene"] // len(LIGHTS)),
+        (_draw_place, random["scene"] // len(LIGHTS)),  # NO_SCENE stays negative
         (_draw_object, random["label"]),
         (_draw_occluder, random["occluder"]),
     )
@@ -88,6 +90,7 @@ def draw(random: dict[str, Tensor], size: int) -> tuple[Canvas, Tensor]:
             drawer(kind, piece, means, {key: value[rows] for key, value in random.items()})
             whole.image[rows], whole.layers[rows], table[rows] = piece.image, piece.layers, means
     light = torch.tensor([light[2] for light in LIGHTS.values()], device=device)[random["scene"] % len(LIGHTS)]
+    light[random["scene"] == NO_SCENE] = 1.0
     whole.image.mul_(light[:, :, None, None])
     return whole, table
 

@@ -28,6 +28,7 @@ def no_network(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "download", refuse_late)
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", refuse)
+    monkeypatch.setattr(torchvision.datasets.voc, "download_and_extract_archive", lambda *_, **__: refuse(None))
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path / "data"))
 
 
@@ -66,10 +67,13 @@ class TestLoad:
         ("name", "options", "message"),
         [
             ("fashion-mnist", {}, "unknown data set 'fashion-mnist'; did you mean 'fashion_mnist'"),
-            ("mnist", {}, r"unknown data set 'mnist'.*: concept_world, cells, fashion_mnist, cifar10, image_folder"),
+            ("mnist", {}, r"unknown data set 'mnist'.*: concept_world, cells, .*, voc, cub, image_folder"),
             ("fashion_mnist", {"n_trian": 5}, "unknown fashion_mnist option 'n_trian'; did you mean 'n_train'"),
             ("cifar10", {"full": True}, "unknown cifar10 option 'full'"),
             ("image_folder", {}, "data set 'image_folder' needs the option root; give root="),
+            ("garment_scenes", {"background": "plan"}, "unknown background 'plan'; did you mean 'plain'"),
+            ("voc", {}, r"there is no VOCdevkit.VOC2012 in .*data; unpack VOCtrainval_11-May-2012.tar there \(`kdlib"),
+            ("cub", {}, r"there is no CUB_200_2011 in .*data; unpack CUB_200_2011.tgz and segmentations.tgz there"),
             ("cifar10", {}, r"CIFAR-10 could not be downloaded \(.*no network.*\); put the unpacked folder"),
         ],
     )
@@ -77,7 +81,7 @@ class TestLoad:
         with pytest.raises(KdlibError, match=message):
             data.load(name, **options)
 
-    @pytest.mark.parametrize("name", ["concept_world", "cells", "fashion_mnist"])
+    @pytest.mark.parametrize("name", ["concept_world", "cells", "fashion_mnist", "garment_scenes"])
     def test_data_sets_that_need_no_file_hold_what_training_and_dissection_need(self, name):
         splits = data.load(name, n_train=40, n_val=20, n_test=20, n_probe=20)
         assert [len(part) for part in (splits.train, splits.val, splits.test, splits.probe)] == [40, 20, 20, 20]
@@ -95,7 +99,7 @@ class TestCatalogue:
         assert {name.split()[0] for name in rows} == set(data.DATASETS)
         assert rows["fashion_mnist"].present
         assert not rows["fashion_mnist (full)"].present
-        assert not rows["cifar10"].present
+        assert not any(rows[name].present for name in ("cifar10", "voc", "cub"))
         assert "MIT" in rows["fashion_mnist"].licence
 
     def test_sees_what_is_in_the_data_root(self):
@@ -145,6 +149,15 @@ class TestCatalogue:
         with pytest.raises(KdlibError, match=rf"{name} is not in .*; run `kdlib data get {name}`, or name its folder"):
             data.dataset_info(name, **options)
 
+    def test_info_of_what_is_made_of_another_set_names_that_one(self):
+        with pytest.raises(KdlibError, match=r"fashion_mnist is not in .*; run `kdlib data get fashion_mnist`"):
+            data.dataset_info("garment_scenes", full=True)
+
+    @pytest.mark.parametrize("name", ["voc", "cub"])
+    def test_info_of_an_archive_that_is_not_there_says_which_one(self, name):
+        with pytest.raises(KdlibError, match=r"there is no .* in .*; unpack .*\.t.* there"):
+            data.dataset_info(name)
+
     @pytest.mark.parametrize("function", [data.dataset_info, data.get_dataset])
     def test_unknown_name(self, function):
         with pytest.raises(KdlibError, match="unknown data set 'cifar'; did you mean 'cifar10'"):
@@ -152,17 +165,21 @@ class TestCatalogue:
 
 
 class TestGet:
-    @pytest.mark.parametrize("name", ["concept_world", "cells", "image_folder"])
+    @pytest.mark.parametrize("name", ["concept_world", "cells", "garment_scenes", "image_folder"])
     def test_says_so_where_there_is_nothing_to_fetch(self, name):
         assert "nothing to fetch" in data.get_dataset(name)
 
-    @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+    @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "voc"])
     def test_failure_is_one_sentence_with_the_place_for_the_files(self, name, tmp_path):
         with pytest.raises(KdlibError, match="could not be downloaded") as error:
             data.get_dataset(name, tmp_path / "new")
         assert list((tmp_path / "new").iterdir()) == []
         assert str(tmp_path / "new") in str(error.value)
         assert "\n" not in str(error.value)
+
+    def test_an_archive_that_is_fetched_by_hand_is_named_with_its_place(self, tmp_path):
+        with pytest.raises(KdlibError, match=r"unpack CUB_200_2011.tgz and segmentations.tgz there \(www.vision"):
+            data.get_dataset("cub", tmp_path)
 
     def test_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").write_text("")
