@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from kdlib.widgets.common import display_widget, static_figure
 from kdlib.widgets.dissection_explorer import DissectionExplorer, dissection_explorer
+from kdlib.widgets.dynamics_player import DynamicsPlayer, dynamics_player
+from kdlib.widgets.entropy_explorer import EntropyExplorer, entropy_explorer
 from kdlib.widgets.five_band_viewer import FiveBandViewer, five_band_viewer
 from kdlib.widgets.method_comparison import MethodComparison, method_comparison
 from kdlib.widgets.similarity_explorer import SimilarityExplorer, similarity_explorer
@@ -18,6 +20,8 @@ from kdlib.widgets.word_explorer import WordExplorer, word_explorer
 
 __all__ = [
     "DissectionExplorer",
+    "DynamicsPlayer",
+    "EntropyExplorer",
     "FiveBandViewer",
     "MethodComparison",
     "SimilarityExplorer",
@@ -26,6 +30,8 @@ __all__ = [
     "WordExplorer",
     "display_widget",
     "dissection_explorer",
+    "dynamics_player",
+    "entropy_explorer",
     "five_band_viewer",
     "method_comparison",
     "similarity_explorer",

@@ -9,6 +9,8 @@ from widget_toys import (
     SUPERCLASSES,
     shapes,
     toy_bands,
+    toy_dynamics,
+    toy_entropy,
     toy_logits,
     toy_matrices,
     toy_views,
@@ -18,6 +20,8 @@ from widget_toys import (
 from kdlib.data.image_set import ImageSet
 from kdlib.widgets import (
     dissection_explorer,
+    dynamics_player,
+    entropy_explorer,
     five_band_viewer,
     method_comparison,
     similarity_explorer,
@@ -69,3 +73,13 @@ def bands():
 @pytest.fixture()
 def words():
     return word_explorer(**toy_words())
+
+
+@pytest.fixture()
+def entropy():
+    return entropy_explorer(**toy_entropy())
+
+
+@pytest.fixture()
+def dynamics():
+    return dynamics_player(**toy_dynamics())

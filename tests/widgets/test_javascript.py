@@ -1,9 +1,11 @@
-"""The widgets' JavaScript computes what Python computes: softmax, KL and entropy, regions, counts, ranks, bands."""
+"""The widgets' JavaScript computes what Python computes: softmax, KL and entropy, regions, counts, ranks, bands,
+concepts."""
 
 from __future__ import annotations
 
 import base64
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,8 @@ from kdlib.metrics.dissection import Dissection
 from kdlib.metrics.five_band import MEASURES, five_band_scores, soft_thresholds
 from kdlib.widgets import (
     DissectionExplorer,
+    DynamicsPlayer,
+    EntropyExplorer,
     FiveBandViewer,
     MethodComparison,
     SimilarityExplorer,
@@ -25,6 +29,8 @@ from kdlib.widgets.dissection_explorer import region_masks
 pytestmark = pytest.mark.browser
 SOURCES = {
     "dissection_explorer": DissectionExplorer._esm,
+    "dynamics_player": DynamicsPlayer._esm,
+    "entropy_explorer": EntropyExplorer._esm,
     "five_band_viewer": FiveBandViewer._esm,
     "method_comparison": MethodComparison._esm,
     "similarity_explorer": SimilarityExplorer._esm,
@@ -226,3 +232,51 @@ def test_by_hand_a_hit_in_the_wrong_band_is_a_false_positive(call):
     assert call("five_band_viewer", run, None) == pytest.approx(
         {"accuracy": 2 / 5, "precision": 1 / 4, "recall": 1.0, "false_positive_rate": 3 / 4}, abs=1e-5
     )
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_concepts_are_counted_as_in_python_at_every_threshold(call, entropy, place):
+    entry = entropy.maps[place]
+    levels = np.frombuffer(entropy.levels, "<i2").reshape(len(entropy.maps), 6, 256)[place]
+    inside = entropy._foreground.flatten(1)
+    run = (
+        "(() => { const levels = Int16Array.from(d.levels.flat()), insides = d.inside.map((i) => Uint8Array.from(i));"
+        " return d.cuts.map((cut) => [m.meanCounts(levels, insides, cut), insides.map((inside, i) =>"
+        " { const found = m.conceptsAt(levels.subarray(i * 256, i * 256 + 256), inside, cut);"
+        " return [...found.foreground, ...found.background].sort((a, b) => a - b); })]); })()"
+    )
+    cuts = [round(1000 * b) for b in entropy.thresholds]
+    data = {"levels": levels.tolist(), "inside": inside.int().tolist(), "cuts": cuts}
+    for threshold, (means, cells) in zip(entropy.thresholds, call("entropy_explorer", run, data), strict=True):
+        entropy.threshold = threshold
+        expected = entropy.concepts(entry).flatten(1)
+        assert cells == [each.nonzero()[:, 0].tolist() for each in expected]
+        counts = entropy.counts(entry)
+        assert means == pytest.approx({name: counts[f"mean_{name}"] for name in means}, abs=1e-12)
+
+
+def test_progress_is_told_as_in_python_at_every_checkpoint(call, dynamics):
+    for name in ("scratch", "kd", "teacher"):
+        sets = dynamics._concepts[name].flatten(2)
+        run = (
+            "d.sets.map((_, place) => d.inside.map((inside, i) =>"
+            " m.progressOf(d.sets.slice(0, place + 1).map((images) => Uint8Array.from(images[i])),"
+            " Uint8Array.from(inside))))"
+        )
+        data = {"sets": sets.int().tolist(), "inside": dynamics._foreground.flatten(1).int().tolist()}
+        got = call("dynamics_player", run, data)
+        for epoch, images in zip(dynamics.entry(name)["epochs"], got, strict=True):
+            dynamics.step = dynamics.epochs.index(epoch)
+            for dynamics.image, found in enumerate(images):
+                expected = dynamics.progress(name)
+                peak = found.pop("peak")
+                assert found == pytest.approx({key: expected[key] for key in found}, abs=1e-12)
+                assert dynamics.entry(name)["distances"][peak] == expected["peak"] if found["most"] else peak == -1
+
+
+def test_by_hand_one_concept_is_new_one_kept_and_one_vanished(call):
+    assert call("dynamics_player", "m.changesOf([1, 1, 0, 0], [0, 1, 1, 0])", None) == {
+        "vanished": [0], "kept": [1], "new": [2],
+    }  # fmt: skip
+    assert call("dynamics_player", "m.changesOf(null, [0, 1])", None) == {"vanished": [], "kept": [], "new": [1]}
+    assert call("dynamics_player", "[0, 3, 5, 90].map((e) => m.checkpointAt([0, 2, 5], e))", None) == [0, 1, 2, 2]

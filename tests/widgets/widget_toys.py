@@ -14,6 +14,7 @@ from ipywidgets.embed import dependency_state
 from kdlib.data.image_set import ConceptMap, ImageSet
 from kdlib.data.sentences import load as load_sentences
 from kdlib.metrics.class_similarity import similarity_matrix
+from kdlib.metrics.visual_concepts import foreground_cells
 from kdlib.widgets import UnitViews, static_figure
 
 # The widgets' fixtures, with the element that each one is in a page.
@@ -24,6 +25,8 @@ KINDS = {
     "similarity": ".kdlib-similarity",
     "bands": ".kdlib-bands-viewer",
     "words": ".kdlib-words",
+    "entropy": ".kdlib-entropy",
+    "dynamics": ".kdlib-dynamics",
 }
 VENDORED = Path(__file__).parents[2] / "book" / "_static" / "widgets"
 CLASSES = ("tabby", "lynx", "wolf", "beagle", "sedan", "van", "truck", "rose", "tulip", "daisy")
@@ -167,6 +170,47 @@ def toy_words(count: int = 12) -> dict:
     for name in ("teacher", "scratch", "kd"):
         logits[name] = torch.randn(count, 2, generator=generator)
     return {"sentences": sentences, "attributions": attributions, "logits": logits}
+
+
+def toy_object_cells(count: int, grid: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images, their labels, and the cells of the shape on each."""
+    probe = shapes(count)
+    return probe.images, probe.labels, foreground_cells(probe.concept_map("object").labels, grid)
+
+
+def toy_entropy(count: int = 6) -> dict:
+    """Arguments of an entropy explorer: maps that are lower on the object; one image without a map in one network, and
+    a network with one layer only."""
+    images, labels, foreground = toy_object_cells(count)
+    generator = torch.Generator().manual_seed(6)
+    maps: dict[str, dict[str, torch.Tensor]] = {}
+    for name, strength in {"teacher": 0.6, "scratch": 0.3, "kd": 0.5}.items():
+        layers = ("conv", "fc1") if name != "kd" else ("fc1",)
+        maps[name] = {
+            layer: -2.6 - strength * foreground + 0.15 * torch.randn(foreground.shape, generator=generator)
+            for layer in layers
+        }
+    maps["scratch"]["fc1"][2] = float("nan")
+    return {"images": images, "maps": maps, "foreground": foreground, "labels": labels, "class_names": CLASSES}
+
+
+def toy_dynamics(count: int = 6) -> dict:
+    """Arguments of a dynamics player: concepts that grow on the object and flicker elsewhere; two schedules."""
+    images, labels, foreground = toy_object_cells(count)
+    generator = torch.Generator().manual_seed(7)
+    epochs = {"scratch": [0, 2, 5, 10, 20], "kd": [0, 2, 5, 10], "teacher": [0, 5, 20]}
+    concepts = {
+        name: torch.stack([
+            torch.rand(foreground.shape, generator=generator) < (0.02 + 0.8 * foreground * min(1.0, epoch / 10))
+            for epoch in each
+        ])
+        for name, each in epochs.items()
+    }  # fmt: skip
+    distances = {name: torch.tensor(each).double() ** 0.5 * 0.2 for name, each in epochs.items()}
+    return {
+        "images": images, "concepts": concepts, "foreground": foreground, "distances": distances, "epochs": epochs,
+        "labels": labels, "class_names": CLASSES,
+    }  # fmt: skip
 
 
 def write_page(folder: Path, widgets: list, theme: str = "light") -> Path:
