@@ -7,8 +7,10 @@ from typing import Any
 from torch import nn
 
 from kdlib.errors import choose, positive_integer
+from kdlib.models.classic import resnet_linear3, torchvision_classic
 from kdlib.models.resnet import small_resnet, torchvision_resnet
 from kdlib.models.seeded import seeded
+from kdlib.models.small_vgg import small_alexnet, small_vgg
 from kdlib.models.transformer import small_transformer
 
 MODELS = {
@@ -17,6 +19,16 @@ MODELS = {
     "resnet34": torchvision_resnet("resnet34"),
     "resnet50": torchvision_resnet("resnet50"),
     "small_transformer": small_transformer,
+    "small_vgg": small_vgg,
+    "small_alexnet": small_alexnet,
+    "alexnet": torchvision_classic("alexnet"),
+    "vgg11": torchvision_classic("vgg11"),
+    "vgg16": torchvision_classic("vgg16"),
+    "vgg19": torchvision_classic("vgg19"),
+    "resnet18_linear3": resnet_linear3("resnet18_linear3"),
+    "resnet50_linear3": resnet_linear3("resnet50_linear3"),
+    "resnet101_linear3": resnet_linear3("resnet101_linear3"),
+    "resnet152_linear3": resnet_linear3("resnet152_linear3"),
 }
 
 
@@ -28,8 +40,9 @@ def build(name: str, *, num_classes: int, seed: int = 0, **options: Any) -> nn.M
     scaled to [0, 1]; they become buffers of `model.normalise`, so that weights and normalisation never part. Networks
     for sentences take vocabulary (its size) and length (tokens a sentence has room for). The rest is the network's own,
     such as depth and width. The same seed gives the same weights, whatever the global random state, which is left as
-    it was.
+    it was. The layers that Cheng et al. 2020 probe are in `kdlib.models.probed.probed_layers(model)`.
 
+    >>> import torch
     >>> model = build("small_resnet", num_classes=10, channels=1, depth=8, width=8, features=128)
     >>> model(torch.rand(2, 1, 28, 28)).shape
     torch.Size([2, 10])
