@@ -101,7 +101,7 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
             LICENCES["voc"], str(place / voc.FOLDER), voc.is_present(place),
         ),
         DatasetRow(
-            "cub", "5,994 + 5,794", "any, 64x64 by default", "200 in as many superclasses as last words",
+            "cub", "5,994 + 5,794", "any, 64x64 by default", "200, by the last word of their names",
             LICENCES["cub"], str(place / cub.FOLDER), cub.is_present(place),
         ),
         DatasetRow(

@@ -117,7 +117,7 @@ def find_folders(root: str | Path | None = None) -> tuple[Path, Path]:
     """The folders (CUB_200_2011, segmentations) in or at `root`; missing or half-unpacked ones are refused."""
     place = data_root(root)
     for folder in (place / FOLDER, place):
-        if is_there(folder / "images.txt") or is_there(folder / "images"):
+        if is_there(folder / "images.txt") or (folder.name == FOLDER.name and is_there(folder / "images")):
             names = ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt")
             need([folder / name for name in names], f"the archive is half unpacked: {_REMEDY}")
             for masks in (folder / MASKS, folder.parent / MASKS):

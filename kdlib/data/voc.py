@@ -127,7 +127,7 @@ def find_folder(root: str | Path | None = None) -> Path:
     """The VOC2012 folder in (or at) `root`; one that is missing or half unpacked is refused."""
     place = data_root(root)
     for folder in (place / FOLDER, place / FOLDER.name, place):
-        if any(is_there(folder / name) for name in FOLDERS):
+        if is_there(folder / FOLDERS[-1]) or (folder.name == FOLDER.name and is_there(folder)):
             need([folder / name for name in FOLDERS], f"the archive is half unpacked: {_REMEDY}")
             return folder
     raise KdlibError(

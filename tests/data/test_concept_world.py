@@ -333,3 +333,51 @@ def test_heat_map_needs_scenes_of_concept_world():
     )
     with pytest.raises(KdlibError, match="foreground"):
         heat_map(without)
+
+
+# ---- the regimes of a background: independent, correlated in training only, plain -----------------------------------
+
+
+def own_scenes(part):
+    """Share of images whose scene is one of the six of their superclass; 0.2 if nothing tells."""
+    scene = part.concept_map("scene").labels[:, 0, 0].long() - 1
+    return float((scene // 6 == torch.tensor(part.superclass_of)[part.labels]).float().mean())
+
+
+def test_scenes_may_tell_the_superclass_in_train_and_val_and_nothing_in_test():
+    options = {"n_train": 600, "n_val": 600, "n_test": 600, "n_probe": 20, "image_size": 16}
+    usual = load(background_correlation=0.8, **options)
+    splits = load(background_correlation=0.8, test_correlation=0.0, **options)
+    for part, expected in ((splits.train, 0.84), (splits.val, 0.84), (splits.test, 0.2), (usual.test, 0.84)):
+        assert own_scenes(part) == pytest.approx(expected, abs=4 * (0.25 / 600) ** 0.5)
+    assert splits.train.content_hash() == usual.train.content_hash()
+    assert load(background_correlation=0.8, test_correlation=0.8, **options).test.content_hash() == (
+        usual.test.content_hash()
+    )
+    with pytest.raises(KdlibError, match=r"test_correlation must be .* at most 1, not 2"):
+        load(test_correlation=2, **options)
+
+
+def test_a_plain_background_shows_the_same_objects_on_grey():
+    usual, plain = (
+        draw_scenes(60, seed=3, noise=0.0, occlusion=0.0, plain_background=value) for value in (False, True)
+    )
+    assert torch.equal(usual.labels, plain.labels) and torch.equal(usual.foreground, plain.foreground)
+    for category in ("part", "texture"):
+        assert torch.equal(usual.concept_map(category).labels, plain.concept_map(category).labels)
+    for category in ("scene", "material", "object"):
+        assert not plain.concept_map(category).labels[~plain.foreground].any()
+    # One grey up to the outline, which ramps over a pixel on both sides (a little more at sharp corners).
+    near = torch.nn.functional.max_pool2d(plain.foreground[:, None].float(), 5, 1, 2)[:, 0] > 0
+    assert float((plain.images.permute(0, 2, 3, 1)[~near] == 191).float().mean()) > 0.998
+    daylight = usual.concept_map("scene").labels[:, 0, 0] % 3 == 1
+    inside = torch.nn.functional.max_pool2d((~plain.foreground)[:, None].float(), 5, 1, 2)[:, 0] == 0
+    inside &= daylight[:, None, None]
+    same = (usual.images == plain.images).all(1)[inside]
+    assert len(same) > 100 and float(same.float().mean()) > 0.99
+
+
+def test_plain_backgrounds_are_those_of_all_parts():
+    splits = load(n_train=20, n_val=20, n_test=20, n_probe=20, plain_background=True)
+    for part in (splits.train, splits.val, splits.test, splits.probe):
+        assert not part.concept_map("scene").labels.any()
