@@ -99,7 +99,10 @@ class Reported:
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.unit is None):
-            raise KdlibError(f"reported '{self.what}': value and unit go together")
+            raise KdlibError(
+                f"reported '{self.what}': value and unit go together, not {self.value!r} and {self.unit!r}; give both "
+                "or neither"
+            )
         text = self.value if isinstance(self.value, str) else ""
         if self.value is not None and not re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
             raise KdlibError(
@@ -249,7 +252,7 @@ def _checked(table: object, kind: type, what: str, given: tuple[str, ...] = ()) 
     needed = [f.name for f in fields(kind) if f.name in keys and f.default is MISSING]
     missing = [key for key in needed if key not in table]
     if missing:
-        raise KdlibError(f"{what} lacks {', '.join(missing)}")
+        raise KdlibError(f"{what} lacks {', '.join(missing)}; add what is missing")
     return dict(table)
 
 
@@ -258,13 +261,13 @@ def parse_claims(text: str, source: str) -> dict[str, Claim]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise KdlibError(f"{source} is not valid TOML: {error}") from error
+        raise KdlibError(f"{source} is not valid TOML ({error}); mend it there") from error
     for key in content:
         choose(key, ("paper", "claim"), f"key of {source}")
     paper = Paper(**_checked(content.get("paper"), Paper, f"[paper] of {source}"))
     entries = content.get("claim", [])
     if not isinstance(entries, list) or not entries:
-        raise KdlibError(f"{source} holds no [[claim]]")
+        raise KdlibError(f"{source} holds no [[claim]]; add one for each claim of the paper")
     claims: dict[str, Claim] = {}
     for number, entry in enumerate(entries, 1):
         what = f"claim {entry['id']}" if isinstance(entry, dict) and "id" in entry else f"claim number {number}"

@@ -80,7 +80,8 @@ def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Rec
         unknown = [claim_id for claim_id in record.verdicts if claim_id not in claims]
         if unknown:
             raise KdlibError(
-                f"{record.notebook} ({record.preset}) judges {', '.join(unknown)}, which no paper's file holds"
+                f"{record.notebook} ({record.preset}) judges {', '.join(unknown)}, which no paper's file holds; "
+                "run the notebook again"
             )
         record.recheck()
     return kept
@@ -233,7 +234,10 @@ def check_prose(text: str, records: Iterable[Record]) -> None:
             if word == NOT_YET:
                 backed = any(claim_id not in judged for claim_id in ids)
             if not backed:
-                raise KdlibError(f"line {number_of_line} says '{word}' of {', '.join(ids)}, and no record backs it")
+                raise KdlibError(
+                    f"line {number_of_line} says '{word}' of {', '.join(ids)}, and no record backs it; say what the "
+                    "records say"
+                )
 
 
 def readme_table(records: Iterable[Record]) -> str:

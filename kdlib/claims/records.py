@@ -170,7 +170,10 @@ class Record:
         own = self.contrast(claim.metric, claim.arm_a, claim.arm_b)
         unit = self.measurements[f"{claim.metric}/{claim.arm_a}"].unit
         if unit != claim.unit:
-            raise KdlibError(f"claim {claim_id} is about {claim.metric} in {claim.unit}, the record has it in {unit}")
+            raise KdlibError(
+                f"claim {claim_id} is about {claim.metric} in {claim.unit}, the record has it in {unit}; measure it in "
+                "the claim's unit"
+            )
         if contrast is not None and (contrast.name, contrast.differences) != (own.name, own.differences):
             raise KdlibError(
                 f"claim {claim_id} is judged by '{own.name}' as measured, not by the '{contrast.name}' handed in"
@@ -276,7 +279,8 @@ class Record:
             resolution = rounding_resolution(a, b, digits=_DIGITS)
             if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=resolution):
                 raise KdlibError(
-                    f"{self.notebook} ({self.preset}): contrast '{name}' does not follow from its measurements"
+                    f"{self.notebook} ({self.preset}): contrast '{name}' does not follow from its measurements; "
+                    "run the notebook again"
                 )
         for claim_id, judged in self.verdicts.items():
             word = fresh.claim(claim_id).word

@@ -170,5 +170,6 @@ def _check_fit(model: nn.Module, image: Tensor, targets: Tensor | None) -> None:
         low, high, classes = int(targets.min()), int(targets.max()), logits.shape[1]
         if low < 0 or high >= classes:
             raise KdlibError(
-                f"class {low if low < 0 else high} is not among the model's {classes} (0 to {classes - 1})"
+                f"class {low if low < 0 else high} is not among the model's {classes} (0 to {classes - 1}); give the "
+                "labels that the model was trained on"
             )

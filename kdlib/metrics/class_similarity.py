@@ -208,12 +208,17 @@ def _check(logits: Tensor, labels: Tensor, superclass_of: Sequence[int]) -> None
             f"labels must be {max(images, 1)} class indices, one per row of logits, not {tuple(labels.shape)}"
         )
     if len(superclass_of) != classes:
-        raise KdlibError(f"superclass_of names {len(superclass_of)} classes, but the logits have {classes}")
+        raise KdlibError(
+            f"superclass_of names {len(superclass_of)} classes, but the logits have {classes}; give each class one"
+        )
     if classes < 2:
-        raise KdlibError("class similarity needs at least two classes")
+        raise KdlibError(f"class similarity needs logits of at least two classes, not of {classes}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
-        raise KdlibError(f"label {low if low < 0 else high} is not one of the classes 0 to {classes - 1}")
+        raise KdlibError(
+            f"label {low if low < 0 else high} is not one of the classes 0 to {classes - 1}; give the labels of the "
+            "images that the logits are of"
+        )
 
 
 def _mean(values: Tensor) -> float:

@@ -65,7 +65,10 @@ class RankCodes:
         choose(kept, KEPT, "kept end")
         if fraction not in self.fractions:
             known = ", ".join(f"{known:g}" for known in self.fractions)
-            raise KdlibError(f"the ranks were not made for an unmask fraction of {fraction!r} (they know {known})")
+            raise KdlibError(
+                f"the ranks were not made for an unmask fraction of {fraction!r} (they know {known}); give it to "
+                "rank_codes as well"
+            )
         coordinates = math.prod(self.codes.shape[1:])
         number = kept_number(fraction, coordinates)
         if kept == "top":  # rank < number

@@ -40,10 +40,14 @@ def weight_distance(weights: Sequence[Tensor | Sequence[Tensor]]) -> Tensor:
     """
     states = [[state] if isinstance(state, Tensor) else list(state) for state in weights]
     if not states or not states[0]:
-        raise KdlibError("weight_distance needs at least one state of the weights")
+        raise KdlibError("weight_distance needs at least one state of the weights; give those of all checkpoints")
     shapes = [[tuple(tensor.shape) for tensor in state] for state in states]
     if any(shape != shapes[0] for shape in shapes):
-        raise KdlibError("all states of the weights must have the same shapes; give the same layers of one network")
+        other = next(shape for shape in shapes if shape != shapes[0])
+        raise KdlibError(
+            f"all states of the weights must have the same shapes, not {shapes[0]} and {other}; give the same layers "
+            "of one network"
+        )
     steps = [
         math.sqrt(
             sum(float((new.double() - old.double()).square().sum()) for new, old in zip(state, previous, strict=True))
@@ -63,8 +67,12 @@ def cumulative_distance(steps: Sequence[float] | Tensor, start_norm: float) -> T
     [0.5, 0.75]
     """
     lengths = torch.as_tensor(steps, dtype=torch.float64)
-    if not bool((torch.isfinite(lengths) & (lengths >= 0)).all()):
-        raise KdlibError("lengths of the weights' way must be finite and not negative; the training has diverged")
+    wrong = lengths[~(torch.isfinite(lengths) & (lengths >= 0))]
+    if len(wrong):
+        raise KdlibError(
+            f"lengths of the weights' way must be finite and not negative, not {float(wrong[0])}; the training has "
+            "diverged: lower the learning rate"
+        )
     if not (math.isfinite(start_norm) and start_norm > 0):
         raise KdlibError(f"the first weights must have a norm above 0, not {start_norm!r}")
     return lengths.cumsum(0) / start_norm
@@ -133,13 +141,19 @@ def learning_speed(counts: Tensor, distances: Tensor, *, skip_first: bool = Fals
             f"distances must be one for each of the {len(counts)} checkpoints, not of shape {tuple(distances.shape)}"
         )
     if not bool(torch.isfinite(distances).all() and (distances.diff() >= 0).all()):
-        raise KdlibError("distances must be finite and never fall: give d of the checkpoints in their order")
+        raise KdlibError(
+            f"distances must be finite and never fall, not {[round(d, 3) for d in distances.tolist()]}; give d of the "
+            "checkpoints in their order"
+        )
     counts = counts.double()
     if not bool((torch.isfinite(counts) & (counts >= 0)).all()):
-        raise KdlibError("counts must be finite and not negative")
+        raise KdlibError(
+            f"counts must be finite and not negative, not {float(counts.min()):g} to {float(counts.max()):g}; give "
+            "numbers of concepts"
+        )
     first = int(skip_first)
     if len(counts) <= first:
-        raise KdlibError("skip_first leaves no checkpoint; give at least two")
+        raise KdlibError(f"skip_first leaves no checkpoint of {len(counts)}; give at least two")
     most, peak = _first_maximum(counts[first:])
     peak = torch.where(most > 0, peak + first, -1)
     distance = torch.where(most > 0, distances[peak.clamp(min=0)], math.nan)

@@ -225,7 +225,10 @@ class TallyCounter:
         known = len(self.names[category])
         if int(low) < 0 or int(high) > known:
             wrong = int(low) if int(low) < 0 else int(high)
-            raise KdlibError(f"category '{category}' holds label {wrong}, but only labels 0 to {known} have names")
+            raise KdlibError(
+                f"category '{category}' holds label {wrong}, but only labels 0 to {known} have names; give the "
+                "names of the same concepts"
+            )
         return labels.expand(shape) if whole_image else labels
 
     def result(self) -> Tally:

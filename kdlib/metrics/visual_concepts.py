@@ -146,7 +146,10 @@ def visual_concepts(
             )
         kept = kept & keep.to(kept.device)
     if not bool(kept.any()):
-        raise KdlibError("no image is left to count concepts on; all are dead or discarded")
+        raise KdlibError(
+            f"no image is left to count concepts on; all {len(kept)} are dead or discarded: give more images, or keep "
+            "more of them"
+        )
     _refuse_one_sided(foreground, kept)
     per_image = _mean_over(entropy.double(), ~foreground)
     background_entropy = per_image[kept].mean()

@@ -153,7 +153,9 @@ def image_names(count: int, labels: Sequence[int] | Tensor | None, class_names: 
         return [f"class {label}" for label in found]
     for label in found:
         if not 0 <= label < len(class_names):
-            raise KdlibError(f"label {label} has no name: class_names names {len(class_names)} classes")
+            raise KdlibError(
+                f"label {label} has no name: class_names names {len(class_names)} classes; give the names of all"
+            )
     return [class_names[label] for label in found]
 
 

@@ -188,7 +188,7 @@ def temperature_explorer(
         raise KdlibError(f"labels must be {count}, one per image, not of shape {tuple(labels.shape)}")
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         bad = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise KdlibError(f"label {bad} has no name: class_names names {classes} classes")
+        raise KdlibError(f"label {bad} has no name: class_names names {classes} classes; give the names of all")
     if classes < 2:
         raise KdlibError(f"class_names must name at least 2 classes, not {classes}")
     if len(superclass_of) != classes or any(not 0 <= g < len(superclass_names) for g in superclass_of):

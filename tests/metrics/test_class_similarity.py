@@ -337,8 +337,9 @@ def test_refusals():
     for arguments, message in [
         ((logits, labels[:-1], SUPERCLASS_OF), "labels must be"),
         ((logits, labels.float(), SUPERCLASS_OF), "labels must be"),
-        ((logits, labels + 1, SUPERCLASS_OF), f"label {K} is not one of the classes 0 to {K - 1}"),
-        ((logits, labels, SUPERCLASS_OF[:-1]), "superclass_of names 6 classes"),
+        ((logits, labels + 1, SUPERCLASS_OF), f"label {K} is not one of the classes 0 to {K - 1}; give the"),
+        ((logits, labels, SUPERCLASS_OF[:-1]), "superclass_of names 6 classes, .* give each class one"),
+        ((logits[:, :1], labels * 0, (0,)), "at least two classes, not of 1"),
         ((logits[0], labels, SUPERCLASS_OF), "shape"),
         ((logits * math.nan, labels, SUPERCLASS_OF), "not all finite"),
         ((logits, labels, SUPERCLASS_OF, teacher[:, :-1]), "teacher's logits"),

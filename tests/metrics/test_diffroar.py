@@ -156,7 +156,7 @@ def test_no_fractions_and_too_many_are_refused():
 
 def test_asking_for_what_was_not_ranked_is_refused():
     ranks = rank_codes(random_attributions(), (0.2, 0.5))
-    with pytest.raises(KdlibError, match=r"fraction of 0.3 \(they know 0.2, 0.5\)"):
+    with pytest.raises(KdlibError, match=r"fraction of 0.3 \(they know 0.2, 0.5\); give it to rank_codes"):
         ranks.keep(EVERY, "top", 0.3)
     with pytest.raises(KdlibError, match="did you mean 'top'"):
         ranks.keep(EVERY, "tops", 0.2)
