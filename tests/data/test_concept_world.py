@@ -373,8 +373,10 @@ def test_a_plain_background_shows_the_same_objects_on_grey():
     daylight = usual.concept_map("scene").labels[:, 0, 0] % 3 == 1
     inside = torch.nn.functional.max_pool2d((~plain.foreground)[:, None].float(), 5, 1, 2)[:, 0] == 0
     inside &= daylight[:, None, None]
-    same = (usual.images == plain.images).all(1)[inside]
-    assert len(same) > 100 and float(same.float().mean()) > 0.99
+    # Where two parts of an object meet, their soft edges let a little of the background through.
+    difference = (usual.images.int() - plain.images.int()).abs().amax(1)[inside]
+    assert len(difference) > 100 and int(difference.max()) <= 10
+    assert float((difference == 0).float().mean()) > 0.98
 
 
 def test_plain_backgrounds_are_those_of_all_parts():
