@@ -38,6 +38,12 @@ MODEL_COLOURS = {
     "antisibling_smoothing": "#DDCC77",
     "scratch_long": "#8C6D1F",
     "scratch_matched": "#8C6D1F",
+    "baseline": "#E69F00",  # scratch, by the name that Cheng et al. give it
+    "student": "#0072B2",
+    "baseline_slow": "#8C6D1F",
+    "student_fast": "#56B4E9",
+    "random_teacher": "#999999",
+    "self": "#332288",
     # one hue, darker with the temperature
     "ls_teacher_t1": "#C9B3DE",
     "ls_teacher_t2": "#AB8BC9",
@@ -66,6 +72,12 @@ MODEL_NAMES = {
     "antisibling_smoothing": "Anti-sibling smoothing",
     "scratch_long": "Scratch, twice as long",
     "scratch_matched": "Scratch, matched",
+    "baseline": "Baseline",
+    "student": "Student",
+    "baseline_slow": "Baseline, student's rates",
+    "student_fast": "Student, baseline's rates",
+    "random_teacher": "Student of an untrained teacher",
+    "self": "Student of its baseline",
 } | {f"ls_teacher_t{t}": f"KD from LS teacher, T = {t}" for t in (1, 2, 3, 4, 8)}
 MODEL_MARKERS = {
     "teacher": "D",
@@ -84,6 +96,12 @@ MODEL_MARKERS = {
     "kd_wrong_classes": "h",
     "superclass_smoothing": "8",
     "antisibling_smoothing": "H",
+    "baseline": "o",
+    "student": "^",
+    "baseline_slow": "8",
+    "student_fast": "v",
+    "random_teacher": "x",
+    "self": "<",
 }
 # A method with the teacher's logits besides has the colour of the method.
 for _method in ("at", "ft", "crd", "sskd"):

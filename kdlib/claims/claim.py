@@ -46,12 +46,21 @@ ARM_NAMES = {
     "superclass_smoothing": "superclass smoothing",
     "deeper_kd": "KD",
     "deeper_scratch": "scratch",
+    "baseline_slow": "baseline at the student's rates",
+    "random_teacher": "student of an untrained teacher",
+    "self": "student of its own baseline",
 }
 METRIC_NAMES = {
     "diffroar": "DiffROAR",
     "five_band_accuracy": "five-band pixel accuracy",
     "five_band_false_positive_rate": "five-band false positive rate",
     "gradient_energy_inside": "loss gradient inside the object",
+    "concepts_on_object": "concepts on the object",
+    "concepts_beside_object": "concepts beside the object",
+    "share_on_object": "share of concepts on the object",
+    "distance_mean": "mean way to the most concepts",
+    "distance_deviation": "spread of the ways to the most concepts",
+    "stability": "part of all concepts kept to the end",
 }
 _METHOD_ABBREVIATIONS = ("at", "ft", "crd", "sskd", "ls", "kd", "nlp")
 

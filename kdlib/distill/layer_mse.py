@@ -10,7 +10,7 @@ from kdlib.capture import capture
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Observe, Teacher
-from kdlib.errors import KdlibError
+from kdlib.errors import KdlibError, finite_number
 
 
 class LayerMSE(Objective):
@@ -20,7 +20,8 @@ class LayerMSE(Objective):
     no logits unless the layer gives them. What lies behind the layer takes no gradient and stays as it is: a classifier
     is trained afterwards on the frozen layers (`RunSpec.start` and `RunSpec.frozen_up_to`).
 
-    student_layer: a module path. teacher: a `Teacher` that observes the "layer" of its own.
+    student_layer: a module path. teacher: a `Teacher` that observes the "layer" of its own. scale: what the loss is
+    divided by; 1 as published.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     >>> objective = LayerMSE("1", Teacher(net, observe=observe_layer("1")))
@@ -29,13 +30,14 @@ class LayerMSE(Objective):
     {'layer_mse': 4.0}
     """
 
-    def __init__(self, student_layer: str, teacher: Teacher) -> None:
+    def __init__(self, student_layer: str, teacher: Teacher, scale: float = 1.0) -> None:
         self.student_layers = (student_layer,)
         self.teacher = teacher
+        self.scale = finite_number(scale, "scale", minimum=0, exclusive=True)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted = self.teacher.answer(batch)["layer"]
-        return {"layer_mse": F.mse_loss(features[self.student_layers[0]].float(), wanted)}
+        return {"layer_mse": F.mse_loss(features[self.student_layers[0]].float(), wanted) / self.scale}
 
 
 def observe_layer(layer: str) -> Observe:
@@ -63,8 +65,12 @@ def layer_path(model: nn.Module, layer: str) -> str:
     return getattr(model, "probed_layers", {}).get(layer, layer)
 
 
-def build_layer_mse(setting: Setting, *, layer: str = "fc1") -> Objective:
-    """layer: "conv", "fc1", "fc2" or "fc3" of nets that name them so, or any module path; the same in both nets."""
+def build_layer_mse(setting: Setting, *, layer: str = "fc1", relative: float = 0.0) -> Objective:
+    """layer: "conv", "fc1", "fc2" or "fc3" of nets that name them so, or any module path; the same in both nets.
+
+    relative: 1 divides the loss by the variance of the teacher's outputs over (at most 512) training images, so that it
+    has the size of a cross-entropy and bears its learning rates; 0 for the published loss.
+    """
     student, teacher = setting.student, setting.taught()
     own, theirs = layer_path(student, layer), layer_path(teacher, layer)
     image = setting.train.inputs(torch.arange(1, device=setting.train.device))
@@ -78,4 +84,22 @@ def build_layer_mse(setting: Setting, *, layer: str = "fc1") -> Objective:
             f"the student's layer '{layer}' gives {shapes[0]} and the teacher's {shapes[1]}: a mean squared error "
             "needs one shape; choose nets with as many outputs there, or another layer"
         )
-    return LayerMSE(own, setting.teacher(f"layer {theirs}", observe_layer(theirs)))
+    scale = 1.0
+    if relative:
+        scale = output_variance(teacher, setting.train.inputs(slice(0, 512)), theirs)
+        if not scale > 0:
+            raise KdlibError(
+                f"the teacher's layer '{layer}' gives the same for all images: there is nothing to learn; train it"
+            )
+    return LayerMSE(own, setting.teacher(f"layer {theirs}", observe_layer(theirs)), scale)
+
+
+@torch.no_grad()
+def output_variance(model: nn.Module, images: Tensor, layer: str) -> float:
+    """Variance over images of what a layer gives, averaged over its outputs.
+
+    >>> output_variance(nn.Sequential(nn.Flatten()), torch.tensor([[0.0, 1.0], [4.0, 1.0]]), "0")
+    2.0
+    """
+    outputs = observe_layer(layer)(model.eval(), images)["layer"].flatten(1).double()
+    return float(outputs.var(0, correction=0).mean())

@@ -81,6 +81,26 @@ def test_layers_go_by_the_papers_names_where_a_network_has_them():
     assert (layer_path(named, "fc1"), layer_path(named, "0")) == ("0", "0")
 
 
+def test_relative_to_the_teachers_variance_a_mean_guess_costs_1(splits):
+    teacher = student_net(9).eval()
+    objective = build_layer_mse(setting_of(splits, teacher=teacher), layer=LAYER, relative=1)
+    few = slice(0, len(splits.train))
+    labels = splits.train.labels
+    batch = TrainBatch(splits.train.inputs(few), labels, torch.arange(len(labels)), torch.zeros_like(labels))
+    with torch.no_grad():
+        outputs = observe_layer(LAYER)(teacher, batch.images)["layer"]
+    guess = outputs.mean(0, keepdim=True).expand_as(outputs)
+    assert float(objective(batch, torch.zeros(1), {LAYER: guess})["layer_mse"]) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_teacher_that_tells_nothing_has_no_variance_to_divide_by(splits):
+    mute = student_net(9)
+    for parameter in mute.layer2.parameters():
+        torch.nn.init.zeros_(parameter)
+    with pytest.raises(KdlibError, match="nothing to learn"):
+        build_layer_mse(setting_of(splits, teacher=mute), layer=LAYER, relative=1)
+
+
 def test_layers_of_two_shapes_are_refused(splits):
     wide = build("small_resnet", num_classes=4, width=8, features=16)
     with pytest.raises(KdlibError, match=r"\(8, 16, 16\) and the teacher's \(16, 16, 16\)|one shape"):

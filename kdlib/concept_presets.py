@@ -1,0 +1,146 @@
+"""Sizes and recipes of the experiments on visual concepts (Cheng et al. 2020), by preset.
+
+The protocol was fixed before any concept was counted: learning rates by the training's own loss with seeds that no
+chapter uses, schedules and checkpoints in the paper's proportions, and teachers that see more images than their
+students, as the paper's pretrained teachers have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kdlib.models.probed import PROBED
+from kdlib.train import Recipe
+
+# Epochs of 150 after which the released code keeps the weights; the first is before training.
+PAPER_CHECKPOINTS = (0, 2, 5, 10, 15, 20, 25, 30, 40, 50, 70, 90, 110, 130, 150)
+PAPER_EPOCHS = 150
+PAPER_FIRST_JUDGED = 40  # from this checkpoint on the image-discard rule looks
+
+
+def checkpoint_epochs(epochs: int) -> tuple[int, ...]:
+    """The paper's checkpoints for a training of another length: the same fractions, whole epochs.
+
+    >>> checkpoint_epochs(150) == PAPER_CHECKPOINTS, checkpoint_epochs(15)
+    (True, (0, 1, 2, 3, 4, 5, 7, 9, 11, 13, 15))
+    """
+    return tuple(sorted({(2 * epoch * epochs + PAPER_EPOCHS) // (2 * PAPER_EPOCHS) for epoch in PAPER_CHECKPOINTS}))
+
+
+def first_judged(epochs: int) -> int:
+    """The epoch from which the image-discard rule looks, in a training of another length.
+
+    >>> first_judged(150), first_judged(15)
+    (40, 4)
+    """
+    return -(-PAPER_FIRST_JUDGED * epochs // PAPER_EPOCHS)
+
+
+def recipe(epochs: int, first_rate: float, last_rate: float) -> Recipe:
+    """Section 7.3: SGD with momentum 0.9, weight decay 1e-4, batches of 64, rates log-spaced, no augmentation."""
+    return Recipe(
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=first_rate,
+        final_learning_rate=last_rate,
+        schedule="geometric",
+        warmup=0,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
+        augment="none",
+        checkpoints=checkpoint_epochs(epochs),
+    )
+
+
+# The squares of a teacher's outputs are two orders larger than a cross-entropy: rates as much lower, as in the paper.
+LAYER_RATES = dict.fromkeys(PROBED, (0.001, 0.0001))
+
+
+@dataclass(frozen=True)
+class ConceptSizes:
+    """Sizes of one preset.
+
+    n_train: images the teacher sees; None for all there are. n_student: the first so many of them, which students and
+    baselines see. n_images: images whose maps are measured, of those. label_rates, layer_rates: first and last learning
+    rate of trainings on labels and, for each layer, of layer MSE. classifier_epochs: of the classifier behind a
+    distilled layer. estimator: of the maps. n_sampled: images on which the linear estimator is checked against the published one.
+    """
+
+    n_train: int | None
+    n_student: int
+    n_val: int | None
+    n_test: int | None
+    n_images: int
+    n_seeds: int
+    teacher_epochs: int
+    epochs: int
+    classifier_epochs: int
+    net: dict[str, int] = field(default_factory=dict)
+    label_rates: tuple[float, float] = (0.02, 0.002)
+    layer_rates: Mapping[str, tuple[float, float]] = field(default_factory=lambda: LAYER_RATES)
+    estimator: str = "linear"
+    samples: int = 128
+    n_sampled: int = 8
+
+
+CONCEPT_PRESETS = {
+    # seconds: everything runs, nothing is learned
+    "smoke": ConceptSizes(
+        n_train=300,
+        n_student=128,
+        n_val=60,
+        n_test=60,
+        n_images=6,
+        n_seeds=2,
+        teacher_epochs=1,
+        epochs=2,
+        classifier_epochs=1,
+        net={"width": 4, "features": 8},
+        samples=8,
+        n_sampled=2,
+    ),
+    # minutes on two cores
+    "quick": ConceptSizes(
+        n_train=5000,
+        n_student=2000,
+        n_val=500,
+        n_test=1000,
+        n_images=32,
+        n_seeds=3,
+        teacher_epochs=15,
+        epochs=15,
+        classifier_epochs=5,
+        net={"width": 12, "features": 64},
+    ),
+    # hours on two cores
+    "long": ConceptSizes(
+        n_train=8000,
+        n_student=3000,
+        n_val=1000,
+        n_test=2000,
+        n_images=64,
+        n_seeds=8,
+        teacher_epochs=25,
+        epochs=30,
+        classifier_epochs=10,
+        net={"width": 12, "features": 64},
+        n_sampled=16,
+    ),
+    # a GPU: wider nets, more images, the published estimator throughout
+    "gpu": ConceptSizes(
+        n_train=40_000,
+        n_student=4000,
+        n_val=2000,
+        n_test=4000,
+        n_images=64,
+        n_seeds=8,
+        teacher_epochs=60,
+        epochs=150,
+        classifier_epochs=100,
+        net={"width": 48, "features": 256},
+        estimator="sampled",
+        n_sampled=64,
+    ),
+}

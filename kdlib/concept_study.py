@@ -1,0 +1,392 @@
+"""Networks of Cheng et al. 2020 on one data set, their maps and their visual concepts, from paired seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlib import data as datasets
+from kdlib.concept_maps import KeptMaps, MapPlan, MapTask, concept_maps
+from kdlib.concept_presets import CONCEPT_PRESETS, ConceptSizes, first_judged, recipe
+from kdlib.data.concept_world_classes import CUE_PARTS
+from kdlib.data.image_set import ImageSet, Splits
+from kdlib.distill.layer_mse import layer_path
+from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.metrics.learning_dynamics import LearningSpeed, Stability, learning_speed, stability
+from kdlib.metrics.visual_concepts import (
+    THRESHOLD,
+    Discards,
+    VisualConcepts,
+    discards,
+    foreground_cells,
+    visual_concepts,
+)
+from kdlib.models import build
+from kdlib.models.probed import probed_layers
+from kdlib.runs import RunSpec, get_or_train, make_spec
+from kdlib.side_by_side import train_missing
+from kdlib.train import Recipe, Run, accuracy, resolve_device
+
+LAYERS = ("fc1", "fc2", "fc3")
+REGIMES = ("independent", "correlated", "plain")
+# Arms that learn one layer: each is another network for each layer. The others are one network, probed at every layer.
+BY_LAYER = ("student", "student_fast", "random_teacher", "self")
+ARMS = ("teacher", "baseline", "baseline_slow", "kd", *BY_LAYER)
+_CORRELATION = 0.8
+_OTHER_SEED = 1_000  # a random teacher must not start from its student's weights
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """What one run's concepts did over its checkpoints: epochs (M,), counts (M, N) on foreground and background,
+    distances (M,), concepts (M, N, rows, columns), and what section 4 and 5 make of them."""
+
+    epochs: tuple[int, ...]
+    distances: Tensor
+    foreground_counts: Tensor
+    background_counts: Tensor
+    concepts: Tensor
+    speed: LearningSpeed
+    stability: Stability
+
+
+class ConceptStudy:
+    """Teacher, baseline, students and controls; every network from the run store or trained now.
+
+    ==============  =================================================================================================
+    teacher         labels, more images than all others see; one for all seeds
+    baseline        labels alone
+    student         the mean squared error to the teacher's output at one layer, no labels
+    random_teacher  the same from an untrained teacher: does the error to anything give the pattern?
+    self            the same from the baseline of the same seed
+    kd              labels and the teacher's softened logits (T = 4, alpha = 0.9), what most people call distillation
+    baseline_slow   baseline with the learning rates of a student of the same layer
+    student_fast    student with the baseline's learning rates; its loss is divided by the variance of the teacher's
+                    outputs, for the published one bursts at these rates
+    ==============  =================================================================================================
+
+    For each seed all arms but the teacher start from the same weights and see the same images in the same order.
+
+    data: a data set with foreground masks. regime: how backgrounds go with classes in drawn data: "independent",
+    "correlated" in training and not in test, or "plain"; "" leaves other data sets as they are. network: one with
+    probed layers. part: "train", as published (images that students learnt), or "test". threshold: b in nats.
+    estimator, n_images, student_epochs: None for the preset's.
+    """
+
+    def __init__(
+        self,
+        data: str = "concept_world",
+        preset: str = "quick",
+        seed: int = 0,
+        n_seeds: int | None = None,
+        device: str = "auto",
+        *,
+        regime: str = "correlated",
+        network: str = "small_vgg",
+        part: str = "train",
+        threshold: float = THRESHOLD,
+        estimator: str | None = None,
+        n_images: int | None = None,
+        student_epochs: int | None = None,
+        data_folder: str = "",
+        image_size: int | None = None,
+    ) -> None:
+        choose(data, datasets.DATASETS, "data set")
+        sizes = CONCEPT_PRESETS[choose(preset, CONCEPT_PRESETS, "preset")]
+        positive_integer(seed, "seed", minimum=0)
+        if n_images is not None:
+            sizes = replace(sizes, n_images=positive_integer(n_images, "n_images"))
+        if student_epochs is not None:
+            sizes = replace(sizes, epochs=positive_integer(student_epochs, "student_epochs", 2))
+        self.data, self.preset, self.seed = data, preset, seed
+        self.regime = choose(regime, REGIMES, "regime") if data in ("concept_world", "garment_scenes") else ""
+        self.network, self.part = network, choose(part, ("train", "test"), "part")
+        self.threshold = finite_number(threshold, "threshold", minimum=0, exclusive=True)
+        self.device = resolve_device(device)
+        self.data_folder, self.image_size = data_folder, image_size
+        self.sizes: ConceptSizes = sizes
+        self.seeds = tuple(
+            range(seed, seed + positive_integer(sizes.n_seeds if n_seeds is None else n_seeds, "n_seeds"))
+        )
+        self.plan = MapPlan(estimator=estimator or sizes.estimator, samples=sizes.samples)
+        if network.startswith("resnet"):
+            self.plan = replace(self.plan, search=replace(self.plan.search, weight=6.0))
+        self._maps: dict[tuple[MapTask, MapPlan], dict[str, KeptMaps]] = {}
+        self._runs: dict[RunSpec, Run] = {}
+
+    # ---- data -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def splits(self) -> Splits:
+        sizes, options = self.sizes, self._data_options()
+        wanted = {"n_train": sizes.n_train, "n_val": sizes.n_val, "n_test": sizes.n_test, "n_probe": 100}
+        splits = datasets.load(self.data, seed=self.seed, **options, **wanted).to(self.device)
+        if splits.train.foreground is None:
+            raise KdlibError(
+                f"data set '{self.data}' has no foreground masks, without which concepts can't be told apart; take "
+                "concept_world, garment_scenes, fashion_mnist, voc or cub"
+            )
+        return splits
+
+    def _data_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"root": self.data_folder} if self.data_folder else {}
+        if self.image_size is not None:
+            options["image_size"] = positive_integer(self.image_size, "image_size", 16)
+        if self.data == "garment_scenes":
+            options |= {"background": self.regime, "correlation": _CORRELATION}
+        elif self.data == "concept_world":
+            options |= {
+                "independent": {"background_correlation": 0.0},
+                "correlated": {"background_correlation": _CORRELATION, "test_correlation": 0.0},
+                "plain": {"background_correlation": 0.0, "plain_background": True},
+            }[self.regime]
+        return options
+
+    @property
+    def n_student(self) -> int:
+        return min(self.sizes.n_student, len(self.splits.train))
+
+    @cached_property
+    def measured(self) -> ImageSet:
+        """The images whose maps are taken: drawn at random of those that students saw (or of test), each with cells on
+        the object and beside it."""
+        images = self.splits.train.subset(slice(0, self.n_student)) if self.part == "train" else self.splits.test
+        cells = self._cells(images).flatten(1)
+        usable = (cells.any(1) & ~cells.all(1)).nonzero().flatten().cpu()
+        if len(usable) < self.sizes.n_images:
+            raise KdlibError(
+                f"only {len(usable)} images of {images.name} have cells on and beside the object; ask for no more "
+                "(n_images)"
+            )
+        order = torch.randperm(len(usable), generator=torch.Generator().manual_seed(0))
+        return images.subset(usable[order[: self.sizes.n_images]].to(images.device))
+
+    def _cells(self, images: ImageSet) -> Tensor:
+        assert images.foreground is not None  # checked when the data were loaded
+        return foreground_cells(images.foreground, self.plan.grid)
+
+    @cached_property
+    def foreground(self) -> Tensor:
+        """(N, rows, columns) bool: the measured images' cells on the object."""
+        return self._cells(self.measured).cpu()
+
+    @cached_property
+    def telling_cells(self) -> Tensor | None:
+        """(N, rows, columns) bool: cells of the part that tells a class from its siblings; None where none is drawn."""
+        parts = [concept for concept in self.measured.concepts if concept.category == "part"]
+        if self.data != "concept_world" or not parts:
+            return None
+        [part] = parts
+        telling = torch.zeros(len(self.measured), *self.measured.image_size, dtype=torch.bool)
+        for number, label in enumerate(self.measured.labels.tolist()):
+            cues = CUE_PARTS[self.measured.class_names[label]]
+            wanted = torch.tensor([part.names.index(name) for name in cues if name in part.names])
+            telling[number] = torch.isin(part.labels[number].cpu().long(), wanted)
+        return foreground_cells(telling, self.plan.grid)
+
+    # ---- networks ---------------------------------------------------------------------------------------------------
+
+    def spec(self, arm: str, seed: int | None = None, layer: str = "fc1") -> RunSpec:
+        """What makes the run of an arm (see the class's table); `layer` counts for arms that learn one layer."""
+        choose(arm, ARMS, "arm")
+        choose(layer, self.layers, "layer")
+        sizes, seed = self.sizes, self.seed if seed is None else seed
+        by_labels = self._recipe(sizes.epochs, sizes.label_rates)
+        by_layer = self._recipe(sizes.epochs, sizes.layer_rates[layer])
+        net: dict[str, Any] = {"model_options": sizes.net if self.network.startswith("small_") else {}}
+        if arm == "teacher":
+            schedule = self._recipe(sizes.teacher_epochs, sizes.label_rates)
+            return make_spec(self.network, "cross_entropy", schedule, self.seed, **net)
+        few: dict[str, Any] = {"n_train": self.n_student, **net}
+        if arm in ("baseline", "baseline_slow"):
+            schedule = by_labels if arm == "baseline" else by_layer
+            return make_spec(self.network, "cross_entropy", schedule, seed, **few)
+        if arm == "kd":
+            options = {"alpha": 0.9, "temperature": 4.0}
+            return make_spec(
+                self.network, "kd", by_labels, seed, objective_options=options, teacher=self.spec("teacher"), **few
+            )
+        teacher = {
+            "random_teacher": lambda: make_spec(
+                self.network, "cross_entropy", Recipe(epochs=0), seed + _OTHER_SEED, **net
+            ),
+            "self": lambda: self.spec("baseline", seed),
+        }.get(arm, lambda: self.spec("teacher"))()
+        schedule = by_labels if arm == "student_fast" else by_layer
+        taught: dict[str, float | str] = {"layer": layer} | ({"relative": 1.0} if arm == "student_fast" else {})
+        return make_spec(self.network, "layer_mse", schedule, seed, objective_options=taught, teacher=teacher, **few)
+
+    def classified(self, arm: str, seed: int | None = None, layer: str = "fc1") -> RunSpec:
+        """The run that trains a classifier on an arm's frozen layer (section 7.4); the arm itself where that gives the
+        logits or learnt from labels."""
+        spec = self.spec(arm, seed, layer)
+        if arm not in BY_LAYER or layer == "fc3":
+            return spec
+        schedule = replace(self._recipe(self.sizes.classifier_epochs, self.sizes.label_rates), distances=())
+        return make_spec(
+            self.network,
+            "cross_entropy",
+            schedule,
+            spec.seed,
+            model_options=dict(spec.model_options),
+            start=spec,
+            frozen_up_to=self._paths[layer],
+            n_train=self.n_student,
+        )
+
+    @cached_property
+    def _paths(self) -> dict[str, str]:
+        return probed_layers(self.untrained())
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The paper's names of the network's probed layers."""
+        return tuple(self._paths)
+
+    def _recipe(self, epochs: int, rates: tuple[float, float]) -> Recipe:
+        return replace(recipe(epochs, *rates), distances=tuple(self._paths.values()))
+
+    def untrained(self, seed: int | None = None) -> nn.Module:
+        """The network before training."""
+        options = self.splits.train.model_options()
+        options |= self.sizes.net if self.network.startswith("small_") else {}
+        return build(self.network, seed=self.seed if seed is None else seed, **options).to(self.device).eval()
+
+    def train(self, arms: Sequence[str], layers: Sequence[str] = LAYERS, *, classifiers: bool = False) -> None:
+        """Make sure of the runs of these arms at these layers and all seeds, several side by side on a CPU."""
+        specs = [self.spec("teacher")]
+        for arm, seed, layer in self._each(arms, layers):
+            specs.append(self.spec(arm, seed, layer))
+            specs += [self.classified(arm, seed, layer)] if classifiers else []
+        train_missing(list(dict.fromkeys(specs)), self.splits, device=str(self.device))
+
+    def _each(self, arms: Sequence[str], layers: Sequence[str]) -> list[tuple[str, int, str]]:
+        return [(arm, seed, layer) for arm in arms for seed in self.seeds for layer in layers]
+
+    def run(self, spec: RunSpec) -> Run:
+        """The run of a specification, from the store or trained now."""
+        if spec not in self._runs:
+            self._runs[spec] = get_or_train(spec, self.splits, device=str(self.device))
+        return self._runs[spec]
+
+    def accuracy(self, arm: str, seed: int | None = None, layer: str = "fc1", part: str = "test") -> float:
+        """Fraction of images of `part` classified rightly, behind a layer arm with the classifier trained on it."""
+        model = self.run(self.classified(arm, seed, layer)).model("last", self.device)
+        return accuracy(model, getattr(self.splits, choose(part, ("train", "val", "test"), "part")))
+
+    # ---- maps and concepts ------------------------------------------------------------------------------------------
+
+    def task(self, arm: str, seed: int | None = None, layer: str = "fc1", *, checkpoints: bool = False) -> MapTask:
+        """What to measure of an arm: its last weights, or those of all checkpoints."""
+        spec = self.spec(arm, seed, layer)
+        states = self.states(spec)  # the last of them is the last epoch's
+        return MapTask(spec, layer, states if checkpoints else states[-1:])
+
+    @staticmethod
+    def states(spec: RunSpec) -> tuple[str, ...]:
+        """Names of the states that a run keeps for its checkpoints."""
+        return tuple(f"epoch_{epoch}" for epoch in spec.recipe.checkpoints)
+
+    def measure(
+        self,
+        arms: Sequence[str],
+        layers: Sequence[str] = LAYERS,
+        *,
+        checkpoints: bool = False,
+        plan: MapPlan | None = None,
+    ) -> None:
+        """Make sure of the maps of these arms at these layers and all seeds, several networks side by side on a CPU."""
+        tasks = [self.task(arm, seed, layer, checkpoints=checkpoints) for arm, seed, layer in self._each(arms, layers)]
+        self._take(list(dict.fromkeys(tasks)), plan or self.plan)
+
+    def _take(self, tasks: list[MapTask], plan: MapPlan) -> None:
+        missing = [task for task in tasks if (task, plan) not in self._maps]
+        images = self.measured.inputs(slice(None))
+        found = concept_maps(missing, self.splits, images, plan, device=str(self.device)) if missing else []
+        self._maps |= {(task, plan): maps for task, maps in zip(missing, found, strict=True)}
+
+    def maps(
+        self,
+        arm: str,
+        seed: int | None = None,
+        layer: str = "fc1",
+        *,
+        checkpoints: bool = False,
+        plan: MapPlan | None = None,
+    ) -> Tensor:
+        """(N, rows, columns) H in nats of the last weights, or (M, N, rows, columns) of all checkpoints; NaN where an
+        image has no map. plan: another way to measure than the study's."""
+        task, plan = self.task(arm, seed, layer, checkpoints=checkpoints), plan or self.plan
+        self._take([task], plan)
+        kept = self._maps[task, plan]
+        stacked = torch.stack([kept[state].entropy for state in task.states])
+        return stacked if checkpoints else stacked[0]
+
+    def not_reached(self) -> int:
+        """Of all maps measured so far, how many did not reach the search's target."""
+        return sum(int((~maps.reached).sum()) for kept in self._maps.values() for maps in kept.values())
+
+    def concepts(
+        self,
+        arm: str,
+        seed: int | None = None,
+        layer: str = "fc1",
+        *,
+        threshold: float | None = None,
+        keep: Tensor | None = None,
+        plan: MapPlan | None = None,
+    ) -> VisualConcepts:
+        """Concepts of an arm's last weights."""
+        maps = self.maps(arm, seed, layer, plan=plan)
+        return visual_concepts(maps, self.foreground, threshold or self.threshold, keep=keep)
+
+    def discarded(self, arm: str, seed: int | None = None, layer: str = "fc1") -> Discards:
+        """Images that the published selection drops for one run, over its checkpoints."""
+        epochs = self.spec(arm, seed, layer).recipe.checkpoints
+        maps = self.maps(arm, seed, layer, checkpoints=True)
+        return discards(maps, self.foreground, list(epochs), first_judged(epochs[-1]))
+
+    def distances(self, arm: str, seed: int | None = None, layer: str = "fc1", *, up_to: bool = False) -> Tensor:
+        """(M,) float64: the way of the layer's weight at each checkpoint, in norms of the first weights; up_to: of all
+        parameters up to the layer."""
+        spec = self.spec(arm, seed, layer)
+        name = f"{'distance_up_to' if up_to else 'distance'}/{layer_path(self.untrained(), layer)}"
+        rows = torch.tensor([row[name] for row in self.run(spec).history], dtype=torch.float64)
+        ways = torch.cat([torch.zeros(1, dtype=torch.float64), rows.cumsum(0)])
+        return ways[list(spec.recipe.checkpoints)]
+
+    def dynamics(
+        self,
+        arm: str,
+        seed: int | None = None,
+        layer: str = "fc1",
+        *,
+        threshold: float | None = None,
+        keep: Tensor | None = None,
+        up_to: bool = False,
+    ) -> Dynamics:
+        """How the concepts of one run came and went over its checkpoints."""
+        maps = self.maps(arm, seed, layer, checkpoints=True)
+        usable = ~maps.isnan().flatten(2).any(2).any(0)
+        usable = usable if keep is None else usable & keep
+        threshold = threshold or self.threshold
+        found = [visual_concepts(entropy, self.foreground, threshold, keep=usable) for entropy in maps]
+        on = torch.stack([one.on_foreground[usable] for one in found])
+        off = torch.stack([one.on_background[usable] for one in found])
+        concepts = torch.stack([one.concepts for one in found])
+        distances = self.distances(arm, seed, layer, up_to=up_to)
+        skip_first = self.network.startswith("resnet")
+        return Dynamics(
+            epochs=self.spec(arm, seed, layer).recipe.checkpoints,
+            distances=distances,
+            foreground_counts=on,
+            background_counts=off,
+            concepts=concepts,
+            speed=learning_speed(on, distances, skip_first=skip_first),
+            stability=stability(concepts[:, usable], self.foreground[usable]),
+        )

@@ -1,0 +1,160 @@
+"""The experiments on visual concepts: who is paired with whom, what is measured on what, and the sums that follow."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kdlib.concept_study import ARMS, ConceptStudy
+from kdlib.errors import KdlibError
+from kdlib.metrics.visual_concepts import visual_concepts
+from kdlib.travel import parameters_up_to
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield ConceptStudy(preset="smoke", device="cpu")
+
+
+def test_arms_of_one_seed_are_paired_and_differ_in_what_teaches_them(study):
+    specs = {arm: study.spec(arm, 1, "fc2") for arm in ARMS}
+    assert {spec.seed for arm, spec in specs.items() if arm != "teacher"} == {1}
+    assert {spec.n_train for arm, spec in specs.items() if arm != "teacher"} == {study.n_student}
+    assert specs["teacher"].n_train is None and specs["teacher"].seed == study.seed
+    assert len(set(specs.values())) == len(ARMS)
+    assert specs["student"].teacher == specs["kd"].teacher == specs["teacher"]
+    assert specs["self"].teacher == specs["baseline"]
+    assert specs["random_teacher"].teacher.recipe.epochs == 0
+    assert specs["random_teacher"].teacher.seed != 1  # or the student would start as its teacher
+
+
+def test_controls_change_the_learning_rates_alone(study):
+    def without_rates(spec):
+        recipe = spec.recipe
+        return spec.objective, spec.teacher, recipe.epochs, recipe.checkpoints, recipe.batch_size, spec.seed
+
+    baseline, slow = study.spec("baseline"), study.spec("baseline_slow")
+    student, fast = study.spec("student"), study.spec("student_fast")
+    assert without_rates(baseline) == without_rates(slow) and without_rates(student) == without_rates(fast)
+    rates = [(spec.recipe.learning_rate, spec.recipe.final_learning_rate) for spec in (baseline, slow, student, fast)]
+    assert rates[0] == rates[3] and rates[1] == rates[2] and rates[0] != rates[1]
+
+
+def test_only_arms_of_a_layer_depend_on_the_layer(study):
+    assert study.spec("baseline", 0, "fc1") == study.spec("baseline", 0, "fc3")
+    assert study.spec("student", 0, "fc1") != study.spec("student", 0, "fc3")
+
+
+def test_the_classifier_behind_a_distilled_layer_leaves_the_layer_as_it_is(study):
+    spec = study.classified("student", 0, "fc1")
+    before, after = study.run(study.spec("student", 0, "fc1")).model(), study.run(spec).model()
+    frozen = len(parameters_up_to(before, "fc1"))
+    pairs = list(zip(before.parameters(), after.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs[:frozen])
+    assert not all(torch.equal(a, b) for a, b in pairs[frozen:])
+    assert 0 <= study.accuracy("student", 0, "fc1") <= 1
+    assert study.classified("student", 0, "fc3") == study.spec("student", 0, "fc3")
+    assert study.classified("baseline") == study.spec("baseline")
+
+
+def test_measured_images_are_those_that_students_saw_and_have_cells_on_and_beside_the_object(study):
+    shown = {image.numpy().tobytes() for image in study.splits.train.subset(slice(0, study.n_student)).images}
+    assert all(image.numpy().tobytes() in shown for image in study.measured.images)
+    cells = study.foreground.flatten(1)
+    assert bool((cells.any(1) & ~cells.all(1)).all())
+    held_out = ConceptStudy(preset="smoke", device="cpu", part="test")
+    assert not {image.numpy().tobytes() for image in held_out.measured.images} & shown
+
+
+def test_telling_cells_lie_on_the_object_mostly(study):
+    telling = study.telling_cells
+    assert telling.any()
+    assert float((telling & study.foreground).sum() / telling.sum()) > 0.8
+
+
+def test_concepts_are_counted_on_the_maps(study):
+    maps = study.maps("baseline", 0, "fc1")
+    found = study.concepts("baseline", 0, "fc1")
+    assert torch.equal(found.concepts, visual_concepts(maps, study.foreground, 0.2).concepts)
+    every = study.maps("baseline", 0, "fc1", checkpoints=True)
+    assert torch.equal(every[-1], maps) and len(every) == len(study.spec("baseline").recipe.checkpoints)
+
+
+def test_dynamics_follow_from_maps_and_the_history(study):
+    found = study.dynamics("student", 1, "fc2")
+    spec = study.spec("student", 1, "fc2")
+    rows = study.run(spec).history
+    assert found.epochs == spec.recipe.checkpoints
+    way = 0.0
+    for epoch, distance in zip(found.epochs, found.distances.tolist(), strict=True):
+        way = sum(row["distance/fc2"] for row in rows[:epoch])
+        assert distance == pytest.approx(way)
+    longer = study.dynamics("student", 1, "fc2", up_to=True).distances
+    assert not torch.equal(longer, found.distances)
+    m, n = found.foreground_counts.shape
+    assert (m, n) == (len(found.epochs), len(study.measured))
+    union = found.concepts.any(0) & study.foreground
+    assert found.stability.union.tolist() == union.flatten(1).sum(1).tolist()
+
+
+def test_the_discard_rule_looks_at_late_checkpoints(study):
+    found = study.discarded("baseline", 0, "fc1")
+    assert found.keep.shape == (len(study.measured),) and 0 <= found.rate() <= 1
+
+
+@pytest.mark.parametrize("regime", ["independent", "correlated", "plain"])
+@pytest.mark.parametrize("data", ["concept_world", "garment_scenes"])
+def test_every_regime_loads(data, regime):
+    study = ConceptStudy(data, "smoke", device="cpu", regime=regime)
+    assert study.splits.train.foreground is not None and len(study.measured) == study.sizes.n_images
+
+
+def test_fashion_mnist_has_foregrounds_too():
+    study = ConceptStudy("fashion_mnist", "smoke", device="cpu")
+    assert study.foreground.any() and study.telling_cells is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"data": "cifar11"}, "did you mean 'cifar10'"),
+        ({"regime": "plane"}, "did you mean 'plain'"),
+        ({"network": "small_resnet"}, "has no layers called"),
+        ({"network": "small_vg"}, "did you mean 'small_vgg'"),
+        ({"part": "val"}, "part"),
+        ({"threshold": 0.0}, "threshold"),
+        ({"estimator": "exact"}, "estimator"),
+        ({"n_images": 10_000}, "ask for no more"),
+        ({"n_seeds": 0}, "n_seeds"),
+    ],
+)
+def test_bad_input_is_refused(arguments, words):
+    with pytest.raises(KdlibError, match=words):
+        study = ConceptStudy(**{"preset": "smoke", "device": "cpu"} | arguments)
+        assert study.layers and study.measured
+
+
+def test_an_arm_or_layer_that_is_not_there_is_refused(study):
+    with pytest.raises(KdlibError, match="did you mean 'baseline'"):
+        study.spec("basline")
+    with pytest.raises(KdlibError, match="layer"):
+        study.spec("student", 0, "fc4")
+
+
+def test_data_without_masks_are_refused(tmp_path, monkeypatch):
+    import dataclasses
+
+    from kdlib import concept_study
+
+    load = concept_study.datasets.load
+    monkeypatch.setattr(
+        concept_study.datasets,
+        "load",
+        lambda *a, **k: dataclasses.replace(
+            (splits := load(*a, **k)), train=dataclasses.replace(splits.train, foreground=None)
+        ),
+    )
+    with pytest.raises(KdlibError, match="has no foreground masks"):
+        assert ConceptStudy(preset="smoke", device="cpu").measured
