@@ -206,7 +206,7 @@ def check_prose(text: str, records: Iterable[Record]) -> None:
     >>> check_prose("Label smoothing lost detectors (han2023.2b: supported).", [])
     Traceback (most recent call last):
     ...
-    kdlib.errors.KdlibError: line 1 says 'supported' of han2023.2b, and no record backs it
+    kdlib.errors.KdlibError: line 1 says 'supported' of han2023.2b, and no record backs it; say what the records say
     """
     on_file = {
         (claim_id, found.word, record.preset)
