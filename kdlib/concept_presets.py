@@ -65,7 +65,8 @@ class ConceptSizes:
     n_train: images the teacher sees; None for all there are. n_student: the first so many of them, which students and
     baselines see. n_images: images whose maps are measured, of those. label_rates, layer_rates: first and last learning
     rate of trainings on labels and, for each layer, of layer MSE. classifier_epochs: of the classifier behind a
-    distilled layer. estimator: of the maps. n_sampled: images on which the linear estimator is checked against the published one.
+    distilled layer. estimator: of the maps. n_sampled: images on which the linear estimator is checked against the
+    published one.
     """
 
     n_train: int | None
@@ -103,14 +104,14 @@ CONCEPT_PRESETS = {
     ),
     # minutes on two cores
     "quick": ConceptSizes(
-        n_train=5000,
-        n_student=2000,
+        n_train=4000,
+        n_student=1500,
         n_val=500,
         n_test=1000,
         n_images=32,
         n_seeds=3,
-        teacher_epochs=15,
-        epochs=15,
+        teacher_epochs=12,
+        epochs=12,
         classifier_epochs=5,
         net={"width": 12, "features": 64},
     ),
