@@ -2,7 +2,7 @@
 
 A chapter is a Markdown file in `book/`. A line of its own of one of these forms is replaced:
 
-    <!-- figure: NAME PAPER: caption -->   a figure of `kdlib.figures.overview.FIGURES`, drawn from the records
+    <!-- figure: NAME PAPER: caption -->   a figure of kdlib.figures.overview or concepts_overview
     <!-- verdict: CLAIM_ID -->             what was measured for this claim, and the word it leads to
 """
 
@@ -37,13 +37,14 @@ def fill(text: str, claims: Mapping[str, Claim], records: Sequence[Record], fold
     """The chapter with figures, written into `folder`, and verdicts in place of their marks."""
 
     def drawn(mark: re.Match[str]) -> str:
-        from kdlib.figures.overview import FIGURES
+        from kdlib.figures import concepts_overview, overview
         from kdlib.plots import use_style
 
         name, paper, caption = mark.groups()
         use_style()
         own = {key: claim for key, claim in claims.items() if claim.paper.key == paper}
-        made = FIGURES[choose(name, FIGURES, "figure of a chapter")](own, records)
+        figures = overview.FIGURES | concepts_overview.FIGURES
+        made = figures[choose(name, figures, "figure of a chapter")](own, records)
         if made is None:
             return "*This figure needs results that are not yet on file.*"
         figure, description = made
@@ -55,7 +56,7 @@ def fill(text: str, claims: Mapping[str, Claim], records: Sequence[Record], fold
 
     def judged(mark: re.Match[str]) -> str:
         from kdlib.claims.ledger import measured_in_short
-        from kdlib.figures.overview import strongest
+        from kdlib.figures.from_records import strongest
 
         claim = claims[choose(mark[1], claims, "claim")]
         found = strongest(records, claim.id)

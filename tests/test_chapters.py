@@ -39,6 +39,8 @@ def test_without_a_record_nothing_is_claimed(tmp_path):
 def test_the_larger_preset_speaks(tmp_path):
     records = [detectors_record(), detectors_record("gpu", kd=40.0)]
     assert "**contradicted**" in fill("<!-- verdict: han2023.1b -->", all_claims(), records, tmp_path)
+    records = [detectors_record(), detectors_record("long", kd=40.0)]
+    assert "[long, 3 seeds]" in fill("<!-- verdict: han2023.1b -->", all_claims(), records, tmp_path)
 
 
 def test_a_figure_is_drawn_described_and_captioned(tmp_path):
@@ -78,3 +80,25 @@ def test_every_mark_of_the_books_chapters_is_understood(tmp_path):
     fill_chapters(tmp_path, [ROOT / "book/results"])
     for path in tmp_path.glob("*.md"):
         assert "<!-- verdict" not in path.read_text() and "<!-- figure" not in path.read_text()
+
+
+def concepts_record(arms: dict[str, float]) -> Record:
+    record = Record("cheng2020_visual_concepts", {"preset": "quick", "n_seeds": 3})
+    units = {"concepts_on_object": 20.0, "concepts_beside_object": 10.0, "share_on_object": 0.6}
+    for metric, base in units.items():
+        unit = "fraction" if base < 1 else "cells of 256"
+        for arm, factor in arms.items():
+            record.measure(f"{metric}/{arm}", {seed: base * factor + 0.01 * seed for seed in range(3)}, unit)
+    return record
+
+
+def test_concepts_are_drawn_where_all_three_networks_are_on_file(tmp_path):
+    mark = "<!-- figure: concepts cheng2020: What to see. -->"
+    record = concepts_record({"teacher": 1.2, "student": 1.1, "baseline": 1.0})
+    text = fill(mark, all_claims(), [record], tmp_path)
+    assert (tmp_path / "cheng2020_concepts.png").stat().st_size > 10_000
+    (alt,) = [line for line in text.splitlines() if line.startswith(":alt:")]
+    assert "Student: mean 22" in alt and "Teacher: mean 24" in alt
+    half = concepts_record({"student": 1.1, "baseline": 1.0})
+    assert "not yet on file" in fill(mark, all_claims(), [half], tmp_path)
+    assert "not yet on file" in fill("<!-- figure: learning cheng2020: Later. -->", all_claims(), [record], tmp_path)

@@ -7,20 +7,18 @@ records do not hold what it shows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdlib.claims import Claim, Record
 from kdlib.claims.verdicts import WORDS, Verdict
+from kdlib.figures.from_records import Drawer, Drawn, measured, strongest, values_of
 from kdlib.plots import MODEL_COLOURS, MODEL_NAMES, seeds_and_means, seeds_in_words
 
-Drawn = tuple[Figure, str] | None
-Drawer = Callable[[Mapping[str, Claim], Sequence[Record]], Drawn]
 # Okabe and Ito; the shape says the same, for readers who see no colour.
 VERDICT_LOOKS = {
     "supported": ("#009E73", "o"),
@@ -30,32 +28,6 @@ VERDICT_LOOKS = {
 }
 
 
-STRONGEST_FIRST = ("gpu", "long", "quick")
-
-
-def strongest(records: Sequence[Record], claim_id: str) -> tuple[Record, Verdict] | None:
-    """The record that judges a claim and its verdict, of the largest preset measured; None without one."""
-    for preset in STRONGEST_FIRST:
-        for record in records:
-            if record.preset == preset and claim_id in record.verdicts:
-                return record, record.verdicts[claim_id]
-    return None
-
-
-def _measured(records: Sequence[Record], notebook: str) -> Record | None:
-    for preset in STRONGEST_FIRST:
-        for record in records:
-            if (record.notebook, record.preset) == (notebook, preset):
-                return record
-    return None
-
-
-def _values(record: Record, metric: str, arms: Sequence[str]) -> dict[str, Sequence[float]]:
-    """Seed values per arm, of those arms that were measured."""
-    found = {arm: record.measurements.get(f"{metric}/{arm}") for arm in arms}
-    return {arm: item.values for arm, item in found.items() if item is not None}
-
-
 def _reported(claim: Claim) -> dict[str, float]:
     """What the paper reports for each arm of a claim, as numbers."""
     return {item.what: float(item.value) for item in claim.reported if item.value is not None}
@@ -63,11 +35,11 @@ def _reported(claim: Claim) -> dict[str, float]:
 
 def headline(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Accuracy and detectors of scratch, label smoothing and KD: the paper's single runs, then ours over seeds."""
-    record = _measured(records, "han2023_concept_detectors")
+    record = measured(records, "han2023_concept_detectors")
     arms = ("scratch", "label_smoothing", "kd")
     if record is None:
         return None
-    ours = {metric: _values(record, metric, arms) for metric in ("accuracy", "detectors")}
+    ours = {metric: values_of(record, metric, arms) for metric in ("accuracy", "detectors")}
     if any(set(values) != set(arms) for values in ours.values()):
         return None
     figure, axes = plt.subplots(2, 2, figsize=(8, 6.4))
@@ -91,12 +63,12 @@ def headline(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
 
 def logits_added(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Detectors of the four feature methods without and with the teacher's logits: the paper's bars, and ours."""
-    record = _measured(records, "han2023_kd_methods")
+    record = measured(records, "han2023_kd_methods")
     methods = ("at", "ft", "crd", "sskd")
     if record is None:
         return None
     ours = {
-        method: [_values(record, "detectors", (method, f"{method}_with_logits")).get(arm) for arm in _pair(method)]
+        method: [values_of(record, "detectors", (method, f"{method}_with_logits")).get(arm) for arm in _pair(method)]
         for method in methods
     }
     if any(value is None for pair in ours.values() for value in pair):
@@ -140,7 +112,7 @@ def _slope(axis: Axes, place: int, method: str, pair: Sequence[Any]) -> None:
 
 def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Students of a label-smoothed teacher against its temperature: accuracy and detectors, every seed."""
-    record = _measured(records, "han2023_class_similarity")
+    record = measured(records, "han2023_class_similarity")
     if record is None:
         return None
     arms = sorted(
@@ -152,7 +124,7 @@ def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
         key=lambda arm: int(arm.removeprefix("ls_teacher_t")),
     )
     panels = {"accuracy": "test accuracy (%)", "detectors": "detectors (% of units)"}
-    ours = {metric: _values(record, metric, arms) for metric in panels}
+    ours = {metric: values_of(record, metric, arms) for metric in panels}
     if len(arms) < 2 or any(set(values) != set(arms) for values in ours.values()):
         return None
     x = [int(arm.removeprefix("ls_teacher_t")) for arm in arms]
