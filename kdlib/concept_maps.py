@@ -142,7 +142,9 @@ def concept_maps(
     shared = _Shared(splits, images, plan, device)
     missing = [task for task in tasks if any(stored_measurement(_KIND, key) is None for key in _keys(shared, task))]
     if workers is None:
-        work = sum(len(task.states) for task in missing) * len(images) * (100 if plan.estimator == "sampled" else 10)
+        # In the time of training on so many images; the published search runs each noisy copy through its steps.
+        one_map = 30 * plan.samples if plan.estimator == "sampled" else 10
+        work = sum(len(task.states) for task in missing) * len(images) * one_map
         workers = cores() if worth_processes(work, device) else 1
     bar = tqdm(total=len(missing), desc="information", unit="run", disable=not (missing and watched()), leave=False)
     with bar:

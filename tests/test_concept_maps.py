@@ -12,7 +12,7 @@ from kdlib.concept_maps import MapPlan, MapTask, concept_maps, features_of
 from kdlib.errors import KdlibError
 from kdlib.metrics.information import information_discarding
 from kdlib.metrics.information_linear import linear_information
-from kdlib.metrics.information_search import Converged
+from kdlib.metrics.information_search import Converged, EarlyStopped
 from kdlib.runs import get_or_train, make_spec
 from kdlib.train import Recipe
 
@@ -92,6 +92,18 @@ def test_several_processes_give_the_same_bits(splits, images):
     together = concept_maps(tasks, splits, images, PLAN, workers=2)
     for one, other in zip(alone, together, strict=True):
         assert all(torch.equal(one[state].entropy, other[state].entropy) for state in one)
+
+
+def test_many_samples_are_worth_more_processes(splits, images, monkeypatch):
+    used = []
+    alone = module.in_processes
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(module, "in_processes", lambda *a: used.append(a[3]) or alone(*a[:3], 1, a[4]))
+    monkeypatch.setattr(module, "worth_processes", lambda work, device: work >= 1000)
+    short = EarlyStopped(steps=2, last_steps=1)
+    for samples in (2, 12):  # 3 images
+        concept_maps([replace(TASK, states=("last",))], splits, images, MapPlan("sampled", samples, search=short))
+    assert used == [1, 2]
 
 
 def test_a_wide_layer_is_projected(splits, images):
