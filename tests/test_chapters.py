@@ -98,7 +98,7 @@ def test_concepts_are_drawn_where_all_three_networks_are_on_file(tmp_path):
     text = fill(mark, all_claims(), [record], tmp_path)
     assert (tmp_path / "cheng2020_concepts.png").stat().st_size > 10_000
     (alt,) = [line for line in text.splitlines() if line.startswith(":alt:")]
-    assert "Student: mean 22" in alt and "Teacher: mean 24" in alt
+    assert "Student 22 (22 to 22)" in alt and "Teacher 24" in alt and "Baseline 0.61 (0.6 to 0.62)" in alt
     half = concepts_record({"student": 1.1, "baseline": 1.0})
     assert "not yet on file" in fill(mark, all_claims(), [half], tmp_path)
     assert "not yet on file" in fill("<!-- figure: learning cheng2020: Later. -->", all_claims(), [record], tmp_path)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import matplotlib.pyplot as plt
 
 from kdlib.claims import Claim, Record
 from kdlib.figures.from_records import Drawer, Drawn, measured, values_of
-from kdlib.plots import seeds_and_means, seeds_in_words
+from kdlib.plots import MODEL_NAMES, seeds_and_means
 
 _COUNTS = {
     "concepts_on_object": ("on the object", "concepts (cells of 256)"),
@@ -48,7 +49,11 @@ def _panels(
         axis.set_title(title, fontsize=11)
         axis.set_xticks(range(len(arms)), [_SHORT[arm] for arm in arms])
         axis.tick_params(axis="x", labelsize=8)
-        words.append(f"{label}, {title}: {seeds_in_words(values[metric], '')}")
+        told = [
+            f"{MODEL_NAMES[arm]} {fmean(found):.3g} ({min(found):.3g} to {max(found):.3g})"
+            for arm, found in values[metric].items()
+        ]
+        words.append(f"{title}, {label}, mean and range of seeds: {', '.join(told)}")
     seeds = len(next(iter(values[next(iter(panels))].values())))
     figure.suptitle(f"{seeds} seeds, preset {record.preset}", fontsize=10)
     return figure, ". ".join(words) + "."
