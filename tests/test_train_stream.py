@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
 from kdlib.processes import current
+from kdlib.runs import get_or_train, make_spec
 from kdlib.train import Progress, Recipe, Run, accuracy, fit
 from kdlib.train_stream import fit_stream
 
@@ -151,6 +153,30 @@ class TestAlone:
         assert len(seen) == len(shown) == 3
         assert all(torch.equal(a, b) for a, b in zip(seen, shown, strict=True))
         assert 0 <= float(seen[0].min()) <= float(seen[0].max()) <= 1
+
+    @pytest.mark.parametrize(
+        ("method", "options"),
+        [
+            ("attention_transfer", {}),
+            ("factor_transfer", {}),
+            ("contrastive", {}),
+            ("self_supervision", {}),
+            ("layer_mse", {"layer": "layer2"}),
+        ],
+    )
+    def test_every_method_of_features_learns_from_a_stream(self, tree, method, options):
+        """First stages included: FT's paraphraser and SSKD's head are trained on the stream themselves."""
+        shape = {"width": 4, "features": 16}
+        teacher = make_spec("small_resnet", "cross_entropy", RECIPE, 5, model_options=shape)
+        recipe = replace(RECIPE, epochs=2)
+        spec = make_spec(
+            "small_resnet", method, recipe, 1, model_options=shape, objective_options=options, teacher=teacher
+        )
+        run, again = get_or_train(spec, streams(tree)), net(seed=1).state_dict()
+        assert len(run.history) == 2 and all(math.isfinite(row["loss"]) for row in run.history)
+        assert not same(run.state(), again)
+        terms = set(run.history[0]) - {"epoch", "learning_rate", "loss", "train_accuracy", "seconds"}
+        assert terms - {"val_loss", "val_accuracy", "cross_entropy"}  # its own term is logged
 
     def test_val_accuracy_is_that_of_all_images(self, tree, whole):
         assert whole.history[-1]["val_accuracy"] == pytest.approx(accuracy(whole.model("last"), streams(tree).val))
