@@ -29,6 +29,10 @@ PRESETS = ("smoke", "quick", "long", "gpu")
 DATASETS = (
     "concept_world", "cells", "fashion_mnist", "garment_scenes", "cifar10", "voc", "cub", "image_folder",
 )  # fmt: skip
+PROBED_NETWORKS = (
+    "small_vgg", "small_alexnet", "alexnet", "vgg11", "vgg16", "vgg19",
+    "resnet18_linear3", "resnet50_linear3", "resnet101_linear3", "resnet152_linear3",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,11 @@ LIMITS: dict[str, Limit] = {
     "retrainings": _count,
     "power": _positive,
     "n_maps": _count,
+    "n_images": _count,
+    "regime": Limit(choices=("independent", "correlated", "plain")),
+    "network": Limit(choices=PROBED_NETWORKS),
+    "threshold": _positive,
+    "estimator": Limit(choices=("linear", "sampled")),
 }
 
 
