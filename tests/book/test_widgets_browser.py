@@ -28,6 +28,7 @@ PAGES = {
     "MethodComparison": ("han2023_kd_methods",),
     "FiveBandViewer": ("han2023_other_measures",),
     "WordExplorer": ("han2023_language",),
+    "EntropyExplorer": ("cheng2020_information_discarding",),
 }
 PLACES = [(kind, page) for kind, pages in PAGES.items() for page in pages]
 ROOTS = {
@@ -37,6 +38,7 @@ ROOTS = {
     "MethodComparison": ".kdlib-comparison",
     "FiveBandViewer": ".kdlib-bands-viewer",
     "WordExplorer": ".kdlib-words",
+    "EntropyExplorer": ".kdlib-entropy",
 }
 # What is drawn last of each: from then on it lives.
 READY = {
@@ -46,6 +48,7 @@ READY = {
     "MethodComparison": ".kdlib-card canvas",
     "FiveBandViewer": ".kdlib-picture canvas",
     "WordExplorer": ".kdlib-word",
+    "EntropyExplorer": ".kdlib-curve svg",
 }
 
 
@@ -136,6 +139,22 @@ def expect_unit(root, state: dict, name: str, unit: int) -> None:
         assert share == pytest.approx(100 * float(region.double().mean()), abs=0.051)
 
 
+def expect_concepts(root, state: dict, network: str, layer: str, image: int, threshold: float) -> None:
+    """The counts of the shown image and the marks on it, from the levels that the page holds."""
+    size = int(np.prod(state["cells"]))
+    levels = np.frombuffer(state["levels"], "<i2").reshape(len(state["maps"]), -1, size)
+    bits = np.unpackbits(np.frombuffer(state["foreground"], np.uint8).reshape(levels.shape[1], -1), axis=1)
+    inside = bits[image, :size].astype(bool)
+    place = [(entry["network"], entry["layer"]) for entry in state["maps"]].index((network, layer))
+    concepts = levels[place, image] > round(1000 * threshold)
+    row = root.locator(f'tr[data-network="{network}"]')
+    for kind, cells in (("foreground", concepts & inside), ("background", concepts & ~inside)):
+        assert int(row.locator(f'[data-kdlib-value="{kind}"]').inner_text()) == cells.sum()
+        marks = root.locator(f'.kdlib-overlay [data-mark="{kind}"]')
+        drawn = marks.evaluate_all("all => all.flatMap(p => (p.getAttribute('d').match(/Z/g) || [])).length")
+        assert drawn == cells.sum()
+
+
 def ranking(state: dict, name: str) -> list[int]:
     scores = next(m for m in state["models"] if m["name"] == name)["scores"]
     return sorted(range(len(scores)), key=lambda unit: (-scores[unit], unit))
@@ -198,6 +217,30 @@ def test_the_dissection_explorer_answers(browser, address, state_of, way):
             root.get_by_role("button", name="next unit").press("Enter")
             expect_unit(root, state, model["name"], units[2])
             assert root.locator(".kdlib-cards").screenshot() != cards
+
+
+@pytest.mark.parametrize("way", ["http", "file"])
+def test_the_entropy_explorer_answers(browser, address, state_of, way):
+    [name] = PAGES["EntropyExplorer"]
+    state = state_of("EntropyExplorer", name)
+    with watched(browser, address(name, way), width=1200) as page:
+        root = alive(page, "EntropyExplorer")
+        expect_concepts(root, state, state["network"], state["layer"], state["image"], state["threshold"])
+        said = root.locator(".kdlib-summary")
+        board, sentence = root.locator(".kdlib-board"), said.inner_text()
+        picture = board.screenshot(animations="disabled")
+        root.locator("input[type=range]").focus()
+        for key, threshold in (("End", state["thresholds"][-1]), ("Home", 0.0), ("ArrowRight", state["thresholds"][1])):
+            page.keyboard.press(key)
+            expect_concepts(root, state, state["network"], state["layer"], state["image"], threshold)
+        assert board.screenshot(animations="disabled") != picture and said.inner_text() != sentence
+        last = len(state["image_names"]) - 1
+        root.locator(".kdlib-thumbs button").nth(last).press("Enter")
+        for place, layer in enumerate(state["layers"]):
+            root.get_by_role("group", name="Layer").get_by_role("button").nth(place).click()
+            there = [entry["network"] for entry in state["maps"] if entry["layer"] == layer["name"]]
+            shown = state["network"] if state["network"] in there else there[0]
+            expect_concepts(root, state, shown, layer["name"], last, threshold)
 
 
 @pytest.mark.parametrize(("kind", "name"), PLACES)
