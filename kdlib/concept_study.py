@@ -28,6 +28,7 @@ from kdlib.metrics.visual_concepts import (
 )
 from kdlib.models import build
 from kdlib.models.probed import probed_layers
+from kdlib.presets import images_in
 from kdlib.runs import RunSpec, get_or_train, make_spec
 from kdlib.side_by_side import train_missing
 from kdlib.train import Recipe, Run, accuracy, resolve_device
@@ -124,8 +125,12 @@ class ConceptStudy:
     @cached_property
     def splits(self) -> Splits:
         sizes, options = self.sizes, self._data_options()
-        wanted = {"n_train": sizes.n_train, "n_val": sizes.n_val, "n_test": sizes.n_test, "n_probe": 100}
-        splits = datasets.load(self.data, seed=self.seed, **options, **wanted).to(self.device)
+        wanted = {"train": sizes.n_train, "val": sizes.n_val, "test": sizes.n_test, "probe": sizes.n_images}
+        if self.data in ("voc", "cub"):  # as many as there are
+            there = images_in(self.data, self.data_folder, self.seed)
+            wanted = {part: min(count or there[part], there[part]) for part, count in wanted.items()}
+        counts = {f"n_{part}": count for part, count in wanted.items()}
+        splits = datasets.load(self.data, seed=self.seed, **options, **counts).to(self.device)
         if splits.train.foreground is None:
             raise KdlibError(
                 f"data set '{self.data}' has no foreground masks, without which concepts can't be told apart; take "
@@ -137,6 +142,8 @@ class ConceptStudy:
         options: dict[str, Any] = {"root": self.data_folder} if self.data_folder else {}
         if self.image_size is not None:
             options["image_size"] = positive_integer(self.image_size, "image_size", 16)
+        if self.data in ("fashion_mnist", "garment_scenes"):
+            options["full"] = self.preset == "gpu"
         if self.data == "garment_scenes":
             options |= {"background": self.regime, "correlation": _CORRELATION}
         elif self.data == "concept_world":

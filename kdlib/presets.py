@@ -175,13 +175,13 @@ def load_data(
     if not whole:
         wanted = {part: getattr(sizes, f"n_{part}") for part in PARTS}
         if name in ("image_folder", "voc", "cub"):
-            there = _images_in(name, data_folder, seed)
+            there = images_in(name, data_folder, seed)
             wanted = {part: min(count, there[part]) for part, count in wanted.items()}
         options |= {f"n_{part}": count for part, count in wanted.items()}
     return datasets.load(name, **options)
 
 
-def _images_in(name: str, folder: str, seed: int) -> dict[str, int]:
+def images_in(name: str, folder: str, seed: int) -> dict[str, int]:
     """How many images each part of a folder of photographs gets if nothing bounds it; no photograph is decoded."""
     from kdlib.data import cub, image_folder, voc
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from archives import plant_cub, plant_voc
 
 from kdlib.concept_study import ARMS, ConceptStudy
 from kdlib.errors import KdlibError
@@ -114,6 +115,14 @@ def test_every_regime_loads(data, regime):
 def test_fashion_mnist_has_foregrounds_too():
     study = ConceptStudy("fashion_mnist", "smoke", device="cpu")
     assert study.foreground.any() and study.telling_cells is None
+
+
+@pytest.mark.parametrize(("data", "plant"), [("voc", plant_voc), ("cub", plant_cub)])
+def test_folders_of_photographs_with_masks_give_what_they_have(data, plant, tmp_path):
+    plant(tmp_path)
+    study = ConceptStudy(data, "smoke", device="cpu", data_folder=str(tmp_path), image_size=32, n_images=3)
+    assert 3 <= len(study.splits.train) < study.sizes.n_train and study.foreground.shape == (3, 16, 16)
+    assert study.regime == ""
 
 
 @pytest.mark.parametrize(
