@@ -15,7 +15,6 @@ from kdlib.concept_maps import KeptMaps, MapPlan, MapTask, concept_maps
 from kdlib.concept_presets import CONCEPT_PRESETS, ConceptSizes, first_judged, recipe
 from kdlib.data.concept_world_classes import CUE_PARTS
 from kdlib.data.image_set import ImageSet, Splits
-from kdlib.distill.layer_mse import layer_path
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 from kdlib.metrics.learning_dynamics import LearningSpeed, Stability, learning_speed, stability
 from kdlib.metrics.visual_concepts import (
@@ -362,7 +361,7 @@ class ConceptStudy:
         """(M,) float64: the way of the layer's weight at each checkpoint, in norms of the first weights; up_to: of all
         parameters up to the layer."""
         spec = self.spec(arm, seed, layer)
-        name = f"{'distance_up_to' if up_to else 'distance'}/{layer_path(self.untrained(), layer)}"
+        name = f"{'distance_up_to' if up_to else 'distance'}/{self._paths[layer]}"
         rows = torch.tensor([row[name] for row in self.run(spec).history], dtype=torch.float64)
         ways = torch.cat([torch.zeros(1, dtype=torch.float64), rows.cumsum(0)])
         return ways[list(spec.recipe.checkpoints)]

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from kdlib.concept_study import Dynamics
@@ -16,7 +17,7 @@ from kdlib.metrics.learning_dynamics import LearningSpeed, Stability
 from kdlib.plots import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
 from kdlib.stats import Contrast, paired_contrast
 
-WAY = "way of the weights (norms of the first weights)"
+WAY = "way of the weights (first norms)"
 
 
 Values = dict[str, dict[int, float]]  # arm -> seed -> number
@@ -111,9 +112,12 @@ def counts_over_way(courses: Mapping[str, Dynamics]) -> Figure:
             axis.plot(way, counts.double().mean(1).numpy(), color=colour, linewidth=3, marker="o", markersize=4)
         axes[0, column].set_title(MODEL_NAMES.get(arm, arm), fontsize=10)
     for axis, side in zip(axes[:, 0], ("on the object", "beside it"), strict=True):
-        axis.set_ylabel(f"concepts {side} (cells)")
+        axis.set_ylabel(f"concepts {side} (cells)", fontsize=9)
         axis.set_ylim(bottom=0)
-    figure.supxlabel(WAY, fontsize=10)
+    for axis in axes[1]:
+        axis.set_xlabel(WAY, fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
     return figure
 
 
@@ -131,11 +135,12 @@ def training_courses(
         for arm, values in ways[layer].items():
             _curve(axes[1, column], arm, np.asarray(values, dtype=float))
         axes[0, column].set_title(layer.upper(), fontsize=10)
-    for axis in axes.flat:
-        axis.set_yscale("log")
-    axes[0, 0].set_ylabel("own loss / first epoch's")
-    axes[1, 0].set_ylabel("way (first norms)")
-    figure.supxlabel("epoch", fontsize=10)
+        axes[0, column].set_ylim(bottom=0)
+        axes[1, column].set_yscale("log")
+        axes[1, column].set_xlabel("epoch")
+        axes[1, column].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes[0, 0].set_ylabel("own loss / first epoch's", fontsize=10)
+    axes[1, 0].set_ylabel("way (first norms)", fontsize=10)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
@@ -198,7 +203,7 @@ def differences_over(
             name = f"minus {MODEL_NAMES.get(arm, arm)}"
             axis.plot(x, means, color=colour, marker=MODEL_MARKERS.get(arm, "o"), markersize=7, label=name)
         axis.set_title(title, fontsize=10)
-    figure.supxlabel(xlabel, fontsize=10)
+        axis.set_xlabel(xlabel, fontsize=10)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure

@@ -141,7 +141,7 @@ def test_losses_are_told_in_the_first_epochs_and_ways_as_they_are():
     assert [line.get_ydata().tolist() for line in above.get_lines()] == [[1.0, 0.5, 0.25], [1.0, 1.0, 0.5]]
     assert [line.get_ydata().tolist() for line in below.get_lines()] == list(ways["fc1"].values())
     assert above.get_lines()[0].get_xdata().tolist() == [1, 2, 3]
-    assert {above.get_yscale(), below.get_yscale()} == {"log"}
+    assert (above.get_yscale(), below.get_yscale()) == ("linear", "log")  # ways differ by orders between networks
 
 
 def test_each_arm_at_each_layer_has_its_seeds_and_their_mean_without_what_is_undefined():
