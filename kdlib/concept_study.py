@@ -213,9 +213,10 @@ class ConceptStudy:
             schedule = by_labels if arm == "baseline" else by_layer
             return make_spec(self.network, "cross_entropy", schedule, seed, **few)
         if arm == "kd":
+            by_logits = self._recipe(sizes.epochs, sizes.logit_rates)
             options = {"alpha": 0.9, "temperature": 4.0}
             return make_spec(
-                self.network, "kd", by_labels, seed, objective_options=options, teacher=self.spec("teacher"), **few
+                self.network, "kd", by_logits, seed, objective_options=options, teacher=self.spec("teacher"), **few
             )
         teacher = {
             "random_teacher": lambda: make_spec(

@@ -25,8 +25,8 @@ def test_the_papers_own_length_has_the_papers_own_checkpoints():
 def test_recipes_are_those_of_section_7_3():
     made = recipe(10, 0.1, 0.01)
     assert (made.momentum, made.weight_decay, made.batch_size, made.nesterov) == (0.9, 1e-4, 64, False)
-    assert made.augment == "none" and made.warmup == 0
-    assert made.learning_rate_at(0) == 0.1 and made.learning_rate_at(10) == pytest.approx(0.01)
+    assert made.augment == "none" and made.warmup == 1
+    assert made.learning_rate_at(1) == 0.1 and made.learning_rate_at(10) == pytest.approx(0.01)
 
 
 def test_every_preset_has_sizes_and_teachers_see_more_than_students():
