@@ -66,9 +66,9 @@ class ConceptSizes:
 
     n_train: images the teacher sees; None for all there are. n_student: the first so many of them, which students and
     baselines see. n_images: images whose maps are measured, of those. label_rates, logit_rates, layer_rates: first and
-    last learning rate of trainings on labels, on softened logits and, for each layer, by layer MSE. classifier_epochs: of the classifier behind a
-    distilled layer. estimator: of the maps. n_sampled: images on which the linear estimator is checked against the
-    published one.
+    last learning rate of trainings on labels, on softened logits and, for each layer, by layer MSE. classifier_epochs:
+    of the classifier behind a distilled layer. estimator: of the maps. n_sampled: images on which the linear estimator
+    is checked against the published one.
     """
 
     n_train: int | None

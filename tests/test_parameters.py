@@ -121,7 +121,12 @@ def test_an_iou_threshold_that_every_unit_reaches_is_refused_before_anything_is_
 
 
 def test_the_ranges_agree_with_the_rest_of_kdlib():
-    from kdlib import data, presets
+    from kdlib import concept_maps, concept_study, data, models, presets
 
     assert tuple(presets.PRESETS) == PRESETS
     assert set(LIMITS["data"].choices) == set(data.DATASETS)
+    assert LIMITS["regime"].choices == concept_study.REGIMES
+    assert LIMITS["estimator"].choices == concept_maps.ESTIMATORS
+    with_linear = {name for name in models.MODELS if name.startswith(("small_vgg", "vgg")) or "alexnet" in name}
+    with_linear |= {name for name in models.MODELS if name.endswith("_linear3")}
+    assert set(LIMITS["network"].choices) == with_linear

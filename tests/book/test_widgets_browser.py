@@ -29,6 +29,7 @@ PAGES = {
     "FiveBandViewer": ("han2023_other_measures",),
     "WordExplorer": ("han2023_language",),
     "EntropyExplorer": ("cheng2020_information_discarding",),
+    "DynamicsPlayer": ("cheng2020_learning_dynamics",),
 }
 PLACES = [(kind, page) for kind, pages in PAGES.items() for page in pages]
 ROOTS = {
@@ -39,6 +40,7 @@ ROOTS = {
     "FiveBandViewer": ".kdlib-bands-viewer",
     "WordExplorer": ".kdlib-words",
     "EntropyExplorer": ".kdlib-entropy",
+    "DynamicsPlayer": ".kdlib-dynamics",
 }
 # What is drawn last of each: from then on it lives.
 READY = {
@@ -49,6 +51,7 @@ READY = {
     "FiveBandViewer": ".kdlib-picture canvas",
     "WordExplorer": ".kdlib-word",
     "EntropyExplorer": ".kdlib-curve svg",
+    "DynamicsPlayer": ".kdlib-chart svg",
 }
 
 
@@ -155,6 +158,36 @@ def expect_concepts(root, state: dict, network: str, layer: str, image: int, thr
         assert drawn == cells.sum()
 
 
+def expect_course(root, state: dict, networks: list[str], image: int, step: int) -> None:
+    """Counts on the object, their union so far and the marks, from the bits that the page holds."""
+    size, count = int(np.prod(state["cells"])), len(state["image_names"])
+    bits, inside = (
+        np.unpackbits(np.frombuffer(state[name], np.uint8).reshape(-1, count, -(-size // 8)), axis=2)[..., :size]
+        for name in ("concepts", "foreground")
+    )
+    shown = []
+    for name in networks:
+        entry = next(each for each in state["networks"] if each["name"] == name)
+        place = sum(epoch <= state["epochs"][step] for epoch in entry["epochs"])
+        shown.append(bits[entry["start"] : entry["start"] + place, image].astype(bool))
+    on = inside[0, image].astype(bool)
+    wanted = {
+        "foreground": [int((sets[-1] & on).sum()) for sets in shown],
+        "background": [int((sets[-1] & ~on).sum()) for sets in shown],
+        "union": [int((sets.any(0) & on).sum()) for sets in shown],
+    }
+    for kind, numbers in wanted.items():
+        told = root.locator(f'[data-kdlib-value="{kind}"]').all_inner_texts()
+        assert [int(text) for text in told] == numbers, kind
+    for overlay, sets in zip(root.locator(".kdlib-overlay").all(), shown, strict=True):
+        before = sets[-2] if len(sets) > 1 else np.zeros_like(sets[-1])
+        marked = {"new": sets[-1] & ~before, "kept": sets[-1] & before, "vanished": before & ~sets[-1]}
+        for kind, cells in marked.items():
+            marks = overlay.locator(f'[data-mark="{kind}"]')
+            drawn = marks.evaluate_all("all => all.flatMap(p => (p.getAttribute('d').match(/Z/g) || [])).length")
+            assert drawn == cells.sum(), kind
+
+
 def ranking(state: dict, name: str) -> list[int]:
     scores = next(m for m in state["models"] if m["name"] == name)["scores"]
     return sorted(range(len(scores)), key=lambda unit: (-scores[unit], unit))
@@ -241,6 +274,36 @@ def test_the_entropy_explorer_answers(browser, address, state_of, way):
             there = [entry["network"] for entry in state["maps"] if entry["layer"] == layer["name"]]
             shown = state["network"] if state["network"] in there else there[0]
             expect_concepts(root, state, shown, layer["name"], last, threshold)
+
+
+@pytest.mark.parametrize("way", ["http", "file"])
+def test_the_dynamics_player_answers(browser, address, state_of, way):
+    [name] = PAGES["DynamicsPlayer"]
+    state = state_of("DynamicsPlayer", name)
+    with watched(browser, address(name, way), width=1200) as page:
+        root = alive(page, "DynamicsPlayer")
+        networks, last = [state["left"], state["right"]], len(state["epochs"]) - 1
+        expect_course(root, state, networks, state["image"], last)
+        said = root.locator(".kdlib-summary")
+        curves, sentence = root.locator(".kdlib-curves"), said.inner_text()
+        picture = curves.screenshot(animations="disabled")
+        root.locator("input[type=range]").focus()
+        for key, step in (("Home", 0), ("ArrowRight", 1)):
+            page.keyboard.press(key)
+            expect_course(root, state, networks, state["image"], step)
+            assert said.inner_text().startswith(f"Epoch {state['epochs'][step]},")
+        assert curves.screenshot(animations="disabled") != picture and said.inner_text() != sentence
+        pictures = len(state["image_names"])
+        root.locator(".kdlib-thumbs button").nth(pictures - 1).press("Enter")
+        for other in state["networks"]:
+            root.get_by_label("Right network").select_option(other["name"])
+            expect_course(root, state, [state["left"], other["name"]], pictures - 1, 1)
+        root.get_by_role("button", name="Play").click()
+        page.wait_for_function(
+            "([place, words]) => document.querySelector(place).innerText.startsWith(words)",
+            arg=[f"{ROOTS['DynamicsPlayer']} .kdlib-summary", f"Epoch {state['epochs'][last]},"],
+        )
+        expect_course(root, state, [state["left"], state["networks"][-1]["name"]], pictures - 1, last)
 
 
 @pytest.mark.parametrize(("kind", "name"), PLACES)
