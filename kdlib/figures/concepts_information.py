@@ -37,8 +37,7 @@ def search_paths(paths: Mapping[str, Tensor], *, target: float, dashed: Mapping[
         axis.plot(path.numpy(), color=colour, linewidth=3.5, alpha=0.55, label=name)
         if dashed and name in dashed:
             axis.plot(dashed[name].numpy(), color=colour, linestyle="--", linewidth=1.3)
-    axis.axhline(target, color="0.3", linestyle=":", linewidth=1.5)
-    axis.annotate(f"stop: {target:g} nats", (0, target), (2, 3), textcoords="offset points", fontsize=9, color="0.2")
+    axis.axhline(target, color="0.3", linestyle=":", linewidth=1.5, label=f"stop at {target:g} nats")
     axis.set_xlabel("step of the search")
     axis.set_ylabel("mean entropy (nats)")
     axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
