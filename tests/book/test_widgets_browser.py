@@ -260,7 +260,7 @@ def test_the_entropy_explorer_answers(browser, address, state_of, way):
         root = alive(page, "EntropyExplorer")
         expect_concepts(root, state, state["network"], state["layer"], state["image"], state["threshold"])
         said = root.locator(".kdlib-summary")
-        board, sentence = root.locator(".kdlib-board"), said.inner_text()
+        board, sentence = root.locator(".kdlib-grids"), said.inner_text()
         picture = board.screenshot(animations="disabled")
         root.locator("input[type=range]").focus()
         for key, threshold in (("End", state["thresholds"][-1]), ("Home", 0.0), ("ArrowRight", state["thresholds"][1])):
