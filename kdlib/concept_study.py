@@ -381,6 +381,11 @@ class ConceptStudy:
         maps = self.maps(arm, seed, layer, checkpoints=True)
         usable = ~maps.isnan().flatten(2).any(2).any(0)
         usable = usable if keep is None else usable & keep
+        if not bool(usable.any()):
+            raise KdlibError(
+                f"arm '{arm}', seed {self.spec(arm, seed, layer).seed}, layer {layer}: no image has a map at every "
+                "checkpoint (the layer is dead for them, or they are not kept); train with other rates or more images"
+            )
         threshold = threshold or self.threshold
         found = [visual_concepts(entropy, self.foreground, threshold, keep=usable) for entropy in maps]
         on = torch.stack([one.on_foreground[usable] for one in found])
