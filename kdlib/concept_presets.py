@@ -1,8 +1,9 @@
 """Sizes and recipes of the experiments on visual concepts (Cheng et al. 2020), by preset.
 
-The protocol was fixed before any concept was counted: learning rates by the training's own loss with seeds that no
-chapter uses, schedules and checkpoints in the paper's proportions, and teachers that see more images than their
-students, as the paper's pretrained teachers have.
+The protocol: learning rates by the training's own loss with seeds that no chapter uses, schedules and checkpoints in
+the paper's proportions, and teachers that see more images than their students, as the paper's pretrained teachers
+have. It was fixed before any concept was counted and amended once after two trials, for networks that never began to
+learn or died: a warm-up epoch, and lower rates for layer MSE and for softened logits.
 """
 
 from __future__ import annotations
