@@ -158,6 +158,8 @@ def run_key(spec: RunSpec, splits: Splits, device: str = "auto") -> str:
 
 def _source_of(spec: RunSpec, splits: Splits) -> str:
     modules = {type(splits.train).__module__}
+    if isinstance(splits.train, FolderStream):
+        modules.add(fit_stream.__module__)
     for one in (spec, *spec.others()):
         modules |= {MODELS[one.model].__module__, METHODS[one.objective].build.__module__}
     return training_source(modules)

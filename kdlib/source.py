@@ -17,7 +17,7 @@ SHAPES_TRAINING = (
 )  # fmt: skip
 # Names of networks, methods and data sets: a new one changes nothing for the others.
 _TABLES = ("models/__init__.py", "distill/catalogue.py", "data/__init__.py", "data/catalogue.py")
-_ALWAYS = ("kdlib.train", "kdlib.train_stream", "kdlib.models.seeded", "kdlib.distill.setting")
+_ALWAYS = ("kdlib.train", "kdlib.models.seeded", "kdlib.distill.setting")
 
 
 def training_source(modules: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from kdlib.data.augment import RESIZED_CROP
@@ -22,9 +25,9 @@ from kdlib.data.colours import COLOUR_NAMES, basic_colours
 from kdlib.data.image_folder import (
     PARTS,
     SUPERCLASS_FILE,
+    Decoder,
     Listing,
     centre_decoder,
-    decoder,
     existing_folder,
     list_images,
     read_superclasses,
@@ -205,7 +208,7 @@ class FolderStream:
         """
         if choose(augmentation, STREAMED_AUGMENTATIONS, "augmentation of a streamed folder") == "none":
             return self.evaluation_batches(batches)
-        files = _Files(self._listing, _random_cut(self._size), partial(_draw_seed, seed, epoch))
+        files = _Files(self._listing, Decoder(partial(_random_cut, self._size)), partial(_draw_seed, seed, epoch))
         return self._decoded(batches, files)
 
     def _decoded(self, batches: Sequence[Tensor], files: _Files) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -213,6 +216,8 @@ class FolderStream:
             files,
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=self._workers,
+            # Not forked from this process: it has threads (gloo's, NCCL's), and a fork can catch one holding a lock.
+            multiprocessing_context=_forkserver() if self._workers else None,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
         )
@@ -222,6 +227,13 @@ class FolderStream:
                 yield images, labels, indices
         except KdlibError as error:
             raise sentence_of(error) from None
+
+
+def _forkserver() -> Any:
+    """Where decoding processes come from: a server without threads that has imported this module already."""
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    context.set_forkserver_preload([__name__, "kdlib.vision"])
+    return context
 
 
 class _Files(torch.utils.data.Dataset):
@@ -255,11 +267,11 @@ def _draw_seed(seed: int, epoch: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=7).digest())
 
 
-def _random_cut(size: int) -> Callable[[str], Tensor]:
+def _random_cut(size: int) -> Callable[[Image.Image], Image.Image]:
     from kdlib.vision import torchvision
 
     transforms = torchvision.transforms
-    return decoder(transforms.Compose([transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]))
+    return transforms.Compose([transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()])
 
 
 def stream_splits(

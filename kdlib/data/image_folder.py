@@ -15,6 +15,7 @@ at each pass and so reads folders of any size.
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,28 +210,42 @@ def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: 
 
 def centre_decoder(size: int, resize: int | None = None) -> Callable[[str], Tensor]:
     """A function from an image file to (3, size, size) uint8: short side to `resize` (or `size`), then the centre."""
+    return Decoder(functools.partial(_centre_cut, size, resize or size))
+
+
+def _centre_cut(size: int, resize: int) -> Callable[[Image.Image], Image.Image]:
     from kdlib.vision import torchvision
 
     transforms = torchvision.transforms
-    return decoder(transforms.Compose([transforms.Resize(resize or size), transforms.CenterCrop(size)]))
+    return transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size)])
 
 
-def decoder(cut: Callable[[Image.Image], Image.Image]) -> Callable[[str], Tensor]:
-    """A function from an image file to what `cut` makes of the RGB picture, as (3, H, W) uint8."""
-    from kdlib.vision import torchvision
+class Decoder:
+    """From an image file to what a cut makes of the RGB picture, as (3, H, W) uint8.
 
-    to_tensor = torchvision.transforms.PILToTensor()
+    make_cut: gives the cut. It is called where images are decoded: another process must first import torchvision by
+    way of `kdlib.vision`, which a pickled transform would not.
+    """
 
-    def decode(path: str) -> Tensor:
+    def __init__(self, make_cut: Callable[[], Callable[[Image.Image], Image.Image]]) -> None:
+        self._make_cut = make_cut
+        self._cut: Callable[[Image.Image], Tensor] | None = None
+
+    def __reduce__(self) -> tuple[type[Decoder], tuple[Callable]]:
+        return Decoder, (self._make_cut,)
+
+    def __call__(self, path: str) -> Tensor:
+        if self._cut is None:
+            from kdlib.vision import torchvision
+
+            self._cut = torchvision.transforms.Compose([self._make_cut(), torchvision.transforms.PILToTensor()])
         try:
             with Image.open(path) as image:
-                return to_tensor(cut(image.convert("RGB")))
+                return self._cut(image.convert("RGB"))
         # PIL answers damage with any of these.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             reason = "permission denied" if isinstance(error, PermissionError) else "no whole image in it"
             raise KdlibError(f"{path} cannot be decoded ({reason}); replace or remove the file") from error
-
-    return decode
 
 
 def _decode_all(listing: Listing, size: int) -> Tensor:

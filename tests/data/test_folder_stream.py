@@ -252,3 +252,10 @@ class TestStreamSplits:
     def test_goes_to_a_device_whole(self, tree):
         moved = stream_splits(tree, image_size=7).to("meta")
         assert moved.train.labels.device.type == moved.val.device.type == "meta"
+
+
+def test_decoding_processes_are_not_forked_from_one_that_has_threads():
+    """A fork copies locks as they are: one held by a thread of gloo's is never freed in the copy."""
+    from kdlib.data.folder_stream import _forkserver
+
+    assert _forkserver().get_start_method() == "forkserver"
