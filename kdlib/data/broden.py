@@ -43,7 +43,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     except FileNotFoundError as error:
         raise KdlibError(f"there is no {path}; give a folder in Broden's layout") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KdlibError(f"cannot read {path}: {error}") from error
+        raise KdlibError(f"cannot read {path} ({error}); copy or download it again") from error
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
         raise KdlibError(f"{path} lacks the column '{missing[0]}'; is it Broden's?")
@@ -78,7 +78,7 @@ def _pixels(path: Path, mode: str, size: tuple[int, int], what: str) -> np.ndarr
         raise KdlibError(f"cannot decode the {what} {path} ({error}); copy or download it again") from error
     if pixels.shape[:2] != size:
         found = f"{pixels.shape[0]}x{pixels.shape[1]}"
-        raise KdlibError(f"the {what} {path} is {found}, but index.csv says {size[0]}x{size[1]}")
+        raise KdlibError(f"the {what} {path} is {found}, but index.csv says {size[0]}x{size[1]}; copy it again")
     return pixels
 
 
@@ -112,10 +112,12 @@ class BrodenFolder:
         index = self.folder / "index.csv"
         self._rows = read_table(index, ("image", *_SIZES))
         if not self._rows:
-            raise KdlibError(f"{index} lists no image")
+            raise KdlibError(f"{index} lists no image; copy or download it again")
         self.categories = tuple(category for category in CATEGORIES if category in self._rows[0])
         if not self.categories:
-            raise KdlibError(f"{index} has a column for none of the categories {', '.join(CATEGORIES)}")
+            raise KdlibError(
+                f"{index} has a column for none of the categories {', '.join(CATEGORIES)}; copy or download it again"
+            )
         for row in self._rows:
             if any(row[category] is None for category in self.categories):
                 raise KdlibError(
@@ -195,7 +197,10 @@ class BrodenFolder:
     def _lookup(self, codes: np.ndarray, numbers: np.ndarray, category: str, source: str) -> Tensor:
         known = np.where(numbers < len(codes), codes[np.minimum(numbers, len(codes) - 1)], -1)
         if (known < 0).any():
-            raise KdlibError(f"{source} has label {numbers[known < 0][0]}, which c_{category}.csv does not list")
+            raise KdlibError(
+                f"{source} has label {numbers[known < 0][0]}, which c_{category}.csv does not list; "
+                "take masks and tables from one copy"
+            )
         return torch.from_numpy(known)
 
     def labels(self, index: int, category: str) -> Tensor:

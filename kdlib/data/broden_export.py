@@ -48,7 +48,9 @@ def export_broden(image_set: ImageSet, folder: Path | str, *, mask_scale: float 
         # Onto an empty folder this succeeds; onto one that another process has filled meanwhile it fails.
         partial.replace(folder)
     except OSError as error:
-        raise KdlibError(f"cannot write {folder}: {error}") from error
+        raise KdlibError(
+            f"cannot write {folder} ({error}); give a folder you may write to, on a disk with room"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -59,7 +61,9 @@ def _numbers(image_set: ImageSet) -> dict[str, int]:
     for concept in image_set.concepts:
         twice = [name for name, count in Counter(concept.names).items() if count > 1]
         if twice:
-            raise KdlibError(f"concept map '{concept.category}' of '{image_set.name}' names '{twice[0]}' twice")
+            raise KdlibError(
+                f"concept map '{concept.category}' of '{image_set.name}' names '{twice[0]}' twice; names must differ"
+            )
     names = dict.fromkeys(name for concept in image_set.concepts for name in concept.names[1:])
     if len(names) > _LARGEST_NUMBER:
         raise KdlibError(f"'{image_set.name}' has {len(names)} concepts; 16-bit labels allow {_LARGEST_NUMBER}")

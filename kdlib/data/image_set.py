@@ -42,14 +42,16 @@ class ConceptMap:
                 f"not {self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
         if not self.names or self.names[0] != UNLABELLED:
-            raise KdlibError(f"the first name of concept map '{self.category}' must be '{UNLABELLED}'")
+            raise KdlibError(
+                f"the first name of concept map '{self.category}' must be '{UNLABELLED}', the name of label 0"
+            )
         # An expanded map repeats one value per image: its corner tells its range.
         seen = self.labels[:, :1, :1] if self.labels.stride()[1:] == (0, 0) else self.labels
         low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, 0)
         if low < 0 or high >= len(self.names):
             raise KdlibError(
                 f"concept map '{self.category}' holds label {low if low < 0 else high}, "
-                f"but only labels 0 to {len(self.names) - 1} have names"
+                f"but only labels 0 to {len(self.names) - 1} have names; name them all or correct the map"
             )
 
     @property
@@ -106,22 +108,32 @@ class ImageSet:
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.class_names):
             raise KdlibError(
-                f"'{self.name}' holds label {low if low < 0 else high}, but it names {len(self.class_names)} classes"
+                f"'{self.name}' holds label {low if low < 0 else high}, but it names {len(self.class_names)} classes; "
+                "count labels from 0 and name every class"
             )
         if len(self.superclass_of) != len(self.class_names):
             raise KdlibError(
-                f"'{self.name}' gives a superclass to {len(self.superclass_of)} of {len(self.class_names)} classes"
+                f"'{self.name}' gives a superclass to {len(self.superclass_of)} of {len(self.class_names)} classes; "
+                "give one to each"
             )
         if any(not 0 <= index < len(self.superclass_names) for index in self.superclass_of):
-            raise KdlibError(f"'{self.name}' names {len(self.superclass_names)} superclasses, but uses others")
+            raise KdlibError(
+                f"'{self.name}' names {len(self.superclass_names)} superclasses, but superclass_of runs from "
+                f"{min(self.superclass_of)} to {max(self.superclass_of)}; count from 0"
+            )
         plane = (count, *self.image_size)
         if self.foreground is not None and (
             tuple(self.foreground.shape) != plane or self.foreground.dtype != torch.bool
         ):
-            raise KdlibError(f"the foreground of '{self.name}' must be bool of shape {plane}")
+            raise KdlibError(
+                f"the foreground of '{self.name}' must be bool of shape {plane}, "
+                f"not {self.foreground.dtype} of shape {tuple(self.foreground.shape)}"
+            )
         categories = [concept.category for concept in self.concepts]
         if len(set(categories)) != len(categories):
-            raise KdlibError(f"'{self.name}' holds two concept maps of one category: {', '.join(categories)}")
+            raise KdlibError(
+                f"'{self.name}' holds two concept maps of one category: {', '.join(categories)}; give each its own name"
+            )
         for concept in self.concepts:
             # Masks may be coarser than the images (Broden's are half their size), never other in number.
             if len(concept.labels) != count:
@@ -287,7 +299,11 @@ class Splits(Generic[Part]):
     def __post_init__(self) -> None:
         for part in (self.val, self.test):
             if part.class_names != self.train.class_names or part.input_shape != self.train.input_shape:
-                raise KdlibError(f"'{part.name}' and '{self.train.name}' differ in classes or in the size of an input")
+                raise KdlibError(
+                    f"'{part.name}' has {len(part.class_names)} classes and inputs of shape {part.input_shape}, "
+                    f"'{self.train.name}' {len(self.train.class_names)} and {self.train.input_shape}; "
+                    "parts of one data set have the same classes and the same size"
+                )
 
     def to(self, device: torch.device | str) -> Splits[Part]:
         """All four parts on `device`."""

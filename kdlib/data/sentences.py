@@ -69,16 +69,24 @@ class SentenceSet:
                 f"tokens of '{self.name}' must be int64 of shape (N, L) with at least one sentence, "
                 f"not {self.tokens.dtype} of shape {tuple(self.tokens.shape)}"
             )
-        if int(self.tokens.min()) < 0 or int(self.tokens.max()) >= len(self.vocabulary):
-            raise KdlibError(f"'{self.name}' holds a token outside its vocabulary of {len(self.vocabulary)}")
+        low, high = int(self.tokens.min()), int(self.tokens.max())
+        if low < 0 or high >= len(self.vocabulary):
+            raise KdlibError(
+                f"'{self.name}' holds token {low if low < 0 else high}, "
+                f"but its vocabulary has tokens 0 to {len(self.vocabulary) - 1}"
+            )
         if bool((self.tokens == PAD).all(1).any()):
             raise KdlibError(f"'{self.name}' holds an empty sentence; leave it out")
         shapes = {"labels": (count,), "lexical": self.tokens.shape, "polarity": self.tokens.shape}
         for what, shape in shapes.items():
             if getattr(self, what).shape != torch.Size(shape):
-                raise KdlibError(f"{what} of '{self.name}' must be of shape {tuple(shape)}")
-        if int(self.labels.min()) < 0 or int(self.labels.max()) >= self.num_classes:
-            raise KdlibError(f"'{self.name}' holds a label other than 0 to {self.num_classes - 1}")
+                found = tuple(getattr(self, what).shape)
+                raise KdlibError(f"{what} of '{self.name}' must be of shape {tuple(shape)}, not {found}")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= self.num_classes:
+            raise KdlibError(
+                f"'{self.name}' holds label {low if low < 0 else high}, but labels go from 0 to {self.num_classes - 1}"
+            )
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -165,12 +165,17 @@ def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
         try:
             value_of[key] = finite_number(float(value), "value", minimum=0, maximum=1)
         except ValueError:
-            raise KdlibError(f"{values}, line {number}, is not of the form ID|VALUE with VALUE from 0 to 1") from None
+            raise KdlibError(
+                f"{values}, line {number}, {line.strip()!r}, is not of the form ID|VALUE with VALUE from 0 to 1"
+            ) from None
     lexicon = {}
     for number, line in _lines(dictionary):
         phrase, _, key = line.strip().rpartition("|")
         if key not in value_of:
-            raise KdlibError(f"{dictionary}, line {number}, names the phrase {key!r}, which {values.name} lacks")
+            raise KdlibError(
+                f"{dictionary}, line {number}, names the phrase {key!r}, which {values.name} lacks; "
+                "take both from one copy"
+            )
         if tokenise(phrase) == [phrase.lower()] and not NEUTRAL[0] < value_of[key] <= NEUTRAL[1]:
             lexicon[phrase.lower()] = 1 if value_of[key] > NEUTRAL[1] else -1
     return lexicon
@@ -181,6 +186,8 @@ def _own_lexicon(path: Path) -> dict[str, int]:
     for number, line in _lines(path):
         word, _, sign = line.rstrip("\r").partition("\t")
         if sign.strip() not in ("1", "+1", "-1") or not word.strip():
-            raise KdlibError(f"{path}, line {number}, is not of the form WORD<TAB>POLARITY with POLARITY 1 or -1")
+            raise KdlibError(
+                f"{path}, line {number}, {line.strip()!r}, is not of the form WORD<TAB>POLARITY with POLARITY 1 or -1"
+            )
         lexicon[word.strip().lower()] = int(sign)
     return lexicon

@@ -96,7 +96,10 @@ def with_wrong_classes(logits: Tensor, labels: Tensor, table: Tensor) -> Tensor:
     tensor([[9., 2., 1., 3.]])
     """
     if table.shape[1] != logits.shape[1]:
-        raise KdlibError(f"the table is for {table.shape[1]} classes, but the teacher's logits have {logits.shape[1]}")
+        raise KdlibError(
+            f"the table is for {table.shape[1]} classes, but the teacher's logits have {logits.shape[1]}; "
+            "make both from one data set"
+        )
     return logits.gather(1, table[labels])
 
 

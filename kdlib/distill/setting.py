@@ -36,7 +36,7 @@ class Setting:
     def taught(self) -> nn.Module:
         """The teacher's network; a method that needs one is refused without."""
         if self.teacher_model is None:
-            raise KdlibError("this method needs a teacher; give the run of one")
+            raise KdlibError("this method needs a teacher, and teacher is None; give the run of one")
         return self.teacher_model
 
     def teacher(self, name: str = "logits", observe: Observe = just_logits) -> Teacher:

@@ -72,7 +72,10 @@ class SimilaritySmoothing(Objective):
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         if logits.shape[1] != len(self.targets):
-            raise KdlibError(f"superclass_of names {len(self.targets)} classes, but the logits have {logits.shape[1]}")
+            raise KdlibError(
+                f"superclass_of names {len(self.targets)} classes, but the logits have {logits.shape[1]}; "
+                "give the superclass of each class of the data"
+            )
         self.targets = self.targets.to(logits.device)
         losses = -self.targets[batch.labels] * logits.log_softmax(dim=1)
         hard = losses.gather(1, batch.labels[:, None]).sum()

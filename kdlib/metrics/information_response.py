@@ -124,7 +124,7 @@ class LayerUpTo:
         if self.dtype not in (torch.float32, torch.float64):
             raise KdlibError(f"information discarding needs a model in float32, not {self.dtype}; use model.float()")
         if not all(bool(torch.isfinite(p).all()) for p in own):
-            raise KdlibError("the model has weights that are not finite; train it anew")
+            raise KdlibError("the model has weights that are NaN or infinite; train it anew")
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
                 raise KdlibError(
@@ -182,7 +182,7 @@ def _check_images(images: Tensor) -> None:
             f"not {images.dtype} of {tuple(images.shape)}"
         )
     if not bool(torch.isfinite(images).all()):
-        raise KdlibError("the images are not finite; check how they were read")
+        raise KdlibError("the images hold NaN or infinity; check how they were read")
 
 
 def noise_units(model: nn.Module, channels: int, noise_scale: float | Sequence[float] | None) -> Tensor:

@@ -110,5 +110,8 @@ def small_transformer(
     if unknown:
         raise KdlibError(f"small_transformer has no option '{sorted(unknown)[0]}'; it has {', '.join(_OPTIONS)}")
     if vocabulary is None or length is None:
-        raise KdlibError("small_transformer is for sentences and needs the options vocabulary and length")
+        raise KdlibError(
+            f"small_transformer needs the options vocabulary and length, which a data set of sentences gives; "
+            f"they are {vocabulary} and {length}"
+        )
     return SmallTransformer(num_classes, vocabulary, length, **options)

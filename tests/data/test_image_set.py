@@ -74,7 +74,7 @@ class TestValidation:
             ({"labels": torch.full((N,), 3)}, "holds label 3, but it names 3 classes"),
             ({"labels": torch.full((N,), -1)}, "holds label -1"),
             ({"superclass_of": (0, 1)}, "gives a superclass to 2 of 3 classes"),
-            ({"superclass_of": (0, 0, 2)}, "names 2 superclasses, but uses others"),
+            ({"superclass_of": (0, 0, 2)}, "names 2 superclasses, but superclass_of runs from"),
             ({"foreground": torch.zeros(N, SIZE, SIZE)}, r"foreground of 'tiny' must be bool of shape \(6, 4, 4\)"),
             ({"foreground": torch.zeros(N, 2, 2, dtype=torch.bool)}, "foreground of 'tiny' must be bool"),
             (
@@ -210,7 +210,7 @@ class TestSplits:
             make_set(class_names=("cat", "dog", "bus")),
             make_set(images=torch.zeros(N, 3, 8, 8, dtype=torch.uint8), foreground=None),
         ):
-            with pytest.raises(KdlibError, match="'tiny' and 'tiny' differ in classes or in the size of an input"):
+            with pytest.raises(KdlibError, match="parts of one data set have the same classes and the same size"):
                 Splits("tiny", train=whole, val=odd, test=whole, probe=whole)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

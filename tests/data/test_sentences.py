@@ -193,9 +193,9 @@ class TestSentenceSet:
         [
             ({"tokens": torch.zeros(0, 4, dtype=torch.int64)}, "at least one sentence"),
             ({"tokens": torch.ones(2, 4)}, r"must be int64 of shape \(N, L\)"),
-            ({"tokens": torch.full((2, 4), 9)}, "token outside its vocabulary of 4"),
+            ({"tokens": torch.full((2, 4), 9)}, "but its vocabulary has tokens 0 to 3"),
             ({"tokens": torch.zeros(2, 4, dtype=torch.int64)}, "holds an empty sentence"),
-            ({"labels": torch.tensor([0, 2])}, "a label other than 0 to 1"),
+            ({"labels": torch.tensor([0, 2])}, "holds label 2, but labels go from 0 to 1"),
             ({"labels": torch.tensor([0])}, r"labels of 'tiny' must be of shape \(2,\)"),
             ({"polarity": torch.zeros(2, 3)}, r"polarity of 'tiny' must be of shape \(2, 4\)"),
         ],
@@ -206,7 +206,7 @@ class TestSentenceSet:
 
     def test_splits_refuse_parts_of_different_length(self, splits):
         odd = encode([["good"]], [1], splits.train.vocabulary, {}, length=3, name="odd")
-        with pytest.raises(KdlibError, match="differ in classes or in the size of an input"):
+        with pytest.raises(KdlibError, match="parts of one data set have the same classes and the same size"):
             Splits("odd", splits.train, odd, splits.test, splits.test)
 
 

@@ -168,15 +168,15 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("name", "line", "message"),
         [
-            ("sentiment_labels.txt", "7|1.5", r"sentiment_labels.txt, line 9, is not of the form ID\|VALUE"),
-            ("sentiment_labels.txt", "7", r"sentiment_labels.txt, line 9, is not of the form ID\|VALUE"),
+            ("sentiment_labels.txt", "7|1.5", r"sentiment_labels.txt, line 9, '7\|1.5', is not of the form ID\|VALUE"),
+            ("sentiment_labels.txt", "7", r"sentiment_labels.txt, line 9, '7', is not of the form ID\|VALUE"),
             (
                 "dictionary.txt",
                 "great|99",
                 "dictionary.txt, line 8, names the phrase '99', which sentiment_labels.txt lacks",
             ),
-            ("lexicon.tsv", "great 1", "lexicon.tsv, line 1, is not of the form WORD<TAB>POLARITY"),
-            ("lexicon.tsv", "great\t2", "lexicon.tsv, line 1, is not of the form WORD<TAB>POLARITY"),
+            ("lexicon.tsv", "great 1", "lexicon.tsv, line 1, 'great 1', is not of the form WORD<TAB>POLARITY"),
+            ("lexicon.tsv", "great\t2", r"lexicon.tsv, line 1, 'great\\t2', is not of the form WORD<TAB>POLARITY"),
         ],
     )
     def test_damaged_polarity(self, folder, name, line, message):

@@ -72,7 +72,7 @@ def test_a_student_that_equals_its_teacher_has_no_loss(splits):
         splits.train.inputs(slice(0, 8)), splits.train.labels[:8], torch.arange(8), torch.zeros(8).long()
     )
     seen = observe_layer(LAYER)(student_net().eval(), batch.images)
-    assert float(objective(batch, seen["logits"], {LAYER: seen["layer"]})["layer_mse"]) < 1e-9
+    assert objective(batch, seen["logits"], {LAYER: seen["layer"]})["layer_mse"].item() < 1e-9
 
 
 def test_layers_go_by_the_papers_names_where_a_network_has_them():

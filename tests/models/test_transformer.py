@@ -118,7 +118,7 @@ def test_parameters_of_a_hand_counted_net():
         ({"depth": 0}, "depth must be a whole number of at least 1, not 0"),
         ({"vocabulary": 1}, "vocabulary must be a whole number of at least 2, not 1"),
         ({"channels": 3}, "no option 'channels'; it has vocabulary, length, width, depth, heads"),
-        ({"length": None}, "is for sentences and needs the options vocabulary and length"),
+        ({"length": None}, "needs the options vocabulary and length, which a data set of sentences gives; they are"),
     ],
 )
 def test_bad_requests_are_refused_in_one_sentence(options, message):
