@@ -75,7 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
     part.add_argument("--preset", metavar="P", help="size: smoke, quick, long or gpu (same as -p preset=P)")
     part.add_argument("--out", metavar="DIR", help="folder for the results (default: out/NOTEBOOK)")
     add_folder(part)
-    part.add_argument("--cell-timeout", metavar="SECONDS", type=int, default=3600, help="time limit of a cell (3600)")
+    part.add_argument(
+        "--cell-timeout", metavar="SECONDS", type=int, help="time limit of a cell (an hour; none at long and gpu)"
+    )
 
     part = add(commands, "data", "list the data sets, get one, or tell about one", "kdlib data info fashion_mnist")
     data = part.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -243,7 +245,7 @@ def _run(options: argparse.Namespace) -> None:
         if parameters.get("preset", options.preset) != options.preset:
             raise KdlibError("--preset and -p preset=... name different presets; give one of them")
         parameters["preset"] = options.preset
-    if options.cell_timeout < 1:
+    if options.cell_timeout is not None and options.cell_timeout < 1:
         raise KdlibError(f"--cell-timeout must be at least 1 second, not {options.cell_timeout}")
     folder = notebooks_folder(options.notebooks)
     name = notebook_path(options.notebook, folder).stem

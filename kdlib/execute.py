@@ -57,7 +57,8 @@ __all__ = [
 ]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-CELL_TIMEOUT = 3600  # seconds; a hanging cell must not hang a build for ever
+CELL_TIMEOUT = 3600  # seconds, at the presets of the book: a hanging cell must not hang a build for ever
+IN_THE_BOOK = ("smoke", "quick")
 _SHAPES_RESULTS = (".py", ".js", ".css", ".toml", ".npz", ".txt")
 
 
@@ -243,14 +244,15 @@ def execute_notebook(
     parameters: Mapping[str, Any],
     *,
     failed_copy: Path | None = None,
-    cell_timeout: int = CELL_TIMEOUT,
+    cell_timeout: int | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Result:
     """Execute the notebook at `path` and return it with its metrics; write nothing but `failed_copy`, on failure.
 
     `parameters` (texts or typed values) are checked against the notebook's form first and raise KdlibError. A failing
     cell raises NotebookFailed; the notebook as far as it got is then kept at `failed_copy`, if that is given.
-    `on_progress(cells done, cells in all, seconds)` is called about once a second. `cell_timeout` is in seconds.
+    `on_progress(cells done, cells in all, seconds)` is called about once a second. `cell_timeout`: seconds a cell may
+    take; None for an hour, and for no limit at presets that train for hours.
     """
     source = read_notebook(path)
     form = notebook_form(source, path.stem)
@@ -261,13 +263,16 @@ def execute_notebook(
 
         resolve_device(values["device"])
     changed = {p.name: values[p.name] for p in form if values[p.name] != p.default}
+    if cell_timeout is None and values.get("preset", "quick") in IN_THE_BOOK:
+        cell_timeout = CELL_TIMEOUT
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kdlib-run-") as folder, _kernel_of_this_python() as jupyter_path:
         partial, metrics, log = (Path(folder) / name for name in (path.name, "metrics.json", "log.txt"))
         # Not JSON: YAML takes JSON's 1e-05 for a text, it wants 1.0e-05.
         (Path(folder) / "parameters.yml").write_text(yaml.safe_dump(changed), encoding="utf-8")
         command = [sys.executable, "-m", "papermill", str(path), str(partial), "--cwd", str(path.parent)]
-        command += ["--kernel", "python3", "--execution-timeout", str(cell_timeout), "--start-timeout", "120"]
+        command += ["--kernel", "python3", "--start-timeout", "120"]
+        command += [] if cell_timeout is None else ["--execution-timeout", str(cell_timeout)]
         command += ["--no-progress-bar", *(["-f", str(Path(folder) / "parameters.yml")] if changed else [])]
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -320,7 +325,7 @@ def run_notebook(
     out: Path,
     *,
     notebooks: Path | None = None,
-    cell_timeout: int = CELL_TIMEOUT,
+    cell_timeout: int | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> list[Path]:
     """Execute one notebook into the folder `out`: the notebook, an HTML page of it, and `metrics.json`.

@@ -12,6 +12,11 @@ class Table(pd.DataFrame):
     True
     """
 
+    @property
+    def _constructor(self) -> type[Table]:
+        # What pandas makes of a table (fillna, say) is a table of this kind.
+        return Table
+
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
             page = self.to_html(index=False, justify="left", border=0)

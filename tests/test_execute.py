@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -134,6 +135,14 @@ def test_a_failing_notebook_is_named_with_its_cell_and_its_error(tmp_path, code,
         run_notebook("broken", {}, tmp_path / "out", notebooks=tmp_path / "notebooks", cell_timeout=4)
     # Only the notebook as far as it got: nothing that could be taken for a result.
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["broken.failed.ipynb"]
+
+
+@pytest.mark.parametrize(("preset", "limited"), [("quick", True), ("long", False)])
+def test_an_hour_bounds_a_cell_only_at_presets_that_do_not_train_for_hours(tmp_path, monkeypatch, preset, limited):
+    monkeypatch.setattr("kdlib.execute.CELL_TIMEOUT", 1)
+    path = write_notebook(tmp_path / "slow.ipynb", "import time\ntime.sleep(4)")
+    with pytest.raises(NotebookFailed, match="longer than the time limit") if limited else nullcontext():
+        execute_notebook(path, {"preset": preset})
 
 
 def test_a_good_run_removes_the_failed_copy_of_an_earlier_one(tmp_path):

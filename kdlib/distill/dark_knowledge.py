@@ -134,6 +134,7 @@ class PermutedDarkKnowledge(Objective):
 def build_shuffled(setting: Setting, *, alpha: float = 0.5, temperature: float = 1.0) -> PermutedDarkKnowledge:
     """Control C1: KD from `shuffled_per_image` logits, with permutations of the student's seed."""
     _three_classes(setting.train.num_classes)
+    setting.same_classes()
     seed = setting.seed
 
     def permute(logits: Tensor, batch: TrainBatch) -> Tensor:
@@ -144,6 +145,7 @@ def build_shuffled(setting: Setting, *, alpha: float = 0.5, temperature: float =
 
 def build_wrong_classes(setting: Setting, *, alpha: float = 0.5, temperature: float = 1.0) -> PermutedDarkKnowledge:
     """Control C2: KD from `with_wrong_classes` logits, with a table of the student's seed."""
+    setting.same_classes()
     table = wrong_classes(setting.train.superclass_of, setting.seed).to(setting.train.device)
 
     def permute(logits: Tensor, batch: TrainBatch) -> Tensor:

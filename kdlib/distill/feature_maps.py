@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdlib.capture import capture, last_stages
+from kdlib.capture import last_stages, shapes_of
 from kdlib.distill.setting import Setting
 from kdlib.errors import KdlibError
 
@@ -44,13 +44,8 @@ def matched_stages(setting: Setting, count: int, method: str) -> tuple[StagePair
     student, teacher = setting.student, setting.taught()
     images = setting.train.inputs(torch.arange(1, device=setting.train.device))
     student_layers, teacher_layers = last_stages(student, count), last_stages(teacher, count)
-    student_classes, student_shapes = _outputs(student, images, student_layers)
-    teacher_classes, teacher_shapes = _outputs(teacher, images, teacher_layers)
-    if student_classes != teacher_classes:
-        raise KdlibError(
-            f"the teacher tells {teacher_classes} classes apart and the student {student_classes}; "
-            "train both on the same classes"
-        )
+    student_shapes, teacher_shapes = _shapes(student, images, student_layers), _shapes(teacher, images, teacher_layers)
+    setting.same_classes()
     pairs = [
         StagePair(*pair) for pair in zip(student_layers, student_shapes, teacher_layers, teacher_shapes, strict=True)
     ]
@@ -70,11 +65,10 @@ def matched_stages(setting: Setting, count: int, method: str) -> tuple[StagePair
     return tuple(pairs)
 
 
-def _outputs(model: nn.Module, images: Tensor, layers: tuple[str, ...]) -> tuple[int, list[Shape]]:
-    """How many classes the model tells apart, and the shape of each layer's output for one image."""
-    with torch.no_grad(), capture(model, *layers) as captured:
-        logits = model.eval()(images)
-    return logits.shape[1], [tuple(captured[layer].shape[1:]) for layer in layers]
+def _shapes(model: nn.Module, images: Tensor, layers: tuple[str, ...]) -> list[Shape]:
+    """The shape of each layer's output for one image."""
+    shapes = shapes_of(model, images, *layers)
+    return [shapes[layer] for layer in layers]
 
 
 def _size(shape: Shape) -> str:

@@ -84,4 +84,5 @@ class KnowledgeDistillation(Objective):
 
 def build_kd(setting: Setting, *, temperature: float = 1.0, alpha: float = 0.5) -> Objective:
     """temperature and alpha as `KnowledgeDistillation` has them."""
+    setting.same_classes()
     return KnowledgeDistillation(setting.teacher(), temperature, alpha)

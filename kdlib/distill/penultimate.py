@@ -31,11 +31,7 @@ def pooled_widths(setting: Setting) -> tuple[int, int]:
     """
     image = setting.train.inputs(torch.arange(1, device=setting.train.device))
     student, teacher = (_classifier(model, image) for model in (setting.student, setting.taught()))
-    if student.out_features != teacher.out_features:
-        raise KdlibError(
-            f"the teacher tells {teacher.out_features} classes apart and the student {student.out_features}; "
-            "train both on the same classes"
-        )
+    setting.same_classes()
     return student.in_features, teacher.in_features
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
 from kdlib.data.image_set import ImageSet
@@ -39,6 +40,18 @@ class Setting:
             raise KdlibError("this method needs a teacher, and teacher is None; give the run of one")
         return self.teacher_model
 
+    def same_classes(self) -> None:
+        """Refuse a teacher and a student whose logits are of different numbers of classes.
+
+        For methods that learn from logits or compare what all classes share; a layer may be imitated without it.
+        """
+        images = self.train.inputs(torch.arange(1, device=self.train.device))
+        student, teacher = (classes_told(model, images) for model in (self.student, self.taught()))
+        if student != teacher:
+            raise KdlibError(
+                f"the teacher tells {teacher} classes apart and the student {student}; train both on the same classes"
+            )
+
     def teacher(self, name: str = "logits", observe: Observe = just_logits) -> Teacher:
         """The teacher, asked for what `observe` sees; it remembers where an image has few views.
 
@@ -58,3 +71,16 @@ class Setting:
         if name not in self.memory:
             self.memory[name] = make()
         return self.memory[name]
+
+
+@torch.no_grad()
+def classes_told(model: nn.Module, images: Tensor) -> int:
+    """How many classes a model tells apart: the width of its logits.
+
+    >>> classes_told(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(1, 1, 2, 2))
+    3
+    """
+    was_training = model.training
+    logits = model.eval()(images)
+    model.train(was_training)
+    return logits.shape[1]

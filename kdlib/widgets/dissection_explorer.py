@@ -87,11 +87,16 @@ class DissectionExplorer(UnitPictures):
         """The present state in words: the text alternative of the still picture."""
         told = [f"{title_of(name)} has {sum(each.values())}" for name, each in self.counts().items()]
         views = self._views[self.model]
-        concept = views.best_concept[self.unit] or "no concept"
+        unit = self._shown_unit()
+        concept = views.best_concept[unit] or "no concept"
         return (
-            f"At an IoU of {self.threshold:g}, {', '.join(told)} concept detectors. Unit {self.unit} of "
-            f"{title_of(self.model)} matches {concept} best, with an IoU of {float(views.score[self.unit]):.3f}."
+            f"At an IoU of {self.threshold:g}, {', '.join(told)} concept detectors. Unit {unit} of "
+            f"{title_of(self.model)} matches {concept} best, with an IoU of {float(views.score[unit]):.3f}."
         )
+
+    def _shown_unit(self) -> int:
+        """The chosen unit or, as in the browser, the last one of a model that has fewer units."""
+        return min(self.unit, len(self._views[self.model].score) - 1)
 
     def draw(self) -> Figure:
         """The present state as a matplotlib figure: counts of all models, and the chosen unit's images."""
@@ -116,15 +121,15 @@ class DissectionExplorer(UnitPictures):
         axes.tick_params(labelsize=9, left=False)
         axes.set_xlabel(f"concept detectors at IoU ≥ {self.threshold:g}", fontsize=9)
         upper.legend(loc="outside upper center", ncols=len(self.categories), fontsize=8, frameon=False)
-        views, size = self._views[self.model], (self.image_size[0], self.image_size[1])
+        views, unit, size = self._views[self.model], self._shown_unit(), (self.image_size[0], self.image_size[1])
         row_of_axes = np.atleast_1d(lower.subplots(1, self.images_per_unit))
-        masks = region_masks(views.top_maps, views.thresholds, size)[self.unit]
+        masks = region_masks(views.top_maps, views.thresholds, size)[unit]
         colour = self._entry(self.model)["colour"]
-        for axes, index, mask in zip(row_of_axes, views.top_index[self.unit].tolist(), masks, strict=True):
+        for axes, index, mask in zip(row_of_axes, views.top_index[unit].tolist(), masks, strict=True):
             draw_region(axes, self._probe.images[index], mask, colour)
             axes.set_axis_off()
-        told = f"{views.best_concept[self.unit] or 'no concept'}, IoU {float(views.score[self.unit]):.3f}"
-        lower.suptitle(f"unit {self.unit} of {title_of(self.model)}: {told}", fontsize=10)
+        told = f"{views.best_concept[unit] or 'no concept'}, IoU {float(views.score[unit]):.3f}"
+        lower.suptitle(f"unit {unit} of {title_of(self.model)}: {told}", fontsize=10)
         return figure
 
 

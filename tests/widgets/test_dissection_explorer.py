@@ -114,6 +114,16 @@ def test_grey_images_and_models_of_different_sizes_fit_together(probe):
     assert explorer.models[1]["colour"] == "#123456" and explorer.draw().axes
 
 
+def test_a_model_with_fewer_units_shows_its_last_one_where_the_chosen_one_is_beyond(probe):
+    models = {"teacher": toy_views(probe, 6, 0.9, 1), "kd": toy_views(probe, 3, 0.9, 2)}
+    explorer = dissection_explorer(models, probe)
+    explorer.model, explorer.unit = "teacher", 5
+    assert "Unit 5 of" in explorer.describe()
+    explorer.model = "kd"
+    assert "Unit 2 of" in explorer.describe()
+    assert explorer.draw().axes
+
+
 def test_the_same_content_has_the_same_key(probe):
     def key(seed: int) -> str:
         return dissection_explorer({"kd": toy_views(probe, 5, 0.9, seed)}, probe).static_key
