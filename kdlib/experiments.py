@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlib.capture import last_stages
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.image_set import Splits
 from kdlib.errors import choose, finite_number, positive_integer
 from kdlib.models import build
+from kdlib.paper_settings import LS_TEACHER_ALPHA
 from kdlib.presets import DATA_NAMES, PARTS, PRESETS, Preset, load_data, sizes_of
 from kdlib.runs import RunSpec, get_or_train, make_spec
 from kdlib.side_by_side import cores, train_missing_of
@@ -36,8 +38,9 @@ class Study:
     """Students trained in several ways on one data set from paired seeds, and their teacher.
 
     For each seed all arms start from the same weights and see the same images in the same order; only the objective
-    differs. Every model comes from the run store or is trained now. The teacher is one for all seeds, so intervals over
-    seeds say nothing of other teachers.
+    differs, but at the paper's own scale some methods have a recipe of their own, as in the paper. Every model comes
+    from the run store or is trained now. The teacher is one for all seeds, so intervals over seeds say nothing of other
+    teachers.
 
     ==============================  ================================================================================
     scratch, label_smoothing, kd    cross-entropy; the same with smoothed labels; distillation from the teacher
@@ -88,8 +91,10 @@ class Study:
         self.presets, self.sizes = presets, sizes
         self.probe_folder = BrodenFolder(probe_folder, workers=cores()) if probe_folder else None
         if student_epochs is not None:
-            longer = replace(self.sizes.student_recipe, epochs=positive_integer(student_epochs, "student_epochs"))
-            self.sizes = replace(self.sizes, student_recipe=longer)
+            epochs = positive_integer(student_epochs, "student_epochs")
+            longer = replace(self.sizes.student_recipe, epochs=epochs)
+            others = {method: replace(one, epochs=epochs) for method, one in self.sizes.method_recipes.items()}
+            self.sizes = replace(self.sizes, student_recipe=longer, method_recipes=others)
         self.data_name = DATA_NAMES[data] if isinstance(data, str) else data.name
         self.seed = seed
         self.seeds = tuple(range(seed, seed + (n_seeds or self.sizes.n_seeds)))
@@ -137,7 +142,8 @@ class Study:
             )
         arms = self._arms()
         objective, options, teacher = arms[choose(arm, arms, "arm")]
-        recipe = sizes.student_recipe
+        method = "ls_teacher" if teacher == "ls_teacher" else arm.removesuffix("_with_logits")
+        recipe = sizes.method_recipes.get(method, sizes.student_recipe)
         if arm == "scratch_long":
             recipe = replace(recipe, epochs=2 * recipe.epochs, checkpoints=tuple(range(1, 2 * recipe.epochs + 1)))
         return make_spec(
@@ -166,7 +172,7 @@ class Study:
             "self_kd": ("kd", kd, "self_teacher"),
         }
         for temperature in TEACHER_TEMPERATURES:
-            options = {"alpha": 0.9, "temperature": float(temperature)}
+            options = {"alpha": LS_TEACHER_ALPHA, "temperature": float(temperature)}
             arms[f"ls_teacher_t{temperature}"] = ("kd", options, "ls_teacher")
         for method, objective in METHODS.items():
             arms[method] = (objective, {}, "teacher")
@@ -207,6 +213,11 @@ class Study:
         if name not in self._logits:
             self._logits[name] = predict(self.model(arm, seed, which), self.part(part))
         return self._logits[name]
+
+    @cached_property
+    def last_stage(self) -> str:
+        """The last stage of the students' network, the layer that the paper dissects; the teacher's has its name."""
+        return last_stages(self.untrained(), 1)[0]
 
     def untrained(self, seed: int | None = None) -> nn.Module:
         """The student's network before training, on the study's device: what a measure finds if nothing was learned."""

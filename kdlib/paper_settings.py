@@ -6,6 +6,8 @@ are made from, "ours" a choice of this book where no source tells.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kdlib.data.augment import RESIZED_CROP
 from kdlib.metrics.dissection import QUANTILE, TAU
 from kdlib.train import Recipe
@@ -16,7 +18,8 @@ __all__ = ["QUANTILE", "TAU"]  # 0.005 and 0.05 (code; Bau et al.'s own threshol
 
 LAYER = "layer4"  # code: 512 units, 7x7 at 224x224
 DENOMINATOR = "lite"  # code: it is built on NetDissect-Lite, whose denominator is the smaller one
-WEIGHTS = "best"  # code: the epoch with the highest validation accuracy is kept
+# code: the weights of the epoch with the highest validation accuracy are kept. Here the last epoch counts, so that no
+# selection stands between two arms, and the chapters' controls tell both.
 
 # ---- training ------------------------------------------------------------------------------------------------------
 
@@ -24,6 +27,7 @@ TEACHER, STUDENT = "resnet34", "resnet18"  # code
 IMAGE_SIZE = 224  # code: RandomResizedCrop and mirroring to train, short side 256 and the centre to evaluate
 TEMPERATURE, ALPHA = 1.0, 0.5  # code; alpha is the soft term's, the code's own is the hard one's (equal at 0.5)
 SMOOTHING = 0.1  # ours: the usual value
+LS_TEACHER_ALPHA = 0.9  # code: the soft term's, for a label-smoothed teacher's students
 SEEDS = 8  # ours: the paper's number of runs is not known
 
 # code, for KD; that scratch, label smoothing and the teacher are trained in the same way is ours (the code takes
@@ -40,3 +44,13 @@ RECIPE = Recipe(
     warmup=0,
     augment=RESIZED_CROP,
 )
+
+# code: where a method's own configuration differs. Epochs and batches then differ between arms, as they did in the
+# paper: what such arms differ in is the whole recipe, not the loss alone.
+_LARGE_BATCHES = replace(RECIPE, batch_size=512)
+METHOD_RECIPES = {
+    "ls_teacher": _LARGE_BATCHES,  # of its students
+    "at": _LARGE_BATCHES,
+    "ft": replace(RECIPE, epochs=90),  # and one epoch of the paraphraser before
+    "sskd": replace(RECIPE, weight_decay=5e-4),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from kdlib import data as datasets
@@ -31,7 +32,7 @@ class Preset:
     """Sizes of one preset. Numbers of images are upper bounds: a data set that has fewer gives all it has.
 
     teacher_model, student_model: "" for the study's own network. streamed_size: side of the images where a folder is
-    streamed instead of held in memory.
+    streamed instead of held in memory. method_recipes: of methods whose students have a recipe of their own.
     """
 
     n_train: int | None
@@ -46,6 +47,7 @@ class Preset:
     teacher_model: str = ""
     student_model: str = ""
     streamed_size: int | None = None
+    method_recipes: Mapping[str, Recipe] = field(default_factory=dict)
 
 
 PRESETS = {
@@ -78,7 +80,7 @@ PRESETS = {
         n_train=5000,
         n_val=1000,
         n_test=2000,
-        n_probe=2000,
+        n_probe=5000,
         n_seeds=8,
         teacher={"depth": 8, "width": 24, "features": 128},
         student={"depth": 8, "width": 8, "features": 128},
@@ -112,6 +114,7 @@ PAPER_SCALE = Preset(
     teacher_model=paper_settings.TEACHER,
     student_model=paper_settings.STUDENT,
     streamed_size=paper_settings.IMAGE_SIZE,
+    method_recipes=paper_settings.METHOD_RECIPES,
 )
 
 

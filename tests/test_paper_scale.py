@@ -75,6 +75,33 @@ class TestSettings:
         with torch.no_grad():
             assert study.untrained()(train.inputs(slice(0, 2))).shape == (2, 3)
 
+    def test_methods_have_the_papers_own_recipes(self, images):
+        """Paper file, section 1.3: batch, epochs and weight decay of each configuration."""
+        study = Study("image_folder", "gpu", device="cpu", data_folder=str(images))
+        told = {
+            arm: (recipe.batch_size, recipe.epochs, recipe.weight_decay)
+            for arm in ("scratch", "kd", "ls_teacher_t2", "at", "at_with_logits", "ft", "crd", "sskd")
+            if (recipe := study.spec(arm).recipe)
+        }
+        assert told == {
+            "scratch": (256, 100, 1e-4),
+            "kd": (256, 100, 1e-4),
+            "ls_teacher_t2": (512, 100, 1e-4),
+            "at": (512, 100, 1e-4),
+            "at_with_logits": (512, 100, 1e-4),
+            "ft": (256, 90, 1e-4),
+            "crd": (256, 100, 1e-4),
+            "sskd": (256, 100, 5e-4),
+        }
+        assert dict(study.spec("ls_teacher_t2").objective_options) == {"alpha": 0.9, "temperature": 2.0}
+        shorter = Study("image_folder", "gpu", device="cpu", data_folder=str(images), student_epochs=95)
+        assert {shorter.spec(arm).recipe.epochs for arm in told} == {95}
+
+    def test_the_layer_is_the_last_stage_of_whatever_network(self, images):
+        study = Study("image_folder", "gpu", device="cpu", data_folder=str(images))
+        assert study.last_stage == paper_settings.LAYER
+        assert Study("concept_world", "smoke", device="cpu").last_stage == "layer3"
+
     def test_other_data_keeps_its_small_nets_at_preset_gpu(self):
         assert Study("cifar10", "gpu", device="cpu").spec("teacher").model == "small_resnet"
 

@@ -9,6 +9,7 @@ from photographs import plant
 from kdlib.data.broden import BrodenFolder, export_broden
 from kdlib.data.concept_world import draw_scenes
 from kdlib.data.folder_stream import FolderStream
+from kdlib.errors import KdlibError
 from kdlib.metrics.dissection import dissect
 from kdlib.metrics.dissection_controls import dissect_held_out
 from kdlib.models import build
@@ -56,6 +57,24 @@ def test_the_best_units_show_the_images_that_excite_them(folder):
 def test_the_explorer_takes_them(folder):
     explorer = dissection_explorer(*best_units(views_of(folder), folder, units=4))
     assert sum(explorer.counts(0.0001)["kd"].values()) <= 4
+
+
+def test_the_same_units_of_every_model_are_those_that_are_best_in_any(folder):
+    views = views_of(folder)
+    kept, _ = best_units(views, folder, units=5, same=True)
+    highest = [max(float(found.score[unit]) for found in views.values()) for unit in range(16)]
+    best = sorted(sorted(range(16), key=lambda unit: (-highest[unit], unit))[:5])
+    for name, found in kept.items():
+        assert found.score.tolist() == [float(views[name].score[unit]) for unit in best]
+        assert found.best_concept == [views[name].best_concept[unit] for unit in best]
+
+
+def test_models_with_other_numbers_of_units_have_no_same_units(folder):
+    views = views_of(folder)
+    wide = build("small_resnet", num_classes=3, width=4, features=24)
+    views["teacher"] = unit_views(dissect(wide, folder, "layer3", quantile=0.02), wide, folder, k=3)
+    with pytest.raises(KdlibError, match=r"need equally many in each, not \[16, 24\]"):
+        best_units(views, folder, same=True)
 
 
 def test_images_in_memory_and_all_their_units_stay_as_they_are(scenes):
