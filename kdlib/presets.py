@@ -118,11 +118,12 @@ PAPER_SCALE = Preset(
 )
 
 
-def smaller(n_train: int, teacher_epochs: int, student_epochs: int) -> dict[str, Preset]:
+def smaller(n_train: int, teacher_epochs: int, student_epochs: int, n_seeds: int = 3) -> dict[str, Preset]:
     """The presets with fewer images and epochs at `quick`, for a chapter that trains many networks; batches of 32."""
     quick = replace(
         PRESETS["quick"],
         n_train=n_train,
+        n_seeds=n_seeds,
         teacher_recipe=Recipe(epochs=teacher_epochs, batch_size=32),
         student_recipe=Recipe(epochs=student_epochs, batch_size=32),
     )
@@ -131,6 +132,8 @@ def smaller(n_train: int, teacher_epochs: int, student_epochs: int) -> dict[str,
 
 # At `quick`, a chapter of a dozen arms and three seeds has the time for fewer images and epochs than one of three arms.
 MANY_ARMS = smaller(n_train=2100, teacher_epochs=9, student_epochs=3)
+# The same networks in a chapter of two arms, which has the time for more seeds.
+TWO_ARMS = smaller(n_train=2100, teacher_epochs=9, student_epochs=3, n_seeds=6)
 
 
 def deeper_students(presets: dict[str, Preset], depth: int) -> dict[str, Preset]:

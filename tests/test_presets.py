@@ -16,6 +16,7 @@ from kdlib.presets import (
     PAPER_SCALE,
     PARTS,
     PRESETS,
+    TWO_ARMS,
     deeper_students,
     load_data,
     sizes_of,
@@ -90,3 +91,9 @@ def test_deeper_students_keep_their_teacher_and_all_else():
         before = MANY_ARMS[preset]
         assert sizes.student == before.student | {"depth": 14}
         assert replace(sizes, student=before.student) == before
+
+
+def test_a_chapter_of_two_arms_has_the_same_networks_and_more_seeds():
+    for preset, sizes in TWO_ARMS.items():
+        assert replace(sizes, n_seeds=3) == replace(MANY_ARMS[preset], n_seeds=3)
+    assert TWO_ARMS["quick"].n_seeds > MANY_ARMS["quick"].n_seeds
