@@ -8,7 +8,7 @@ trains the teacher and, for each seed, students from scratch, with label smoothi
 last whole epoch: after any interruption the same command is given again. The notebook finds these very runs:
 
     kdlib run han2023_concept_detectors -p preset=gpu -p data=image_folder -p data_folder=/imagenet \\
-        -p probe_folder=/broden1_224 -p layer=layer4
+        -p probe_folder=/broden1_224
 
 Exit codes: 0 done, 2 bad input (one sentence on stderr; torchrun makes it 1), 130 interrupted.
 """
