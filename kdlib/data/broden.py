@@ -9,14 +9,16 @@ The layout (Bau, Zhou, Khosla, Oliva and Torralba, "Network Dissection", CVPR 20
     c_<category>.csv  code (dense within the category), number, name, frequency, coverage
     images/           pictures and masks; a mask pixel is R + 256 * G, the label's number, 0 = unlabelled
 
-Several items in a cell are layers of labels, the dominant one first. Frequencies count images; coverages add up the
-share of each image that a label covers, so their unit is whole images.
+Several items in a cell are layers of labels, the dominant one first; a pixel has the labels of all of them. A category
+with a table has a column. Frequencies count images; coverages add up the share of each image that a label covers, so
+their unit is whole images.
 """
 
 from __future__ import annotations
 
 import copy
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +48,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise KdlibError(f"cannot read {path} ({error}); copy or download it again") from error
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
-        raise KdlibError(f"{path} lacks the column '{missing[0]}'; is it Broden's?")
+        raise KdlibError(f"{path} lacks the column '{missing[0]}'; is it Broden's? If so, copy or download it again")
     for line, row in enumerate(rows, start=2):
         if any(row[column] is None for column in columns):
             raise KdlibError(f"line {line} of {path} has too few cells; the file may have been cut short")
@@ -86,10 +88,15 @@ class BrodenFolder:
     """A folder in Broden's layout, read image by image as it is iterated over.
 
     Give it where an `ImageSet` with concepts is wanted for its `batches`. `concept_names` maps a category to its names,
-    [0] being "unlabelled". A name may occur in several categories and is a concept of each; `primary_category` tells
-    for every name the one category where it covers most, as the original's reports count it. Broden has no classes:
-    all images are of the class "unlabelled". No split is left out, as in the original.
+    [0] being "unlabelled". Broden has no classes: all images are of the class "unlabelled". No split is left out, as in
+    the original.
 
+    one_category: a label's number may stand in the tables of several categories ("wood", a material and an object).
+        True, as in NetDissect and NetDissect-Lite (`primary_categories_per_index`; Han et al. 2023 build on it): it is
+        a concept of `primary_category[number]` alone, the category where its coverage is largest (of equal ones the
+        first of `CATEGORIES`), and its pixels count there, whatever category's masks show it. The other categories
+        neither name it nor have its pixels. False: it is a concept of each category that lists it, and a pixel counts
+        where it is annotated.
     workers: processes of torch's DataLoader that decode batches ahead; 0 decodes in this one.
 
     >>> import tempfile
@@ -105,7 +112,7 @@ class BrodenFolder:
     num_classes = 1
     class_names = superclass_names = (UNLABELLED,)
 
-    def __init__(self, folder: Path | str, workers: int = 0) -> None:
+    def __init__(self, folder: Path | str, workers: int = 0, one_category: bool = True) -> None:
         self.workers = positive_integer(workers, "workers", minimum=0)
         self.folder = Path(folder)
         self.name = self.folder.name
@@ -118,6 +125,7 @@ class BrodenFolder:
             raise KdlibError(
                 f"{index} has a column for none of the categories {', '.join(CATEGORIES)}; copy or download it again"
             )
+        self._require_columns(index)
         for row in self._rows:
             if any(row[category] is None for category in self.categories):
                 raise KdlibError(
@@ -130,40 +138,75 @@ class BrodenFolder:
             raise KdlibError(f"images in {index} have several sizes; a folder must have one")
         ih, iw, sh, sw = sizes.pop()
         self.image_size, self.mask_size = (ih, iw), (sh, sw)
+        tables = {category: self._read_category(category) for category in self.categories}
+        self.primary_category = self._primary_categories(tables, one_category)
         self.concept_names: dict[str, tuple[str, ...]] = {}
-        self.primary_category: dict[str, str] = {}
-        self._codes: dict[str, np.ndarray] = {}
-        best: dict[str, float] = {}
-        for category in self.categories:
-            self._read_category(category, best)
+        # Per category, and per category whose masks may show its labels (its own first): from Broden's number to the
+        # position of the name; 0 for a number that counts elsewhere, -1 for one that the masks' category does not list.
+        self._codes: dict[str, dict[str, np.ndarray]] = {}
+        for category, table in tables.items():
+            own = [n for n in table if not one_category or self.primary_category[n] == category]
+            self.concept_names[category] = (UNLABELLED, *(table[number][0] for number in own))
+            code = {0: 0, **{number: position for position, number in enumerate(own, start=1)}}
+            others = [
+                c for c in self.categories if c != category and one_category and not code.keys().isdisjoint(tables[c])
+            ]
+            self._codes[category] = {}
+            for source in (category, *others):
+                codes = np.full(max(tables[source], default=0) + 1, -1, dtype=np.int32)
+                for number in (0, *tables[source]):
+                    codes[number] = code.get(number, 0)
+                self._codes[category][source] = codes
 
-    def _read_category(self, category: str, best: dict[str, float]) -> None:
+    def _require_columns(self, index: Path) -> None:
+        summary = self.folder / "category.csv"
+        listed = {row["name"] for row in read_table(summary, ("name",))} if summary.exists() else set()
+        for category in CATEGORIES:
+            table = self.folder / f"c_{category}.csv"
+            if category not in self.categories and (table.exists() or category in listed):
+                sign = f"{table.name} is there" if table.exists() else f"{summary.name} names it"
+                raise KdlibError(f"{index} lacks the column '{category}', though {sign}; copy or download it again")
+
+    def _read_category(self, category: str) -> dict[int, tuple[str, float]]:
+        # Name and coverage of each number, in the order of the codes.
         path = self.folder / f"c_{category}.csv"
-        names, numbers = [UNLABELLED], []
+        table: dict[int, tuple[str, float]] = {}
         rows = read_table(path, ("code", "number", "name", "coverage"))
         for row in sorted(rows, key=lambda row: _whole(row["code"], "code", path)):
             number = _whole(row["number"], f"number of '{row['name']}'", path)
             if number == 0:  # "unlabelled" is no concept
                 continue
-            names.append(row["name"])
-            numbers.append(number)
+            if number in table:
+                raise KdlibError(f"{path} gives number {number} to two labels; copy or download it again")
             try:
                 covered = float(row["coverage"])
-            except ValueError as error:
+            except ValueError:
+                covered = -1.0
+            if not 0 <= covered < math.inf:
                 raise KdlibError(
-                    f"coverage of '{row['name']}' in {path} must be a number, not '{row['coverage']}'"
-                ) from error
-            if covered > best.get(row["name"], -1.0):
-                best[row["name"]] = covered
-                self.primary_category[row["name"]] = category
-        if len(set(numbers)) != len(numbers):
-            raise KdlibError(f"{path} gives one number to two labels")
-        # From Broden's number to the position of the name; -1 for numbers without an entry.
-        codes = np.full(max(numbers, default=0) + 1, -1, dtype=np.int32)
-        codes[0] = 0
-        codes[numbers] = np.arange(1, len(names))
-        self.concept_names[category] = tuple(names)
-        self._codes[category] = codes
+                    f"coverage of '{row['name']}' in {path} must be a number of at least 0, not '{row['coverage']}'; "
+                    "copy or download it again"
+                )
+            table[number] = (row["name"], covered)
+        return table
+
+    def _primary_categories(
+        self, tables: dict[str, dict[int, tuple[str, float]]], one_category: bool
+    ) -> dict[int, str]:
+        # For every number, the category where it covers most.
+        primary: dict[int, str] = {}
+        for category, table in tables.items():
+            for number, (name, covered) in table.items():
+                first = primary.setdefault(number, category)
+                other, largest = tables[first][number]
+                if one_category and name != other:
+                    raise KdlibError(
+                        f"number {number} is '{other}' in {self.folder / f'c_{first}.csv'} and '{name}' in "
+                        f"c_{category}.csv; take both from one copy, or read the folder with one_category=False"
+                    )
+                if covered > largest:
+                    primary[number] = category
+        return primary
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -174,51 +217,58 @@ class BrodenFolder:
         return torch.from_numpy(_pixels(path, "picture", self.image_size, "picture").copy()).permute(2, 0, 1)
 
     def layers(self, index: int, category: str) -> list[Tensor]:
-        """All layers of labels of one image, the dominant one first; empty where the cell is.
+        """All layers of labels of one image: those of its cell, the dominant one first, then labels of other masks.
 
-        Each is (sh, sw) int32 indices into `concept_names[category]`; a label of the whole image is an expanded (1, 1).
+        Each is (sh, sw) int32 indices into `concept_names[category]`, not all 0; a label of the whole image is an
+        expanded (1, 1). Other categories' masks are looked at with `one_category`, for labels that count here.
         """
-        cell = self._rows[index][choose(category, self.categories, "category")]
-        codes, found = self._codes[category], []
-        for item in (piece.strip() for piece in cell.split(";")):
+        sources = self._codes[choose(category, self.categories, "category")]
+        return self._layers({source: self._numbers(index, source) for source in sources}, category)
+
+    def _numbers(self, index: int, category: str) -> list[tuple[np.ndarray, str]]:
+        # The items of a cell as Broden's numbers, (1, 1) or (sh, sw), and where each stands.
+        found: list[tuple[np.ndarray, str]] = []
+        for item in (piece.strip() for piece in self._rows[index][category].split(";")):
             if item.isdecimal():
                 # 0 stands for "unlabelled" in cells of the scene column too, and is dropped.
                 if int(item):
-                    source = f"the row of '{self._rows[index]['image']}' in {self.folder / 'index.csv'}"
-                    found.append(self._lookup(codes, np.array([[int(item)]]), category, source).expand(self.mask_size))
+                    row = f"the row of '{self._rows[index]['image']}' in {self.folder / 'index.csv'}"
+                    found.append((np.array([[int(item)]]), row))
             elif item:
                 path = self.folder / "images" / item
                 pixels = _pixels(path, "mask", self.mask_size, "mask")
                 # Widened first: 256 * G does not fit into 8 bits.
                 numbers = pixels[..., 0].astype(np.int32) + 256 * pixels[..., 1].astype(np.int32)
-                found.append(self._lookup(codes, numbers, category, f"the mask {path}"))
+                found.append((numbers, f"the mask {path}"))
         return found
 
-    def _lookup(self, codes: np.ndarray, numbers: np.ndarray, category: str, source: str) -> Tensor:
-        known = np.where(numbers < len(codes), codes[np.minimum(numbers, len(codes) - 1)], -1)
-        if (known < 0).any():
-            raise KdlibError(
-                f"{source} has label {numbers[known < 0][0]}, which c_{category}.csv does not list; "
-                "take masks and tables from one copy"
-            )
-        return torch.from_numpy(known)
+    def _layers(self, numbers: dict[str, list[tuple[np.ndarray, str]]], category: str) -> list[Tensor]:
+        found = []
+        for source, codes in self._codes[category].items():
+            for values, place in numbers[source]:
+                known = np.where(values < len(codes), codes[np.minimum(values, len(codes) - 1)], -1)
+                if (known < 0).any():
+                    raise KdlibError(
+                        f"{place} has label {values[known < 0][0]}, which c_{source}.csv does not list; "
+                        "take masks and tables from one copy"
+                    )
+                if known.any():
+                    found.append(torch.from_numpy(known).expand(self.mask_size))
+        return found
 
     def labels(self, index: int, category: str) -> Tensor:
-        """(sh, sw) int32 labels of one image: at each pixel that of the most dominant layer that has one, or 0.
+        """(sh, sw) int32 dominant labels of one image: at each pixel that of the first layer that has one, or 0.
 
         A label of the whole image stays an expanded (1, 1).
         """
-        combined: Tensor | None = None
-        for layer in self.layers(index, category):
-            combined = layer if combined is None else torch.where(combined == 0, layer, combined)
-            if combined.stride() == (0, 0):  # it covers everything
-                break
-        return torch.zeros(1, 1, dtype=torch.int32).expand(self.mask_size) if combined is None else combined
+        return _stack([_distinct(self.layers(index, category))[:1]], self.mask_size)[0]
 
     def batches(self, batch_size: int = 256) -> Iterator[Batch]:
-        """Consecutive images (B, 3, ih, iw) uint8 with masks (B, sh, sw) int32 per category, decoded when asked for.
+        """Consecutive images (B, 3, ih, iw) uint8 with all labels of their pixels, decoded when asked for.
 
-        Where a cell has several layers, the masks are those of `labels`.
+        Per category (B, sh, sw) int32 if no pixel of these images has more than one label of it, else (B, L, sh, sw):
+        [:, k] has the k-th label of each pixel, 0 where there are fewer. [:, 0] are those of `labels`, and none comes
+        twice at a pixel. L may differ between batches.
         """
         positive_integer(batch_size, "batch_size")
         pieces = [range(start, min(start + batch_size, len(self))) for start in range(0, len(self), batch_size)]
@@ -237,30 +287,58 @@ class BrodenFolder:
         return part
 
     def load(self) -> ImageSet:
-        """Everything in memory, for folders that fit."""
-        [batch] = self.batches(len(self))
+        """Everything in memory, for folders that fit, with the dominant labels alone: those of `labels`.
+
+        An `ImageSet` holds one label per pixel and category. Dissect the folder itself, not this, where it has layers.
+        """
+        positive_integer(len(self), "the number of images")
+        batch = _Pieces(self, [range(len(self))], depth=1)[0]
         concepts = tuple(ConceptMap(c, batch.concepts[c], self.concept_names[c]) for c in self.categories)
         return ImageSet(self.name, batch.images, batch.labels, (UNLABELLED,), (UNLABELLED,), (0,), concepts=concepts)
 
 
 class _Pieces(torch.utils.data.Dataset):
-    """Batches of a folder, for the DataLoader."""
+    """Batches of a folder, for the DataLoader; depth: how many labels of a pixel are kept, all if None."""
 
-    def __init__(self, folder: BrodenFolder, pieces: list[range]) -> None:
-        self.folder, self.pieces = folder, pieces
+    def __init__(self, folder: BrodenFolder, pieces: list[range], depth: int | None = None) -> None:
+        self.folder, self.pieces, self.depth = folder, pieces, depth
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     def __getitem__(self, number: int) -> Batch:
         folder, chosen = self.folder, self.pieces[number]
-        concepts = {c: _stack([folder.labels(i, c) for i in chosen]) for c in folder.categories}
+        layers: dict[str, list[list[Tensor]]] = {category: [] for category in folder.categories}
+        for index in chosen:
+            numbers = {category: folder._numbers(index, category) for category in folder.categories}
+            for category, images in layers.items():
+                images.append(_distinct(folder._layers(numbers, category))[: self.depth])
+        concepts = {category: _stack(images, folder.mask_size) for category, images in layers.items()}
         labels = torch.zeros(len(chosen), dtype=torch.int64)
-        return Batch(torch.stack([folder.image(i) for i in chosen]), labels, concepts)
+        return Batch(torch.stack([folder.image(index) for index in chosen]), labels, concepts)
 
 
-def _stack(maps: list[Tensor]) -> Tensor:
-    # (B, sh, sw); image-level labels together need the memory of one number each.
-    if all(labels.stride() == (0, 0) for labels in maps):
-        return torch.stack([labels[:1, :1] for labels in maps]).expand(len(maps), *maps[0].shape)
-    return torch.stack(maps)
+def _distinct(layers: list[Tensor]) -> list[Tensor]:
+    # The k-th result has the k-th different label of each pixel, in the order of the layers. (1, 1) for whole images.
+    found: list[Tensor] = []
+    for layer in layers:
+        rest = layer[:1, :1] if layer.stride() == (0, 0) else layer
+        for place, above in enumerate(found):
+            free = above == 0
+            found[place] = torch.where(free, rest, above)
+            rest = torch.where(free | (rest == above), 0, rest)
+        if rest.any():
+            found.append(rest)
+    return found
+
+
+def _stack(images: list[list[Tensor]], size: tuple[int, int]) -> Tensor:
+    # (B, sh, sw) or (B, L, sh, sw); image-level labels together need the memory of one number each.
+    depth = max(1, max(len(layers) for layers in images))
+    whole = all(layer.shape == (1, 1) for layers in images for layer in layers)
+    stacked = torch.zeros(len(images), depth, *((1, 1) if whole else size), dtype=torch.int32)
+    for place, layers in enumerate(images):
+        for level, layer in enumerate(layers):
+            stacked[place, level] = layer
+    stacked = stacked.expand(-1, -1, *size)
+    return stacked[:, 0] if depth == 1 else stacked

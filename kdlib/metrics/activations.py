@@ -108,8 +108,9 @@ def layer_activations(
 ) -> Iterator[ActivationBatches]:
     """Within the block: ((B, U, h, w) activations of `layer`, {category: (B, H, W) labels}) for all of `probe`.
 
-    It can be iterated several times; each time the model runs again, in eval mode and without gradients. On leaving,
-    also by an error, the model is in the mode and on the device it was in.
+    Labels are (B, L, H, W) where pixels of the batch have several of a category, as a `BrodenFolder` gives them. It can
+    be iterated several times; each time the model runs again, in eval mode and without gradients. On leaving, also by
+    an error, the model is in the mode and on the device it was in.
     """
     home = _home(model)
     try:

@@ -196,14 +196,16 @@ def dissect_activations(
     """Dissect activations that are at hand; `dissect` does the same for a model's layer.
 
     batches: a list, or anything that can be iterated twice, of ((B, U, h, w) activations, {category: (B, H, W)
-        integer labels}) pairs on one device. How the images are cut into batches changes no bit of the result.
+        integer labels}) pairs on one device; (B, L, H, W) where pixels have up to L labels of a category, 0 where there
+        are fewer, none twice. How the images are cut into batches changes no bit of the result.
     concept_names: per category the names of labels 0 ("unlabelled"), 1, 2, ...
     num_images: how many images there are in all; counted in an extra pass if not given.
 
     IoU[u, c] = I[u, c] / (A[u, category of c] + G[c] - I[u, c] + 1e-10), all in pixels of the masks over the whole
-    set: I where u is active and c labelled, G where c is labelled, A where u is active. With denominator "lite"
-    (NetDissect-Lite and Han et al. 2023) A takes only images in which a label of the category lies inside the active
-    region; with "original" (Bau et al. 2017) images with any label of the category.
+    set: I where u is active and c labelled, G where c is labelled, A where u is active. A pixel with several labels
+    counts for each of them, as in NetDissect-Lite (its feature_operation concatenates all layers). With denominator
+    "lite" (NetDissect-Lite and Han et al. 2023) A takes only images in which a label of the category lies inside the
+    active region, in any layer; with "original" (Bau et al. 2017) images with any label of the category.
 
     The first pass finds the thresholds and keeps a fraction `quantile` of the activations, the second one counts and
     keeps nothing: neither holds all activations.
@@ -242,9 +244,9 @@ def dissect(
     """Dissect the units of one layer of a model over a probe set with concept masks.
 
     model: takes float images in [0, 1]; it runs in eval mode and is left in the mode it was in. probe: an `ImageSet`
-    with concepts, or a set that streams the same kind of batches. layer: a module whose output has shape (images,
-    units, height, width); Han et al. use the last stage of a ResNet. device: where to run; the model's own if not
-    given. For quantile, denominator and the formula see `dissect_activations`.
+    with concepts, or a set that streams the same kind of batches, such as a `BrodenFolder`. layer: a module whose
+    output has shape (images, units, height, width); Han et al. use the last stage of a ResNet. device: where to run;
+    the model's own if not given. For quantile, denominator and the formula see `dissect_activations`.
 
     Raises `KdlibError` for an unknown layer, a probe set without masks or with images that the model can't take, and
     weights or activations that are not finite.

@@ -106,8 +106,8 @@ def dissect_held_out(
 ) -> HeldOut:
     """Choose each unit's concept on a random half of the probe images, score it on the other half.
 
-    probe: an `ImageSet` (it is split by `seed`) of at least two images. Compare `count` with that of `chosen`, which
-    has as many images: the difference is what choosing the best of many concepts adds.
+    probe: an `ImageSet` or a `BrodenFolder` (it is split by `seed`) of at least two images. Compare `count` with that
+    of `chosen`, which has as many images: the difference is what choosing the best of many concepts adds.
 
     >>> from kdlib.data.image_set import ConceptMap, ImageSet
     >>> masks = ConceptMap("object", torch.arange(64).view(4, 4, 4) % 2, ("unlabelled", "cat"))

@@ -26,18 +26,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdlib.errors import KdlibError, choose
-from kdlib.metrics.information_response import Grid, LayerUpTo, NoisyLayer, exact_float32, grid_shape, noise_units
-from kdlib.metrics.information_search import (
-    Converged,
-    EarlyStopped,
-    Found,
-    entropy_of,
-    search_converged,
-    search_early_stopped,
-)
+from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.metrics.information_inputs import noise_ids, noise_units
+from kdlib.metrics.information_misses import refuse_misses
+from kdlib.metrics.information_response import Grid, LayerUpTo, NoisyLayer, exact_float32, grid_shape
+from kdlib.metrics.information_search import Converged, EarlyStopped, Found, entropy_of, search_noise, search_of
 
 SAMPLES = 128
+MISSES = ("refuse", "mark")
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class InformationMaps:
             "not_reached": int((alive & ~self.reached).sum()),
             "raised": int(self.raised.sum()),
             "mean_entropy": float(self.mean_entropy[alive].mean()),
-            "entropy_deviation": float(self.entropy[alive].flatten(1).std(1, correction=0).mean()),
+            "entropy_deviation": float(self.entropy.flatten(1).std(1, correction=0)[alive].mean()),
             "feature_loss": float(self.feature_loss[alive].mean()),
         }
 
@@ -114,16 +110,18 @@ def information_discarding(
     relu: put a ReLU before the comparison, as published, at every layer, logits included.
     noise_scale: how much of a channel a sigma of 1 is, one number or one a channel; None for the standard deviations
         in the model's `Normalise` layer, 1 if it has none.
-    chunk: the most noisy images in the network at once (for each thread of a CPU): peak memory grows with it, results
-        change by rounding alone. None for what suits the device.
+    chunk: the most noisy images in the network at once (for each thread of a CPU): the memory of its activations grows
+        with it, results change by rounding alone. None for what suits the device. What it does not bound: all noise of
+        an image is drawn at once, samples * C * H * W numbers (128 of 3x224x224: 77 MB, for each thread of a CPU).
     if_not_reached: "refuse" or "mark", what to do if an image's mean entropy stays further than `tolerance` from the
-        target (or a converged search still moves). Marked maps are there, with `reached` False.
+        target (or a converged search still moves), or if the layer is dead on all images. Marked maps are there, with
+        `reached` False; those of dead images are NaN.
 
     One image's map is its own: losses are kept apart. On one machine the same seed gives the same bits; with the usual
     chunk on a CPU whatever images stand beside it, elsewhere those move its last digits.
 
     Raises `KdlibError` for an unknown layer, a layer without features, models that are not finite, not in float or
-    mix the images of a batch, images that don't fit, a layer that is dead for all images, and a target not reached.
+    mix the images of a batch, images that don't fit; a layer dead on all images and a target not reached as said above.
 
     >>> half_blind = nn.Sequential(nn.Flatten(), nn.Linear(16, 16))
     >>> _ = half_blind[1].weight.data.copy_(torch.diag(torch.tensor([4.0] * 8 + [1.0] * 8)))
@@ -132,8 +130,9 @@ def information_discarding(
     >>> bool(upper < lower - 0.1), round(float(found.mean_entropy[0]), 1)  # it sees the upper half better
     (True, -2.8)
     """
-    search = EarlyStopped() if search is None else search
-    choose(if_not_reached, ("refuse", "mark"), "answer to a target that is not reached")
+    search = search_of(search)
+    choose(if_not_reached, MISSES, "answer to a target that is not reached")
+    positive_integer(seed, "seed", minimum=0)
     with torch.inference_mode(False), torch.no_grad(), exact_float32():
         network = LayerUpTo(model, images, layer, relu)
         rows, columns = grid_shape(grid, *images.shape[2:])
@@ -145,56 +144,36 @@ def information_discarding(
             start=start,
             samples=samples,
             seed=seed,
-            image_ids=_ids(image_ids, len(images)),
+            image_ids=noise_ids(image_ids, len(images)),
             chunk=chunk,
         )
         dead = noisy.normaliser == 0
         alive = (~dead).nonzero()[:, 0].tolist()
-        if not alive:
-            raise KdlibError(
-                f"layer '{layer}' does not change under noise on any of the {len(images)} images (sigma_f^2 = 0); "
-                "its units are dead, name another layer or network"
-            )
 
         def respond(numbers: list[int], sigma: Tensor) -> tuple[Tensor, Tensor]:
             return noisy([alive[number] for number in numbers], sigma)
 
-        if isinstance(search, Converged):
-            found = search_converged(respond, start[alive], search)
-        else:
-            found = search_early_stopped(respond, start[alive], search)
+        if if_not_reached == "refuse":
+            refuse_dead_layer(dead, layer)
+        found = search_noise(respond, start[alive], search)
     if if_not_reached == "refuse":
-        _refuse_misses(found, search, rows * columns)
-    return _maps(found, dead.cpu(), noisy.normaliser.cpu(), search, layer, samples, seed)
+        refuse_misses(found, search)
+    return laid_out(found, dead.cpu(), noisy.normaliser.cpu(), search, layer, samples, seed)
 
 
-def _ids(image_ids: Sequence[int] | None, images: int) -> list[int]:
-    ids = list(range(images)) if image_ids is None else [int(number) for number in image_ids]
-    if len(ids) != images or min(ids) < 0:
-        raise KdlibError(f"image_ids must be {images} whole numbers of at least 0, one an image, not {ids}")
-    return ids
+def refuse_dead_layer(dead: Tensor, layer: str) -> None:
+    """Say so if all images are dead, (N,) bool.
 
-
-def _refuse_misses(found: Found, search: EarlyStopped | Converged, cells: int) -> None:
-    missed = ~found.reached
-    if not bool(missed.any()):
-        return
-    count = f"{int(missed.sum())} of {len(missed)} images"
-    if isinstance(search, Converged):
+    >>> refuse_dead_layer(torch.tensor([True, False]), "fc1")
+    """
+    if bool(dead.all()):
         raise KdlibError(
-            f"{count} have not converged in {search.steps} steps; give more steps or samples, or "
-            'if_not_reached="mark" to keep their maps'
+            f"layer '{layer}' does not change under noise on any of the {len(dead)} images (sigma_f^2 = 0); "
+            'its units are dead, name another layer or network, or if_not_reached="mark" for maps of NaN'
         )
-    nearest = entropy_of(found.sigma[missed].double()).flatten(1).mean(1)
-    farthest = float(nearest[(nearest - search.target).abs().argmax()])
-    raise KdlibError(
-        f"{count} never reach a mean entropy of {search.target:g} nats in {search.steps} steps "
-        f"(nearest: {farthest:.3f}) with lambda {search.weight:g} and learning rate {search.rate(cells):g} on {cells} "
-        'cells; give more steps or a greater weight or learning_rate, or if_not_reached="mark" to keep their maps'
-    )
 
 
-def _maps(
+def laid_out(
     found: Found,
     dead: Tensor,
     normaliser: Tensor,

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.metrics.information_inputs import noise_units
 from kdlib.metrics.information_response import (
     Grid,
     LayerUpTo,
     exact_float32,
     grid_shape,
     noise_generator,
-    noise_units,
     pool,
 )
 from kdlib.metrics.information_search import Respond, entropy_of
@@ -63,6 +63,7 @@ def sensitivity(
     [[[0.125, 0.125], [0.625, 0.125]]]
     """
     positive_integer(batch_size, "batch_size")
+    positive_integer(seed, "seed", minimum=0)
     finite_number(start, "start", minimum=0, exclusive=True)
     if projections is not None:
         positive_integer(projections, "projections")

@@ -12,16 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kdlib.metrics.information import InformationMaps
+from kdlib.errors import choose
+from kdlib.metrics.information import MISSES, InformationMaps, laid_out, refuse_dead_layer
 from kdlib.metrics.information_closed_form import linear_response, sensitivity
+from kdlib.metrics.information_misses import refuse_misses
 from kdlib.metrics.information_response import Grid
-from kdlib.metrics.information_search import (
-    Converged,
-    EarlyStopped,
-    entropy_of,
-    search_converged,
-    search_early_stopped,
-)
+from kdlib.metrics.information_search import Converged, EarlyStopped, search_noise, search_of
 
 
 def linear_information(
@@ -34,11 +30,12 @@ def linear_information(
     projections: int | None = None,
     seed: int = 0,
     relu: bool = True,
+    if_not_reached: str = "refuse",
 ) -> InformationMaps:
     """`kdlib.metrics.information.information_discarding` of the linearised layer; `samples` is 0, `normaliser` NaN.
 
     projections: None for the exact derivative of every feature, or so many random signs where a layer has many
-    features. The other arguments are those of `information_discarding`. A target that is not reached is marked.
+    features. The other arguments are those of `information_discarding`, and so are its errors.
 
     >>> half_blind = nn.Sequential(nn.Flatten(), nn.Linear(16, 16))
     >>> _ = half_blind[1].weight.data.copy_(torch.diag(torch.tensor([4.0] * 8 + [1.0] * 8)))
@@ -47,28 +44,15 @@ def linear_information(
     >>> bool(upper < lower - 0.1), round(float(found.mean_entropy[0]), 1)
     (True, -2.8)
     """
-    search = EarlyStopped() if search is None else search
+    search = search_of(search)
+    choose(if_not_reached, MISSES, "answer to a target that is not reached")
     a = sensitivity(model, images, layer, grid=grid, projections=projections, seed=seed, relu=relu, start=search.start)
     dead = a.isnan().flatten(1).any(1)
-    like = torch.zeros_like(a)
-    respond = linear_response(a.nan_to_num(1.0 / a[0].numel()))
-    if isinstance(search, EarlyStopped):
-        found = search_early_stopped(respond, like, search)
-    else:
-        found = search_converged(respond, like, search)
-    entropy = torch.where(dead[:, None, None], torch.nan, entropy_of(found.sigma.double()))
-    nan = torch.full((len(images),), torch.nan, dtype=torch.float64)
-    return InformationMaps(
-        layer=layer,
-        samples=0,
-        seed=seed,
-        search=search,
-        entropy=entropy,
-        normaliser=nan,
-        feature_loss=torch.where(dead, nan, found.loss),
-        step=found.step,
-        raised=found.raised & ~dead,
-        reached=found.reached & ~dead,
-        dead=dead,
-        path=torch.where(dead[:, None], torch.nan, found.path),
-    )
+    if if_not_reached == "refuse":
+        refuse_dead_layer(dead, layer)
+    alive = a[~dead]
+    found = search_noise(linear_response(alive), alive, search)
+    if if_not_reached == "refuse":
+        refuse_misses(found, search)
+    normaliser = torch.full((len(images),), torch.nan, dtype=torch.float64)
+    return laid_out(found, dead, normaliser, search, layer, samples=0, seed=seed)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdlib.capture import capture, find_layer
 from kdlib.errors import KdlibError, positive_integer
-from kdlib.models.resnet import Normalise
+from kdlib.metrics.information_inputs import check_images, check_model, run_once
 
 Grid = int | tuple[int, int] | str
 
@@ -117,20 +117,11 @@ class LayerUpTo:
     """
 
     def __init__(self, model: nn.Module, images: Tensor, layer: str, relu: bool = True) -> None:
-        _check_images(images)
+        check_images(images)
+        check_model(model)
         own = [p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()]
         self.device = own[0].device if own else images.device
         self.dtype = own[0].dtype if own else torch.float32
-        if self.dtype not in (torch.float32, torch.float64):
-            raise KdlibError(f"information discarding needs a model in float32, not {self.dtype}; use model.float()")
-        if not all(bool(torch.isfinite(p).all()) for p in own):
-            raise KdlibError("the model has weights that are NaN or infinite; train it anew")
-        for name, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-                raise KdlibError(
-                    f"'{name}' normalises by the statistics of the batch, so that images would change each other's "
-                    "result; train it with track_running_stats"
-                )
         self.layer, self.relu = layer, relu
         find_layer(model, layer)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -142,7 +133,7 @@ class LayerUpTo:
 
     def _check_output(self, image: Tensor) -> None:
         with torch.no_grad(), capture(self.model, self.layer) as captured:
-            self.model(image)
+            run_once(self.model, image)
         if self.layer not in captured:
             raise KdlibError(f"layer '{self.layer}' does not run in a forward pass; name another layer")
         output = captured[self.layer]
@@ -175,33 +166,6 @@ def _stop(module: nn.Module, inputs: object, output: Tensor) -> None:
     raise _Reached(output)
 
 
-def _check_images(images: Tensor) -> None:
-    if images.ndim != 4 or not images.is_floating_point() or not images.numel():
-        raise KdlibError(
-            "images must be real numbers of shape (N, C, H, W), as the model takes them, "
-            f"not {images.dtype} of {tuple(images.shape)}"
-        )
-    if not bool(torch.isfinite(images).all()):
-        raise KdlibError("the images hold NaN or infinity; check how they were read")
-
-
-def noise_units(model: nn.Module, channels: int, noise_scale: float | Sequence[float] | None) -> Tensor:
-    """(channels, 1, 1): how much of each channel one unit of noise is.
-
-    noise_scale: None for the standard deviations by which the model itself divides its input (`Normalise`), for the
-    paper's noise is put on the normalised image; 1 where it does not.
-    """
-    if noise_scale is None:
-        inside = [module for module in model.modules() if isinstance(module, Normalise)]
-        return inside[0].std.detach().view(-1, 1, 1) if inside else torch.ones(channels, 1, 1)
-    scale = torch.as_tensor(noise_scale, dtype=torch.float64).flatten()
-    if len(scale) not in (1, channels) or not bool((torch.isfinite(scale) & (scale > 0)).all()):
-        raise KdlibError(
-            f"noise_scale must be a positive number, or one for each of the {channels} channels, not {noise_scale!r}"
-        )
-    return scale.expand(channels).view(-1, 1, 1)
-
-
 class NoisyLayer:
     """What N images' features of one layer do under noise: `respond` of `kdlib.metrics.information_search`.
 
@@ -211,6 +175,8 @@ class NoisyLayer:
 
     chunk: the most noisy images that go through the network at once, of one image or, if it holds all their samples, of
     several. On a CPU each of torch's threads works on a chunk of its own: results don't depend on how many there are.
+    The noise is not cut so: one image's, samples * C * H * W numbers, is drawn at once, for drawn in pieces it would be
+    other noise.
     """
 
     def __init__(
@@ -271,14 +237,9 @@ class NoisyLayer:
         """Loss (A,) float64 and gradient (A, rows, columns) of a few images whose noise is drawn at once."""
         clean = self.images[numbers]
         shape = clean.shape[1:]
-        noise = torch.stack(
-            [
-                torch.randn(
-                    (self.samples, *shape), generator=self.generators[n], device=clean.device, dtype=clean.dtype
-                )
-                for n in numbers
-            ]
-        )
+        noise = clean.new_empty((len(numbers), self.samples, *shape))
+        for own, number in zip(noise, numbers, strict=True):
+            own.normal_(generator=self.generators[number])
         noise *= self.units
         with torch.no_grad():
             target = self.network(clean)

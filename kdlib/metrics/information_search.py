@@ -40,8 +40,9 @@ class EarlyStopped:
     not exceeded the target `last_steps` steps before the end gets `raised` times the weight for these last steps; the
     others end there. tolerance: a map whose mean entropy is further from the target has not reached it.
 
-    leave: an image is also left when its mean entropy has risen from under the target to this much over it, for the
-    nearest step lies behind it then. None for all steps, as published: the maps are the same.
+    leave: an image is also left at a step whose mean entropy, once under the target, is over it by more than this, for
+    the nearest step lies behind it then; a step that leapt there and is nearer than all before it is kept first. None
+    for all steps, as published: the maps are the same, unless the entropy comes back from there.
     """
 
     start: float = 0.01
@@ -118,6 +119,8 @@ class Found:
     sigma: (N, rows, columns). step: (N,) int64, the kept step, or the number of steps of a converged search. loss:
     (N,) normalised feature loss there. path: (N, steps) mean entropy at each step, NaN where an image was not measured
     any more. raised: (N,) bool, its weight was raised. reached: (N,) bool, near enough to the target, or converged.
+    below, above: (N,) bool, at some step the mean entropy was no higher than the target, or higher; of a converged
+    search neither.
     """
 
     sigma: Tensor
@@ -126,6 +129,27 @@ class Found:
     path: Tensor
     raised: Tensor
     reached: Tensor
+    below: Tensor
+    above: Tensor
+
+
+def search_of(search: EarlyStopped | Converged | None) -> EarlyStopped | Converged:
+    """The search that is meant, the published one if none is given.
+
+    >>> search_of(None) == EarlyStopped()
+    True
+    """
+    if search is not None and not isinstance(search, (EarlyStopped, Converged)):
+        raise KdlibError(f"search must be EarlyStopped(...) or Converged(...), not {search!r}")
+    return EarlyStopped() if search is None else search
+
+
+def search_noise(respond: Respond, like: Tensor, search: EarlyStopped | Converged) -> Found:
+    """Run either search on N images, which may be none; like: (N, rows, columns), whose shape, type and device sigma
+    takes."""
+    if isinstance(search, Converged):
+        return search_converged(respond, like, search)
+    return search_early_stopped(respond, like, search)
 
 
 def entropy_of(sigma: Tensor) -> Tensor:
@@ -142,14 +166,14 @@ def search_early_stopped(respond: Respond, like: Tensor, search: EarlyStopped) -
 
     sigma <- clamp(sigma);  record H;  sigma <- sigma - learning_rate * (d loss / d sigma_i - lambda / (cells sigma_i))
     """
-    images, cells = len(like), like[0].numel()
+    images, cells = len(like), like.shape[1:].numel()
     rate, raise_at = search.rate(cells), search.steps - search.last_steps - 1
     sigma = torch.full_like(like, search.start)
     kept = sigma.clone()
     path = like.new_full((images, search.steps), math.nan, dtype=torch.float64)
     weight = like.new_full((images, 1, 1), search.weight)
     gap, loss = path.new_full((images,), math.inf), path.new_full((images,), math.nan)
-    highest = path.new_full((images,), -math.inf)
+    lowest, highest = path.new_full((images,), math.inf), path.new_full((images,), -math.inf)
     step_kept = torch.zeros(images, dtype=torch.int64, device=like.device)
     raised = torch.zeros(images, dtype=torch.bool, device=like.device)
     active = torch.arange(images, device=like.device)
@@ -157,16 +181,17 @@ def search_early_stopped(respond: Respond, like: Tensor, search: EarlyStopped) -
     for step in range(search.steps):
         sigma[active] = sigma[active].clamp(search.lowest, search.highest)
         entropy = entropy_of(sigma[active].double()).flatten(1).mean(1)
-        if search.leave is not None and step > 0:
-            came_from_below = path[active, :step].amin(1) <= search.target
-            stays = ~(came_from_below & (entropy > search.target + search.leave))
+        lowest[active] = torch.minimum(lowest[active], entropy)
+        highest[active] = torch.maximum(highest[active], entropy)
+        if search.leave is not None:
+            passed = (lowest[active] <= search.target) & (entropy > search.target + search.leave)
+            stays = ~passed | ((entropy - search.target).abs() < gap[active])
             active, entropy = active[stays], entropy[stays]
         if not len(active):
             break
         current = sigma[active]
         feature_loss, gradient = respond(active.tolist(), current)
         path[active, step] = entropy
-        highest[active] = torch.maximum(highest[active], entropy)
 
         nearer = (entropy - search.target).abs() < gap[active]
         chosen = active[nearer]
@@ -178,7 +203,8 @@ def search_early_stopped(respond: Respond, like: Tensor, search: EarlyStopped) -
             active = active[highest[active] <= search.target]
             weight[active] *= search.raised
             raised[active] = True
-    return Found(kept, step_kept, loss, path, raised, gap <= search.tolerance)
+    below, above = lowest <= search.target, highest > search.target
+    return Found(kept, step_kept, loss, path, raised, gap <= search.tolerance, below, above)
 
 
 def search_converged(respond: Respond, like: Tensor, search: Converged) -> Found:
@@ -188,13 +214,13 @@ def search_converged(respond: Respond, like: Tensor, search: Converged) -> Found
     A step adds rate * (1 - r_i) / 2 to ln sigma_i, at most 0.5 in size: Newton's step for a linear layer at rate 1.
     The rate falls as 10 / step to 0.1, and the last steps are averaged, so that the samples' noise averages out.
     """
-    images, cells = len(like), like[0].numel()
+    images, cells = len(like), like.shape[1:].numel()
     low, high = math.log(search.lowest), math.log(search.highest)
     logarithm = torch.full_like(like, math.log(search.start), dtype=torch.float64)
     path = like.new_full((images, search.steps), math.nan, dtype=torch.float64)
     total, total_loss = torch.zeros_like(logarithm), path.new_zeros(images)
     everyone = list(range(images))
-    for step in range(search.steps):
+    for step in range(search.steps if images else 0):
         path[:, step] = logarithm.flatten(1).mean(1) + GAUSSIAN_ENTROPY
         sigma = logarithm.exp().to(like.dtype)
         loss, gradient = respond(everyone, sigma)
@@ -213,4 +239,6 @@ def search_converged(respond: Respond, like: Tensor, search: Converged) -> Found
         path=path,
         raised=torch.zeros(images, dtype=torch.bool, device=like.device),
         reached=drift <= search.tolerance,
+        below=torch.zeros(images, dtype=torch.bool, device=like.device),
+        above=torch.zeros(images, dtype=torch.bool, device=like.device),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ class Tally:
     """Exact pixel counts (int64) over all images, from which both kinds of IoU follow.
 
     intersection: per category (U, n): pixels where unit u is active and concept c is labelled.
-    concept_area: per category (n,): pixels labelled c; an image-level label counts every pixel of its image.
+    concept_area: per category (n,): pixels labelled c; an image-level label counts every pixel of its image. A pixel
+        with several labels of a category counts for each of them, as in NetDissect-Lite (feature_operation, which
+        concatenates all layers), but for none twice (there, a label in two layers does).
     activated_area: per denominator ("lite", "original") and category (U,): the unit's active pixels over the images
         that count. "original" (NetDissect): images with any label of the category. "lite" (NetDissect-Lite, used by
         Han et al. 2023): images where such a label occurs inside the active region.
@@ -141,8 +144,8 @@ def active_pixels(
 
 
 def is_whole_image(labels: Tensor) -> bool:
-    """Whether (B, H, W) labels are an expanded (B, 1, 1) tensor: one label per image."""
-    return labels.stride()[1:] == (0, 0)
+    """Whether (B, H, W) or (B, L, H, W) labels are an expanded (B, 1, 1) or (B, L, 1, 1): labels of whole images."""
+    return labels.stride()[-2:] == (0, 0)
 
 
 class TallyCounter:
@@ -168,58 +171,66 @@ class TallyCounter:
         self._total = 0
 
     def update(self, activations: Tensor, concepts: Mapping[str, Tensor]) -> None:
-        """Take in (B, U, h, w) activation maps and, per category, the (B, H, W) labels of the same images."""
-        labels = {category: self._checked(category, concepts, len(activations)) for category in self.names}
+        """Take in (B, U, h, w) activation maps and, per category, the labels of the same images.
+
+        Labels are (B, H, W), or (B, L, H, W) where pixels have up to L labels: 0 where there are fewer, and none twice
+        at a pixel. L may differ between batches and categories.
+        """
+        layers = {category: self._checked(category, concepts, len(activations)) for category in self.names}
         assert self.size is not None
         image_pixels = self.size[0] * self.size[1]
         self._total += len(activations) * image_pixels
         any_label = {}
-        for category, maps in labels.items():
-            if is_whole_image(maps):
-                maps, share = maps[:, 0, 0], image_pixels
-                any_label[category] = maps > 0
-            else:
+        for category, stack in layers.items():
+            any_label[category] = torch.zeros(len(activations), dtype=torch.bool, device=self.thresholds.device)
+            for maps in stack:
                 share = 1
-                any_label[category] = maps.amax((1, 2)) > 0
-            area = torch.bincount(maps.reshape(-1), minlength=len(self._concept_area[category]))
-            self._concept_area[category] += area * share
+                if is_whole_image(maps):
+                    maps, share = maps[:, :1, :1], image_pixels
+                any_label[category] |= maps.amax((1, 2)) > 0
+                area = torch.bincount(maps.reshape(-1), minlength=len(self._concept_area[category]))
+                self._concept_area[category] += area * share
         # A table of maps times labels, too, stays within the bound (and within int32).
         maps_at_once = PIXELS_AT_ONCE // max(len(area) for area in self._concept_area.values())
         for found in active_pixels(activations, self.thresholds, self.size, maps_at_once):
             self._activated.index_add_(0, found.unit, found.area)
-            for category, maps in labels.items():
+            for category, stack in layers.items():
                 columns = len(self._concept_area[category])
-                if is_whole_image(maps):
-                    label = maps[found.image, 0, 0].long()
-                    inside = label > 0
-                    key = found.unit * columns + label
-                    self._intersection[category].view(-1).index_add_(0, key, found.area)
-                else:
-                    key = found.map_index * columns + maps.reshape(-1).index_select(0, found.pixel)
-                    counts = torch.bincount(key, minlength=len(found.unit) * columns).view(-1, columns)
-                    inside = counts[:, 0] < found.area
-                    self._intersection[category].index_add_(0, found.unit, counts)
+                inside = torch.zeros_like(found.area, dtype=torch.bool)
+                for maps in stack:
+                    if is_whole_image(maps):
+                        label = maps[found.image, 0, 0].long()
+                        inside |= label > 0
+                        key = found.unit * columns + label
+                        self._intersection[category].view(-1).index_add_(0, key, found.area)
+                    else:
+                        key = found.map_index * columns + maps.reshape(-1).index_select(0, found.pixel)
+                        counts = torch.bincount(key, minlength=len(found.unit) * columns).view(-1, columns)
+                        inside |= counts[:, 0] < found.area
+                        self._intersection[category].index_add_(0, found.unit, counts)
                 for rule, counted in (("lite", inside), ("original", any_label[category][found.image])):
                     self._area[rule][category].index_add_(0, found.unit, found.area * counted)
 
-    def _checked(self, category: str, concepts: Mapping[str, Tensor], images: int) -> Tensor:
+    def _checked(self, category: str, concepts: Mapping[str, Tensor], images: int) -> list[Tensor]:
+        # The layers of labels, (B, H, W) each.
         if category not in concepts:
             raise KdlibError(f"a batch has no masks of category '{category}'; every batch must have all categories")
         labels = concepts[category]
-        if labels.ndim != 3 or len(labels) != images:
+        if labels.ndim not in (3, 4) or len(labels) != images or not labels.numel():
             raise KdlibError(
-                f"the masks of category '{category}' must have shape ({images}, H, W), not {tuple(labels.shape)}"
+                f"the masks of category '{category}' must have shape ({images}, H, W) or ({images}, L, H, W), "
+                f"not {tuple(labels.shape)}"
             )
         if self.size is None:
-            self.size = (labels.shape[1], labels.shape[2])
-        if tuple(labels.shape[1:]) != self.size:
+            self.size = (labels.shape[-2], labels.shape[-1])
+        if tuple(labels.shape[-2:]) != self.size:
             raise KdlibError(
-                f"the masks of category '{category}' are {tuple(labels.shape[1:])}, others are {self.size}; "
+                f"the masks of category '{category}' are {tuple(labels.shape[-2:])}, others are {self.size}; "
                 "all masks must have one size"
             )
-        shape, whole_image = labels.shape, is_whole_image(labels)
+        whole_image = is_whole_image(labels)
         if whole_image:
-            labels = labels[:, :1, :1]
+            labels = labels[..., :1, :1]
         labels = labels.to(self.thresholds.device, labels.dtype if labels.dtype in _LABEL_TYPES else torch.int64)
         low, high = torch.aminmax(labels)
         known = len(self.names[category])
@@ -229,7 +240,13 @@ class TallyCounter:
                 f"category '{category}' holds label {wrong}, but only labels 0 to {known} have names; give the "
                 "names of the same concepts"
             )
-        return labels.expand(shape) if whole_image else labels
+        stack = [labels] if labels.ndim == 3 else [layer.contiguous() for layer in labels.unbind(1)]
+        for one, other in combinations(stack, 2):
+            twice = one[(one == other) & (one > 0)]
+            if len(twice):
+                name = self.names[category][int(twice[0]) - 1]
+                raise KdlibError(f"category '{category}' has '{name}' twice at one pixel; give it in one layer alone")
+        return [layer.expand(-1, *self.size) for layer in stack] if whole_image else stack
 
     def result(self) -> Tally:
         """The counts so far, on the CPU."""

@@ -189,7 +189,8 @@ def _mean_over(values: Tensor, cells: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Discards:
     """What the published selection drops; all (N,) bool. dead: no map at some checkpoint. background_below: at some
-    late checkpoint the background's mean entropy is under the foreground's (or one of them is empty). keep: the rest.
+    late checkpoint the background's mean entropy is not larger than the foreground's (or one of them is empty). keep:
+    the rest.
     """
 
     dead: Tensor
@@ -233,8 +234,9 @@ def discards(entropy: Tensor, foreground: Tensor, epochs: list[int] | None = Non
     below = torch.zeros_like(dead)
     for maps, judged in zip(entropy.double(), late, strict=True):
         if judged:
-            difference = _mean_over(maps, ~foreground) - _mean_over(maps, foreground)
-            below |= ~(difference >= 0)
+            # From each image's own first cell on, so that a flat map is a tie whatever its means round to.
+            maps = maps - maps[:, :1, :1]
+            below |= ~(_mean_over(maps, ~foreground) > _mean_over(maps, foreground))
     return Discards(dead, below & ~dead)
 
 

@@ -130,20 +130,57 @@ def test_more_labels_than_a_byte_holds(tmp_path):
     assert torch.equal(back.concept_map("part").labels, parts)
 
 
-def test_a_name_in_two_categories_has_one_number_and_one_primary_category(tmp_path):
-    wood = torch.tensor([[[1, 0], [0, 0]]])
-    everywhere = torch.tensor([[[2, 2], [2, 1]]])
-    image_set = tiny(
-        ("unlabelled", "wood"), wood, others=(ConceptMap("material", everywhere, ("unlabelled", "glass", "wood")),)
+def test_no_name_of_concept_world_is_in_two_categories(scenes):
+    """So that its exports come back as they were: a label that is would count in one category alone."""
+    names = [name for concept in scenes.concepts for name in concept.names[1:]]
+    assert len(set(names)) == len(names)
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """An exported folder in which "wood" is an object on one pixel and a material on three, one of them the same."""
+    wood = torch.tensor([[[1, 0], [0, 1]]])
+    materials = torch.tensor([[[2, 2], [2, 1]]])
+    return export_broden(
+        tiny(
+            ("unlabelled", "wood"), wood, others=(ConceptMap("material", materials, ("unlabelled", "glass", "wood")),)
+        ),
+        tmp_path / "shared",
     )
-    folder = export_broden(image_set, tmp_path / "shared")
-    rows = {row["name"]: row for row in table(folder / "label.csv")}
+
+
+def test_a_name_in_two_categories_has_one_number_and_one_primary_category(shared):
+    rows = {row["name"]: row for row in table(shared / "label.csv")}
     assert rows["wood"]["category"] == "material(1);object(1)"
-    assert table(folder / "c_object.csv")[0]["number"] == rows["wood"]["number"]
-    read = BrodenFolder(folder)
-    assert read.primary_category == {"wood": "material", "glass": "material"}
-    assert torch.equal(read.load().concept_map("object").labels, wood.int())
-    assert torch.equal(read.load().concept_map("material").labels, everywhere.int())
+    number = rows["wood"]["number"]
+    assert table(shared / "c_object.csv")[0]["number"] == table(shared / "c_material.csv")[1]["number"] == number
+    for one_category in (True, False):
+        read = BrodenFolder(shared, one_category=one_category)
+        assert read.primary_category == {int(number): "material", int(rows["glass"]["number"]): "material"}
+
+
+def test_a_label_counts_in_its_primary_category_wherever_it_is_annotated(shared):
+    read = BrodenFolder(shared)
+    assert read.concept_names == {"object": ("unlabelled",), "material": ("unlabelled", "glass", "wood")}
+    assert read.layers(0, "object") == []
+    # The last pixel is glass as a material and wood as an object; the first is wood as both, once.
+    assert [layer.tolist() for layer in read.layers(0, "material")] == [[[2, 2], [2, 1]], [[2, 0], [0, 2]]]
+    [batch] = read.batches()
+    assert batch.concepts["object"].tolist() == [[[0, 0], [0, 0]]]
+    assert batch.concepts["material"].tolist() == [[[[2, 2], [2, 1]], [[0, 0], [0, 2]]]]
+
+
+def test_a_label_may_be_a_concept_of_each_category(shared):
+    read = BrodenFolder(shared, one_category=False)
+    assert read.concept_names["object"] == ("unlabelled", "wood")
+    loaded = read.load()
+    assert loaded.concept_map("object").labels.tolist() == [[[1, 0], [0, 1]]]
+    assert loaded.concept_map("material").labels.tolist() == [[[2, 2], [2, 1]]]
+
+
+def test_a_category_whose_labels_count_elsewhere_is_dissected_with_the_others(shared):
+    model = torch.nn.Conv2d(3, 2, 1)
+    assert list(dissect(torch.nn.Sequential(model), BrodenFolder(shared), "0").iou) == ["material"]
 
 
 def test_grey_pictures_come_back_as_rgb(tmp_path):
@@ -197,9 +234,89 @@ def test_layers_come_dominant_first(layered):
     assert [layer.tolist() for layer in folder.layers(1, "object")] == [[[1, 1], [1, 1]], [[2, 2], [2, 2]]]
 
 
-def test_batches_show_the_most_dominant_label_of_each_pixel(layered):
+def test_batches_show_all_labels_of_each_pixel_the_dominant_one_first(layered):
     [batch] = BrodenFolder(layered).batches(2)
-    assert batch.concepts["object"].tolist() == [[[2, 1], [0, 0]], [[1, 1], [1, 1]]]
+    assert batch.concepts["object"].tolist() == [
+        [[[2, 1], [0, 0]], [[1, 0], [0, 0]]],
+        [[[1, 1], [1, 1]], [[2, 2], [2, 2]]],
+    ]
+    assert batch.concepts["object"].dtype == torch.int32
+    assert tuple(batch.concepts["scene"].shape) == (2, 2, 2)
+
+
+def test_labels_and_load_show_the_dominant_label_of_each_pixel(layered):
+    folder = BrodenFolder(layered)
+    assert folder.labels(0, "object").tolist() == [[2, 1], [0, 0]]
+    assert folder.load().concept_map("object").labels.tolist() == [[[2, 1], [0, 0]], [[1, 1], [1, 1]]]
+
+
+def test_layers_of_whole_images_take_no_memory(layered):
+    whole = BrodenFolder(layered).subset(torch.tensor([1]))
+    [batch] = whole.batches()
+    assert tuple(batch.concepts["object"].shape) == (1, 2, 2, 2)
+    assert batch.concepts["object"].stride()[-2:] == (0, 0)
+    assert whole.labels(0, "object").stride() == (0, 0)
+    assert whole.load().concept_map("object").labels.stride()[1:] == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("7;7", [[1, 1], [1, 1]]),  # a label that comes twice counts once
+        ("a/one_object.png;a/one_object.png", [[2, 0], [0, 0]]),
+        ("7;a/one_object_2.png", [[1, 1], [1, 1]]),
+        ("0;300", [[2, 2], [2, 2]]),
+        ("a/one_object_2.png;300", [[[1, 1], [2, 2]], [[2, 2], [0, 0]]]),
+        ("300;a/one_object_2.png;7", [[[2, 2], [2, 2]], [[1, 1], [1, 1]]]),
+    ],
+)
+def test_what_a_cell_stands_for(layered, cell, expected):
+    change_cell(layered, 0, "object", cell)
+    [batch] = BrodenFolder(layered).subset(torch.tensor([0])).batches()
+    assert batch.concepts["object"].tolist() == [expected]
+
+
+def add_material(folder, *cells):
+    """Number 7, an object, as a material; number 21 is a material alone."""
+    index = (folder / "index.csv").read_text().splitlines()
+    index = [f"{line},{cell}" for line, cell in zip(index, ("material", *cells), strict=True)]
+    (folder / "index.csv").write_text("\n".join(index) + "\n")
+    (folder / "c_material.csv").write_text("code,number,name,frequency,coverage\n1,7,dog,2,1.25\n2,21,fur,1,1\n")
+
+
+def test_labels_of_other_categories_masks_are_further_layers(layered):
+    add_material(layered, "7;21", "a/one_object_2.png;21")
+    folder = BrodenFolder(layered)
+    assert folder.concept_names["object"] == ("unlabelled", "dog", "cat")  # 1.5 as an object
+    assert folder.concept_names["material"] == ("unlabelled", "fur")
+    [batch] = folder.batches()
+    assert batch.concepts["material"].tolist() == [[[1, 1], [1, 1]]] * 2
+    # Of image 0 every pixel is a dog, by the material's cell; two of them were one already.
+    assert batch.concepts["object"][0].tolist() == [[[2, 1], [1, 1]], [[1, 0], [0, 0]]]
+    assert batch.concepts["object"][1].tolist() == [[[1, 1], [1, 1]], [[2, 2], [2, 2]]]
+    apart = BrodenFolder(layered, one_category=False)
+    assert apart.concept_names["material"] == ("unlabelled", "dog", "fur")
+    assert apart.labels(0, "object").tolist() == [[2, 1], [0, 0]]
+    assert [layer.tolist() for layer in apart.layers(0, "material")] == [[[1, 1], [1, 1]], [[2, 2], [2, 2]]]
+
+
+def test_the_largest_coverage_decides_and_of_equal_ones_the_first_category(layered):
+    add_material(layered, "7", "")
+    for coverage, expected in (("1.4", "object"), ("1.5", "object"), ("1.6", "material")):
+        text = (layered / "c_material.csv").read_text()
+        (layered / "c_material.csv").write_text(text.replace(text.split("\n")[1], f"1,7,dog,2,{coverage}"))
+        assert BrodenFolder(layered).primary_category == {7: expected, 300: "object", 12: "scene", 21: "material"}
+
+
+def test_a_number_with_two_names_is_told(layered):
+    add_material(layered, "7", "")
+    text = (layered / "c_material.csv").read_text()
+    (layered / "c_material.csv").write_text(text.replace("dog", "wool"))
+    with pytest.raises(
+        KdlibError, match=r"number 7 is 'dog' in .*c_object.csv and 'wool' in c_material.csv; take both"
+    ):
+        BrodenFolder(layered)
+    assert BrodenFolder(layered, one_category=False).concept_names["material"] == ("unlabelled", "wool", "fur")
 
 
 def test_scene_zero_is_dropped_and_images_of_all_splits_are_read(layered):
@@ -270,6 +387,45 @@ def test_a_missing_column_is_named(folder, column):
     index.write_text(header.replace(column, "other", 1) + "\n" + rest)
     with pytest.raises(KdlibError, match=rf"index.csv lacks the column '{column}'"):
         BrodenFolder(folder)
+
+
+def test_a_missing_column_is_told_with_a_remedy(folder):
+    index = folder / "index.csv"
+    index.write_text(index.read_text().replace("image,", "picture,", 1))
+    with pytest.raises(
+        KdlibError, match=r"lacks the column 'image'; is it Broden's\? If so, copy or download it again$"
+    ):
+        BrodenFolder(folder)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_category_that_the_index_lacks_is_told(folder, category):
+    index = folder / "index.csv"
+    header, rest = index.read_text().split("\n", 1)
+    index.write_text(header.replace(category, "other") + "\n" + rest)
+    with pytest.raises(
+        KdlibError,
+        match=rf"index.csv lacks the column '{category}', though c_{category}.csv is there; copy or download it again$",
+    ):
+        BrodenFolder(folder)
+    (folder / f"c_{category}.csv").unlink()
+    with pytest.raises(
+        KdlibError,
+        match=rf"index.csv lacks the column '{category}', though category.csv names it; copy or download it again$",
+    ):
+        BrodenFolder(folder)
+    summary = folder / "category.csv"
+    summary.write_text("".join(line for line in summary.open() if not line.startswith(category)))
+    assert BrodenFolder(folder).categories == tuple(name for name in CATEGORIES if name != category)
+    summary.unlink()
+    assert category not in BrodenFolder(folder).concept_names
+
+
+@pytest.mark.parametrize("coverage", ["much", "nan", "-1", "inf", ""])
+def test_a_coverage_that_is_none_is_told(layered, coverage):
+    (layered / "c_scene.csv").write_text(f"code,number,name,frequency,coverage\n1,12,beach,1,{coverage}\n")
+    with pytest.raises(KdlibError, match=r"coverage of 'beach' in .*c_scene.csv must be a number of at least 0, not"):
+        BrodenFolder(layered)
 
 
 def test_an_index_cut_short_is_noticed(folder):

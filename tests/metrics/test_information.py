@@ -104,6 +104,32 @@ def test_leaving_early_keeps_the_maps_of_all_steps():
     assert full.path[:, :60].isfinite().all()
 
 
+def test_at_the_published_settings_leaving_early_changes_no_bit():
+    net, images = small_net(size=32).float(), pictures(4, 32).float()
+    early, full = (
+        information_discarding(net, images, "4", samples=8, search=search)
+        for search in (EarlyStopped(), EarlyStopped(leave=None))
+    )
+    for field in ("entropy", "feature_loss", "step", "raised", "reached"):
+        assert torch.equal(getattr(early, field), getattr(full, field))
+    # No step leaps: whatever lies so far over the target is neither measured nor kept.
+    assert float(early.path.nan_to_num(-9.0).max()) <= -2.8 + 0.02 < float(full.path.nan_to_num(-9.0).max())
+
+
+def test_a_step_that_leaps_over_the_target_is_compared_before_its_image_is_left():
+    net, images = small_net(1), pictures()
+    early, full = (
+        measure(net, images, search=EarlyStopped(weight=30.0, target=-2.84, leave=leave), if_not_reached="mark")
+        for leave in (0.02, None)
+    )
+    assert torch.equal(early.entropy, full.entropy)
+    assert torch.equal(early.step, full.step)
+    assert torch.equal(early.feature_loss, full.feature_loss)
+    leapt = full.mean_entropy > -2.84 + 0.02
+    assert leapt.any(), "the nearest step lies so far over the target that the image is left there"
+    assert early.path.isfinite().sum(1).max() < 10
+
+
 @pytest.mark.parametrize(("grid", "cells"), [(3, (3, 3)), ((2, 5), (2, 5)), ("pixel", (8, 8))])
 def test_other_grids_equal_the_slow_twin_whose_cells_are_interpolated(grid, cells):
     net, images = small_net(), pictures(1)
@@ -293,6 +319,30 @@ def test_a_chunk_bounds_the_images_at_once_and_changes_nothing_but_rounding(chun
     assert max(Watch.seen) == (whole_images or chunk)
 
 
+def peak_bytes(run) -> int:
+    """The most memory that was taken at one time, as torch's allocator tells it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    held = peak = 0
+    for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def test_besides_the_chunk_an_image_s_noise_is_held_once():
+    net, images = small_net(size=32).float(), pictures(1, 32).float()
+    of_one_image = 200 * 2 * 32 * 32 * 4
+    search = EarlyStopped(steps=2, last_steps=1)
+    few, many = (
+        peak_bytes(lambda c=chunk: measure(net, images, samples=200, search=search, chunk=c, if_not_reached="mark"))
+        for chunk in (2, 200)
+    )
+    assert of_one_image < few < 1.3 * of_one_image
+    assert many > 3 * of_one_image, "the noisy copies and what the network makes of them"
+
+
 def test_nothing_after_the_layer_is_computed():
     net = small_net()
     Watch.seen.clear()
@@ -435,6 +485,17 @@ def test_a_layer_that_is_dead_for_all_images_is_refused():
         measure(dead_on_dark(), torch.full((2, 1, 4, 4), 0.1).double(), "1")
 
 
+def test_maps_of_a_dead_layer_can_be_marked():
+    for search in (EarlyStopped(), Converged()):
+        found = measure(
+            dead_on_dark(), torch.full((2, 1, 4, 4), 0.1).double(), "1", search=search, if_not_reached="mark"
+        )
+        assert found.dead.all()
+        assert not found.reached.any()
+        assert found.entropy.isnan().all() and found.entropy.shape == (2, 4, 4)
+        assert found.summary()["dead"] == 2
+
+
 def test_a_target_that_is_never_reached_is_told_and_not_passed_off():
     net, images = small_net(), pictures()
     with pytest.raises(KdlibError, match=r"3 of 3 images never reach a mean entropy of -1 nats in 80 steps") as error:
@@ -493,6 +554,20 @@ def not_finite() -> nn.Sequential:
         ({"noise_scale": 0.0}, "noise_scale must be a positive number"),
         ({"image_ids": [0, 1]}, "image_ids must be 3 whole numbers of at least 0"),
         ({"image_ids": [0, 1, -1]}, "image_ids must be 3 whole numbers of at least 0"),
+        ({"image_ids": "ab"}, "image_ids must be 3 whole numbers of at least 0, one an image, not 'ab'"),
+        ({"image_ids": 3}, "image_ids must be 3 whole numbers"),
+        ({"image_ids": [0, 1, 1.5]}, r"image_ids must be 3 whole numbers .*not \[0, 1, 1.5\]"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"noise_scale": "a"}, "noise_scale must be a positive number, or one for each of the 2 channels, not 'a'"),
+        ({"noise_scale": (1.0, None)}, "noise_scale must be a positive number"),
+        ({"images": pictures(channels=3)}, r"does not take images of 3 channels and 8x8 pixels \(.*as it was trained"),
+        ({"images": pictures(size=12)}, "does not take images of 2 channels and 12x12 pixels"),
+        ({"images": pictures().numpy()}, "images must be a tensor"),
+        (
+            {"net": nn.Sequential(Normalise((0.5,) * 3, (0.5,) * 3), nn.Flatten()), "images": pictures(channels=1)},
+            r"takes images of shape \(batch, 3, height, width\), not \(1, 1, 8, 8\)",
+        ),
+        ({"search": "converged"}, r"search must be EarlyStopped\(...\) or Converged\(...\), not 'converged'"),
         ({"if_not_reached": "ignore"}, "choices: refuse, mark"),
     ],
 )

@@ -70,9 +70,47 @@ def test_a_dead_image_has_no_map_and_leaves_the_others_alone(images):
     assert torch.equal(found.entropy[:3], linear_information(model, images, "1", grid=8).entropy)
 
 
-def test_a_target_out_of_reach_is_marked(linear, images):
-    found = linear_information(linear, images, "1", grid=8, search=EarlyStopped(weight=1.0))
-    assert not found.reached.any()
+def test_a_target_out_of_reach_is_refused_or_marked(linear, images):
+    search = EarlyStopped(weight=1.0)
+    with pytest.raises(KdlibError, match=r"3 of 3 images never reach a mean entropy of -2\.8 nats"):
+        linear_information(linear, images, "1", grid=8, search=search)
+    found = linear_information(linear, images, "1", grid=8, search=search, if_not_reached="mark")
+    assert not found.reached.any() and found.entropy.isfinite().all()
+    short = Converged(steps=4, averaged=4)
+    with pytest.raises(KdlibError, match="3 of 3 images have not converged in 4 steps"):
+        linear_information(linear, images, "1", grid=8, search=short)
+
+
+def test_a_layer_dead_on_all_images_is_refused_as_the_samples_refuse_it_or_marked():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval()
+    nn.init.constant_(model[1].bias, -1e3)
+    dark, told = torch.zeros(2, 1, 8, 8), []
+    for estimator in (linear_information, information_discarding):
+        with pytest.raises(KdlibError, match="does not change under noise on any of the 2 images") as error:
+            estimator(model, dark, "1", grid=8)
+        told.append(str(error.value))
+    assert told[0] == told[1]
+    for search in (EarlyStopped(), Converged()):
+        found = linear_information(model, dark, "1", grid=8, search=search, if_not_reached="mark")
+        assert found.dead.all() and not found.reached.any()
+        assert found.entropy.isnan().all() and found.entropy.shape == (2, 8, 8)
+        assert found.step.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"images": torch.rand(2, 3, 8, 8)}, "does not take images of 3 channels and 8x8 pixels"),
+        ({"images": torch.rand(2, 8, 8)}, "images must be real numbers of shape"),
+        ({"search": "exact"}, "search must be EarlyStopped"),
+        ({"if_not_reached": "marc"}, "did you mean 'mark'"),
+    ],
+)
+def test_mistakes_are_one_sentence(linear, images, change, message):
+    with pytest.raises(KdlibError, match=message) as error:
+        linear_information(**{"model": linear, "images": images, "layer": "1", "grid": 8} | change)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_layer_is_refused(linear, images):

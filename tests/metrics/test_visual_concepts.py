@@ -182,8 +182,9 @@ def slow_keep(entropy, foreground, judged) -> list[bool]:
         good = True
         for maps, late in zip(entropy, judged, strict=True):
             values = maps[image]
-            below = float(values[~foreground[image]].mean()) < float(values[foreground[image]].mean())
-            if values.isnan().any() or (late and below):
+            # Section 6, rule 3: dropped if the background's mean entropy "is not larger" than the foreground's.
+            larger = float(values[~foreground[image]].mean()) > float(values[foreground[image]].mean())
+            if values.isnan().any() or (late and not larger):
                 good = False
         kept.append(good)
     return kept
@@ -195,10 +196,14 @@ def test_discards_equal_the_slow_twin():
     foreground = torch.rand(40, 3, 3, generator=generator) < 0.5
     foreground[:, 0, 0], foreground[:, 0, 1] = True, False
     entropy[1, 2] = math.nan
+    # Image 3 is far above the rule except for a tie at the last checkpoint; these halves add up exactly.
+    entropy[:, 3] = torch.where(foreground[3], -3.0, -2.0)
+    entropy[3, 3] = -2.5
     for epochs, judged in (([0, 20, 40, 150], [False, False, True, True]), (None, [True] * 4)):
         found = discards(entropy, foreground, epochs)
         assert found.keep.tolist() == slow_keep(entropy, foreground, judged)
         assert found.dead.nonzero()[:, 0].tolist() == [2]
+        assert bool(found.background_below[3])
         assert 0 < found.keep.sum() < 39
         assert found.rate() == pytest.approx(1 - float(found.keep.double().mean()))
         assert not (found.dead & found.background_below).any()
@@ -211,8 +216,17 @@ def found_first(kept: list[bool], count: int) -> list[int]:
 
 
 def test_an_image_without_foreground_is_dropped_where_it_is_judged():
-    entropy, foreground = torch.full((1, 2, 1, 2), -2.8), torch.tensor([[[False, False]], [[True, False]]])
+    entropy = torch.tensor([[[[-2.8, -2.8]], [[-2.9, -2.8]]]])
+    foreground = torch.tensor([[[False, False]], [[True, False]]])
     assert discards(entropy, foreground).keep.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("value", [-2.8, -2.5, -3.1862])
+def test_a_flat_map_is_a_tie_and_dropped_however_its_means_round(value):
+    foreground = torch.rand(50, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.3
+    flat = torch.full((1, 50, 16, 16), value, dtype=torch.float64)
+    assert discards(flat, foreground).keep.tolist() == [False] * 50
+    assert discards(flat - 1e-6 * foreground, foreground).keep.tolist() == [True] * 50
 
 
 # ---- sets -----------------------------------------------------------------------------------------------------------
