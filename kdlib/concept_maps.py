@@ -63,7 +63,10 @@ class MapPlan:
         positive_integer(self.projections, "projections")
 
     def measure(self, model: nn.Module, images: Tensor, layer: str) -> InformationMaps:
-        """The maps of `images`, (N, C, H, W) floats in [0, 1], at a layer given by the paper's name or its path."""
+        """The maps of `images`, (N, C, H, W) floats in [0, 1], at a layer given by the paper's name or its path.
+
+        Misses are marked, for a study counts them: `reached` is False, and a dead image's map NaN.
+        """
         path = layer_path(model, layer)
         if self.estimator == "linear":
             many = features_of(model, images, path) > self.projections
@@ -76,6 +79,7 @@ class MapPlan:
                 projections=self.projections if many else None,
                 seed=self.noise_seed,
                 relu=self.relu,
+                if_not_reached="mark",
             )
         return information_discarding(
             model,

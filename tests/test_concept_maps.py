@@ -39,7 +39,7 @@ def test_maps_are_those_of_the_network_in_its_state(splits, images):
     [found] = concept_maps([TASK], splits, images, PLAN)
     run = get_or_train(SPEC, splits)
     for state, kept in found.items():
-        wanted = linear_information(run.model(state), images, "fc1")
+        wanted = linear_information(run.model(state), images, "fc1", if_not_reached="mark")
         assert torch.allclose(kept.entropy, wanted.entropy.float(), atol=1e-6)
         assert kept.reached.tolist() == wanted.reached.tolist()
     assert not torch.equal(found["epoch_0"].entropy, found["epoch_1"].entropy)
@@ -104,6 +104,18 @@ def test_many_samples_are_worth_more_processes(splits, images, monkeypatch):
     for samples in (2, 12):  # 3 images
         concept_maps([replace(TASK, states=("last",))], splits, images, MapPlan("sampled", samples, search=short))
     assert used == [1, 2]
+
+
+@pytest.mark.parametrize("estimator", ["linear", "sampled"])
+def test_a_study_s_misses_are_marked_not_refused(splits, images, estimator):
+    model = get_or_train(SPEC, splits).model()
+    far = MapPlan(estimator, 4, search=EarlyStopped(target=1.0, steps=4, last_steps=1))
+    missed = far.measure(model, images, "fc1")
+    assert missed.entropy.isfinite().all() and not missed.reached.any()
+    dead = next(module for module in model.modules() if getattr(module, "out_features", 0) == 16)
+    torch.nn.init.zeros_(dead.weight)
+    found = far.measure(model, images, "fc1")
+    assert found.dead.all() and found.entropy.isnan().all()
 
 
 def test_a_wide_layer_is_projected(splits, images):

@@ -8,7 +8,7 @@ from kdlib.concept_presets import CONCEPT_PRESETS, PAPER_CHECKPOINTS, checkpoint
 from kdlib.parameters import PRESETS
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 15, 30, 60, 150, 400])
+@pytest.mark.parametrize("epochs", [1, 2, 15, 30, 60, 150, 399, 800])
 def test_checkpoints_are_the_papers_fractions_of_any_length(epochs):
     found = checkpoint_epochs(epochs)
     assert found[0] == 0 and found[-1] == epochs
@@ -20,6 +20,10 @@ def test_checkpoints_are_the_papers_fractions_of_any_length(epochs):
 
 def test_the_papers_own_length_has_the_papers_own_checkpoints():
     assert checkpoint_epochs(150) == PAPER_CHECKPOINTS and first_judged(150) == 40
+    # Section 6 of the paper's file: those of 150 epochs, and seven more.
+    more = (170, 190, 240, 280, 320, 360, 400)
+    first = (0, 2, 5, 10, 15, 20, 25, 30, 40, 50, 70, 90, 110, 130, 150)
+    assert checkpoint_epochs(400) == first + more and first_judged(400) == 40
 
 
 def test_recipes_are_those_of_section_7_3():
