@@ -16,8 +16,11 @@ from matplotlib.axes import Axes
 
 from kdlib.claims import Claim, Record
 from kdlib.claims.verdicts import WORDS, Verdict
+from kdlib.figures import overview_steps
 from kdlib.figures.from_records import Drawer, Drawn, measured, strongest, values_of
+from kdlib.figures.similarity import interval_in_words
 from kdlib.plots import MODEL_COLOURS, MODEL_NAMES, seeds_and_means, seeds_in_words
+from kdlib.stats import paired_contrast
 
 # Okabe and Ito; the shape says the same, for readers who see no colour.
 VERDICT_LOOKS = {
@@ -111,7 +114,10 @@ def _slope(axis: Axes, place: int, method: str, pair: Sequence[Any]) -> None:
 
 
 def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
-    """Students of a label-smoothed teacher against its temperature: accuracy and detectors, every seed."""
+    """Students of a label-smoothed teacher against its temperature: similarity, detectors and accuracy, every seed.
+
+    Above each panel, the highest temperature minus the lowest, with the wider of both 95 % intervals.
+    """
     record = measured(records, "han2023_class_similarity")
     if record is None:
         return None
@@ -123,12 +129,17 @@ def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
         ),
         key=lambda arm: int(arm.removeprefix("ls_teacher_t")),
     )
-    panels = {"accuracy": "test accuracy (%)", "detectors": "detectors (% of units)"}
+    panels = {
+        "sibling_mass_ratio": "siblings' share (%)",
+        "detectors": "detectors (% of units)",
+        "accuracy": "test accuracy (%)",
+    }
     ours = {metric: values_of(record, metric, arms) for metric in panels}
     if len(arms) < 2 or any(set(values) != set(arms) for values in ours.values()):
         return None
+    seeds = len(ours["accuracy"][arms[0]])
     x = [int(arm.removeprefix("ls_teacher_t")) for arm in arms]
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.5))
     words = []
     for axis, (metric, label) in zip(axes, panels.items(), strict=True):
         table = np.array([ours[metric][arm] for arm in arms])
@@ -137,8 +148,11 @@ def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
         axis.set(xscale="log", xlabel="temperature T", ylabel=label)
         axis.set_xticks(x, [str(t) for t in x])
         axis.minorticks_off()
+        change = interval_in_words(paired_contrast(table[-1], table[0]))
+        axis.set_title(f"T = {x[-1]} minus T = {x[0]}:\n{change}", fontsize=9.5)
         at = ", ".join(f"{mean:.1f} at T = {t}" for t, mean in zip(x, table.mean(1), strict=True))
-        words.append(f"Mean {metric} (%): {at}")
+        words.append(f"Mean of {label}: {at}; highest minus lowest T: {change}")
+    figure.suptitle(f"{seeds} seeds, preset {record.preset}", fontsize=10)
     return figure, ". ".join(words) + "."
 
 
@@ -186,4 +200,4 @@ FIGURES: dict[str, Drawer] = {
     "logits_added": logits_added,
     "temperatures": temperatures,
     "at_a_glance": at_a_glance,
-}
+} | overview_steps.FIGURES
