@@ -1,13 +1,59 @@
-"""All races, one after the other:  python -m benchmarks [--quick]"""
+"""All races, one after the other:  python -m benchmarks [--quick] [--record]
+
+--record also writes what they print to benchmarks/RESULTS.md, with the machine and the day.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
 
 RACES = ("concept_world", "kd_step", "distillation_methods", "dissection", "diffroar", "information")
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
-for race in RACES:
-    print(f"\n## {race}\n", flush=True)
-    # A process each: what one race leaves in memory is no other's burden.
-    subprocess.run([sys.executable, "-m", f"benchmarks.{race}", *sys.argv[1:]], check=True)
+
+def race(name: str, arguments: list[str]) -> str:
+    """What a race prints, shown line by line as it comes; a process each: its memory is no other's burden."""
+    command = [sys.executable, "-u", "-m", f"benchmarks.{name}", *arguments]
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return "".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="All races, one after the other.")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
+    parser.add_argument("--record", action="store_true", help=f"also write {RESULTS.name}")
+    options = parser.parse_args()
+    arguments = ["--quick"] if options.quick else []
+    told = []
+    for name in RACES:
+        print(f"\n## {name}\n", flush=True)
+        told.append(f"## {name}\n\n```text\n{race(name, arguments).strip()}\n```\n")
+    if options.record:
+        head = (
+            "# Races, as they went\n\n"
+            f"Written by `python -m benchmarks {' '.join(['--record', *arguments])}` on "
+            f"{datetime.now(UTC).date().isoformat()}: {platform.system()}, {os.cpu_count()} cores, "
+            f"torch {torch.__version__}, Python {platform.python_version()}. Ratios count, not times: machines differ "
+            "and are noisy. What is raced against what stands at the head of each file.\n"
+        )
+        RESULTS.write_text("\n".join([head, *told]), encoding="utf-8")
+        print(f"\nwritten: {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

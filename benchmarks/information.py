@@ -16,7 +16,8 @@ the opponent's time is proportional to it; so is kdlib's on a CPU. On a GPU kdli
 "linear" are the recipe's steps on the layer's exact derivative, without samples: other maps, whose order is that of the
 sampled ones; their rank correlation is printed, and it is what the chapters use on a CPU.
 
-On a CPU both spend their time in the same convolutions. What kdlib saves there is the weights' gradients (a third of
+The aim was five times the loop's speed on two cores. It is not reached: see RESULTS.md. On a CPU both spend their
+time in the same convolutions. What kdlib saves there is the weights' gradients (a third of
 the passes), the steps after an image's map is found (a quarter), a slower memory format, and threads that wait for each
 other: each of its threads has an image of its own. Don't give it two threads on a busy machine: the loop's threads then
 wait for each other much of the time, and the ratio of wall times flatters kdlib.
