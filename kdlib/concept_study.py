@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdlib import data as datasets
+from kdlib.capture import features_of
 from kdlib.concept_maps import KeptMaps, MapPlan, MapTask, concept_maps
 from kdlib.concept_presets import CONCEPT_PRESETS, ConceptSizes, first_judged, recipe
 from kdlib.data.concept_world_classes import CUE_PARTS
@@ -21,6 +23,7 @@ from kdlib.metrics.visual_concepts import (
     THRESHOLD,
     Discards,
     VisualConcepts,
+    agreement,
     discards,
     foreground_cells,
     visual_concepts,
@@ -34,17 +37,20 @@ from kdlib.train import Recipe, Run, accuracy, resolve_device
 
 LAYERS = ("fc1", "fc2", "fc3")
 REGIMES = ("independent", "correlated", "plain")
+TEACHER_IMAGES = ("more", "same")
 # Arms that learn one layer: each is another network for each layer. The others are one network, probed at every layer.
 BY_LAYER = ("student", "student_fast", "random_teacher", "self")
 ARMS = ("teacher", "baseline", "baseline_slow", "kd", *BY_LAYER)
 _CORRELATION = 0.8
-_OTHER_SEED = 1_000  # a random teacher must not start from its student's weights
+_AT_ONCE = 256  # images
+_OTHER_SEED = 1_000  # a random teacher must not start from its student's weights, nor be a fair one a baseline
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What one run's concepts did over its checkpoints: epochs (M,), counts (M, N) on foreground and background,
-    distances (M,), concepts (M, N, rows, columns), and what section 4 and 5 make of them."""
+    """What one run's concepts did over its checkpoints: epochs (M,), counts (M, N) on foreground and background, means
+    where several noise seeds are asked for, distances (M,), concepts (M, N, rows, columns), and what section 4 and 5
+    make of them."""
 
     epochs: tuple[int, ...]
     distances: Tensor
@@ -59,7 +65,7 @@ class ConceptStudy:
     """Teacher, baseline, students and controls; every network from the run store or trained now.
 
     ==============  =================================================================================================
-    teacher         labels, more images than all others see; one for all seeds
+    teacher         labels, more images than all others see unless `teacher_images` is "same"; one for all seeds
     baseline        labels alone
     student         the mean squared error to the teacher's output at one layer, no labels
     random_teacher  the same from an untrained teacher: does the error to anything give the pattern?
@@ -75,7 +81,9 @@ class ConceptStudy:
     data: a data set with foreground masks. regime: how backgrounds go with classes in drawn data: "independent",
     "correlated" in training and not in test, or "plain"; "" leaves other data sets as they are. network: one with
     probed layers. part: "train", as published (images that students learnt), or "test". threshold: b in nats.
-    estimator, n_images, student_epochs: None for the preset's.
+    estimator, n_images, student_epochs: None for the preset's. teacher_images: "more", as the paper's pretrained
+    teachers, or "same", the fair regime: those of its students; it starts from weights of its own then, or it would be
+    the baseline of the first seed over again. image_size: side in pixels, None for the data set's own.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class ConceptStudy:
         student_epochs: int | None = None,
         data_folder: str = "",
         image_size: int | None = None,
+        teacher_images: str = "more",
     ) -> None:
         choose(data, datasets.DATASETS, "data set")
         sizes = CONCEPT_PRESETS[choose(preset, CONCEPT_PRESETS, "preset")]
@@ -109,6 +118,7 @@ class ConceptStudy:
         self.threshold = finite_number(threshold, "threshold", minimum=0, exclusive=True)
         self.device = resolve_device(device)
         self.data_folder, self.image_size = data_folder, image_size
+        self.teacher_images = choose(teacher_images, TEACHER_IMAGES, "teacher_images")
         self.sizes: ConceptSizes = sizes
         self.seeds = tuple(
             range(seed, seed + positive_integer(sizes.n_seeds if n_seeds is None else n_seeds, "n_seeds"))
@@ -205,10 +215,12 @@ class ConceptStudy:
         by_labels = self._recipe(sizes.epochs, sizes.label_rates)
         by_layer = self._recipe(sizes.epochs, sizes.layer_rates[layer])
         net: dict[str, Any] = {"model_options": sizes.net if self.network.startswith("small_") else {}}
+        few: dict[str, Any] = {"n_train": self.n_student, **net}
         if arm == "teacher":
             schedule = self._recipe(sizes.teacher_epochs, sizes.label_rates)
+            if self.teacher_images == "same":
+                return make_spec(self.network, "cross_entropy", schedule, self.seed + _OTHER_SEED, **few)
             return make_spec(self.network, "cross_entropy", schedule, self.seed, **net)
-        few: dict[str, Any] = {"n_train": self.n_student, **net}
         if arm in ("baseline", "baseline_slow"):
             schedule = by_labels if arm == "baseline" else by_layer
             return make_spec(self.network, "cross_entropy", schedule, seed, **few)
@@ -229,8 +241,13 @@ class ConceptStudy:
         return make_spec(self.network, "layer_mse", schedule, seed, objective_options=taught, teacher=teacher, **few)
 
     def classified(self, arm: str, seed: int | None = None, layer: str = "fc1") -> RunSpec:
-        """The run that trains a classifier on an arm's frozen layer (section 7.4); the arm itself where that gives the
-        logits or learnt from labels."""
+        """The run that trains a classifier on an arm's frozen layer; the arm itself where that gives the logits or
+        learnt from labels.
+
+        Not the released schedule (section 7.4: 100 epochs at 1e-3, ResNets 1e-2, times 0.3 whenever the loss has stood
+        still for 10 epochs), which needs more epochs than the small presets have: the preset's `classifier_epochs`,
+        with one epoch of rising rates and then the baseline's rates, log-spaced.
+        """
         spec = self.spec(arm, seed, layer)
         if arm not in BY_LAYER or layer == "fc3":
             return spec
@@ -286,6 +303,22 @@ class ConceptStudy:
         model = self.run(self.classified(arm, seed, layer)).model("last", self.device)
         return accuracy(model, getattr(self.splits, choose(part, ("train", "val", "test"), "part")))
 
+    def explained(self, arm: str, seed: int | None = None, layer: str = "fc1", part: str = "val") -> float:
+        """Percent of its own teacher's outputs at a layer that a layer arm gives on images of `part`: 100 % less its
+        mean squared error over their variance, so 0 for who always gives their mean, and less for who does worse."""
+        choose(arm, BY_LAYER, "arm that learns one layer")
+        spec = self.spec(arm, seed, layer)
+        assert spec.teacher is not None  # a layer arm has one
+        images: ImageSet = getattr(self.splits, choose(part, ("train", "val", "test"), "part"))
+        pieces = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
+        models = [self.run(one).model("last", self.device) for one in (spec, spec.teacher)]
+        given, wanted = (
+            torch.cat([features_of(model, images.inputs(piece), self._paths[layer]) for piece in pieces]).double()
+            for model in models
+        )
+        error = (given - wanted).square().mean()
+        return 100 * (1 - float(error / wanted.var(0, correction=0).mean()))
+
     # ---- maps and concepts ------------------------------------------------------------------------------------------
 
     def task(self, arm: str, seed: int | None = None, layer: str = "fc1", *, checkpoints: bool = False) -> MapTask:
@@ -328,11 +361,17 @@ class ConceptStudy:
     ) -> Tensor:
         """(N, rows, columns) H in nats of the last weights, or (M, N, rows, columns) of all checkpoints; NaN where an
         image has no map. plan: another way to measure than the study's."""
-        task, plan = self.task(arm, seed, layer, checkpoints=checkpoints), plan or self.plan
-        self._take([task], plan)
-        kept = self._maps[task, plan]
-        stacked = torch.stack([kept[state].entropy for state in task.states])
+        kept = self._kept(self.task(arm, seed, layer, checkpoints=checkpoints), plan)
+        stacked = torch.stack([maps.entropy for maps in kept])
         return stacked if checkpoints else stacked[0]
+
+    def reached(self, arm: str, seed: int | None = None, layer: str = "fc1", *, plan: MapPlan | None = None) -> Tensor:
+        """(N,) bool: of the maps of the last weights, those whose search came to its target."""
+        return self._kept(self.task(arm, seed, layer), plan)[0].reached
+
+    def _kept(self, task: MapTask, plan: MapPlan | None) -> list[KeptMaps]:
+        self._take([task], plan or self.plan)
+        return [self._maps[task, plan or self.plan][state] for state in task.states]
 
     def not_reached(self) -> int:
         """Of all maps measured so far, how many did not reach the search's target."""
@@ -352,17 +391,40 @@ class ConceptStudy:
         maps = self.maps(arm, seed, layer, plan=plan)
         return visual_concepts(maps, self.foreground, threshold or self.threshold, keep=keep)
 
+    def agreement_of_seeds(self, arm: str, layer: str = "fc1") -> tuple[float, float]:
+        """How far networks that differ in their seed have the same concepts: intersection over union, mean over pairs
+        of seeds and images; and the same of as many cells drawn blindly, to first order. NaN if no image has any."""
+        if len(self.seeds) < 2:
+            raise KdlibError("the agreement of seeds needs at least two of them; raise n_seeds")
+        sets = [self.concepts(arm, seed, layer).concepts for seed in self.seeds]
+        shared, blind = [], []
+        for one, other in combinations(sets, 2):
+            shared.append(agreement(one, other))
+            a, b = (cells.flatten(1).sum(1).double() for cells in (one, other))
+            both = a * b / one[0].numel()
+            blind.append(both / (a + b - both))
+        return float(torch.cat(shared).nanmean()), float(torch.cat(blind).nanmean())
+
     def discarded(self, arm: str, seed: int | None = None, layer: str = "fc1") -> Discards:
         """Images that the published selection drops for one run, over its checkpoints."""
         epochs = self.spec(arm, seed, layer).recipe.checkpoints
         maps = self.maps(arm, seed, layer, checkpoints=True)
         return discards(maps, self.foreground, list(epochs), first_judged(epochs[-1]))
 
-    def distances(self, arm: str, seed: int | None = None, layer: str = "fc1", *, up_to: bool = False) -> Tensor:
-        """(M,) float64: the way of the layer's weight at each checkpoint, in norms of the first weights; up_to: of all
-        parameters up to the layer."""
+    def distances(
+        self,
+        arm: str,
+        seed: int | None = None,
+        layer: str = "fc1",
+        *,
+        up_to: bool = False,
+        by_epoch: bool = False,
+    ) -> Tensor:
+        """(M,) float64: the way of the layer's weight at each checkpoint, summed over updates, in norms of the first
+        weights. up_to: of all parameters up to the layer. by_epoch: summed over epochs, straight from the weights
+        before one to those after it."""
         spec = self.spec(arm, seed, layer)
-        name = f"{'distance_up_to' if up_to else 'distance'}/{self._paths[layer]}"
+        name = f"{'epoch_' if by_epoch else ''}distance{'_up_to' if up_to else ''}/{self._paths[layer]}"
         rows = torch.tensor([row[name] for row in self.run(spec).history], dtype=torch.float64)
         ways = torch.cat([torch.zeros(1, dtype=torch.float64), rows.cumsum(0)])
         return ways[list(spec.recipe.checkpoints)]
@@ -376,10 +438,19 @@ class ConceptStudy:
         threshold: float | None = None,
         keep: Tensor | None = None,
         up_to: bool = False,
+        by_epoch: bool = False,
+        noise_seeds: int = 1,
     ) -> Dynamics:
-        """How the concepts of one run came and went over its checkpoints."""
-        maps = self.maps(arm, seed, layer, checkpoints=True)
-        usable = ~maps.isnan().flatten(2).any(2).any(0)
+        """How the concepts of one run came and went over its checkpoints.
+
+        up_to, by_epoch: as `distances` has them. noise_seeds: with more than one, counts are means over maps of so many
+        noise seeds, which makes peaks less of a lottery where maps are sampled; concepts are the first seed's.
+        """
+        first = self.plan.noise_seed
+        seeds = range(first, first + positive_integer(noise_seeds, "noise_seeds"))
+        plans = [replace(self.plan, noise_seed=number) for number in seeds]
+        taken = [self.maps(arm, seed, layer, checkpoints=True, plan=plan) for plan in plans]
+        usable = ~torch.stack(taken).isnan().flatten(3).any(3).any(1).any(0)
         usable = usable if keep is None else usable & keep
         if not bool(usable.any()):
             raise KdlibError(
@@ -387,11 +458,16 @@ class ConceptStudy:
                 "checkpoint (the layer is dead for them, or they are not kept); train with other rates or more images"
             )
         threshold = threshold or self.threshold
-        found = [visual_concepts(entropy, self.foreground, threshold, keep=usable) for entropy in maps]
-        on = torch.stack([one.on_foreground[usable] for one in found])
-        off = torch.stack([one.on_background[usable] for one in found])
-        concepts = torch.stack([one.concepts for one in found])
-        distances = self.distances(arm, seed, layer, up_to=up_to)
+        found = [
+            [visual_concepts(entropy, self.foreground, threshold, keep=usable) for entropy in maps] for maps in taken
+        ]
+        on, off = (
+            torch.stack([torch.stack([getattr(one, side)[usable] for one in each]) for each in found])
+            for side in ("on_foreground", "on_background")
+        )
+        on, off = (counts[0] if noise_seeds == 1 else counts.double().mean(0) for counts in (on, off))
+        concepts = torch.stack([one.concepts for one in found[0]])
+        distances = self.distances(arm, seed, layer, up_to=up_to, by_epoch=by_epoch)
         skip_first = self.network.startswith("resnet")
         return Dynamics(
             epochs=self.spec(arm, seed, layer).recipe.checkpoints,

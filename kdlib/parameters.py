@@ -111,6 +111,7 @@ LIMITS: dict[str, Limit] = {
     "n_maps": _count,
     "n_images": _count,
     "regime": Limit(choices=("independent", "correlated", "plain")),
+    "teacher_images": Limit(choices=("more", "same")),
     "network": Limit(choices=PROBED_NETWORKS),
     "threshold": _positive,
     "estimator": Limit(choices=("linear", "sampled")),

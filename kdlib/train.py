@@ -40,7 +40,8 @@ class Recipe:
     kept too; 0 for the first weights. mixed_precision: bfloat16 autocast, on a GPU only.
 
     distances: layers whose way is measured, see `kdlib.travel`: the history's rows tell "distance/<layer>", of the
-    layer's weight, and "distance_up_to/<layer>", of all parameters up to it.
+    layer's weight, and "distance_up_to/<layer>", of all parameters up to it, summed over the epoch's steps; and
+    "epoch_distance/<layer>", "epoch_distance_up_to/<layer>", straight from the epoch's first weights to its last.
 
     No epochs at all make a run of the first weights, such as a random teacher's.
     """

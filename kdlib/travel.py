@@ -1,7 +1,8 @@
-"""How far the weights of a network travel while it is trained, step by step.
+"""How far the weights of a network travel while it is trained, step by step and epoch by epoch.
 
-Cheng et al. 2020 tell progress by the sum over mini-batch updates of |w_k - w_(k-1)| / |w_0| (Euclidean norms over all
-entries): of the probed layer's weight alone in the released code, or of all parameters up to that layer.
+Cheng et al. 2020 tell progress by a sum of |w_k - w_(k-1)| / |w_0| (Euclidean norms over all entries). In the paper's
+definition k counts epochs, in the released code mini-batch updates; w is the probed layer's weight alone in the code,
+and may be taken as all parameters up to that layer.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from kdlib.errors import KdlibError
 
 
 class Travel:
-    """Sums up the way of some layers' weights; `step` after each update.
+    """Sums up the way of some layers' weights; `step` after each update, `since_last` after each epoch.
 
     model: with its first weights. layers: module paths; each must have a weight.
 
     >>> model = nn.Sequential(nn.Linear(2, 1, bias=False))
     >>> _ = model[0].weight.data.copy_(torch.tensor([[3.0, 4.0]]))
     >>> travel = Travel(model, ["0"])
-    >>> _ = model[0].weight.data.copy_(torch.tensor([[3.0, 5.0]]))
-    >>> travel.step()
-    >>> travel.since_last()  # one of five
-    {'distance/0': 0.2, 'distance_up_to/0': 0.2}
-    >>> travel.since_last()
-    {'distance/0': 0.0, 'distance_up_to/0': 0.0}
+    >>> for second in (5.0, 6.0, 5.0):
+    ...     _ = model[0].weight.data.copy_(torch.tensor([[3.0, second]]))
+    ...     travel.step()
+    >>> told = travel.since_last()  # three steps of one, and one straight from the first to the last; the norm is five
+    >>> told["distance/0"], told["epoch_distance/0"]
+    (0.6, 0.2)
+    >>> travel.since_last()["distance/0"]
+    0.0
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str] = ()) -> None:
@@ -44,7 +47,8 @@ class Travel:
         # One copy of each tensor, however many layers it lies before.
         self._all = list({id(tensor): tensor for group in self._watched.values() for tensor in group}.values())
         self._places = {id(tensor): place for place, tensor in enumerate(self._all)}
-        self._before = [tensor.detach().clone() for tensor in self._all]
+        self._before = self._now()
+        self._at_last = self._now()  # what the weights were when an epoch began
         squares = self._squares(self._before)
         self._start = {name: self._norm(squares, name) for name in self._watched}
         for name, start in self._start.items():
@@ -63,15 +67,25 @@ class Travel:
             self._sums[name] += self._norm(squares, name)
         torch._foreach_copy_(self._before, [tensor.detach() for tensor in self._all])
 
+    @torch.no_grad()
     def since_last(self) -> dict[str, float]:
-        """The sums since the last call, in norms of the first weights; they begin at 0 again."""
+        """Since the last call, in norms of the first weights: "distance/...", the sum over the steps, and
+        "epoch_distance/...", the straight way. Both begin at 0 again."""
+        if not self._watched:
+            return {}
         told = {name: float(total / self._start[name]) for name, total in self._sums.items()}
         self._sums = {name: torch.zeros_like(total) for name, total in self._sums.items()}
-        return told
+        squares = self._squares(torch._foreach_sub([tensor.detach() for tensor in self._all], self._at_last))
+        straight = {f"epoch_{name}": float(self._norm(squares, name) / self._start[name]) for name in self._watched}
+        self._at_last = self._now()
+        return told | straight
 
     def resume(self) -> None:
         """Take the weights as they are for the last ones, without a step: a training goes on from elsewhere."""
-        self._before = [tensor.detach().clone() for tensor in self._all]
+        self._before, self._at_last = self._now(), self._now()
+
+    def _now(self) -> list[Tensor]:
+        return [tensor.detach().clone() for tensor in self._all]
 
     def _squares(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         return [norm.double().square() for norm in torch._foreach_norm(list(tensors))] if tensors else []

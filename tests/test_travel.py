@@ -83,7 +83,9 @@ def test_a_resumed_training_tells_the_same_way(splits):
     saved: list[Progress] = []
     whole = fit(net, splits, CrossEntropy(), RECIPE, seed=0, after_epoch=saved.append)
     resumed = fit(net, splits, CrossEntropy(), RECIPE, seed=0, resume=saved[0])
-    assert resumed.history[1][f"distance/{LAYER}"] == whole.history[1][f"distance/{LAYER}"]
+    told = [{name: value for name, value in run.history[1].items() if "distance" in name} for run in (whole, resumed)]
+    assert set(told[0]) == {f"{start}distance{end}/{LAYER}" for start in ("", "epoch_") for end in ("", "_up_to")}
+    assert told[0] == told[1]
 
 
 def test_up_to_a_layer_means_in_the_networks_own_order():
@@ -93,6 +95,21 @@ def test_up_to_a_layer_means_in_the_networks_own_order():
     assert [id(p) for p in parameters_up_to(model, LAYER)] == [id(model.get_parameter(name)) for name in wanted]
     frozen = freeze_up_to(model, LAYER)
     assert [p.requires_grad for p in frozen.parameters()] == [name not in wanted for name in names]
+
+
+def test_the_way_of_an_epoch_is_straight_from_its_first_weights_to_its_last(splits):
+    """Several steps an epoch; against the definition, on the checkpoints, of the weight and of all up to the layer."""
+    recipe = replace(RECIPE, checkpoints=(0, 1, 2))
+    run = fit(net, splits, CrossEntropy(), recipe, seed=0)
+    states = [run.state(f"epoch_{epoch}") for epoch in range(3)]
+    names = [name for name, _ in net().named_parameters()]
+    up_to = names[: names.index(f"{LAYER}.weight") + 1]
+    for key, chosen in (("epoch_distance", [f"{LAYER}.weight"]), ("epoch_distance_up_to", up_to)):
+        start = norm([states[0][name] for name in chosen])
+        for row, before, after in zip(run.history, states[:-1], states[1:], strict=True):
+            slow = norm([after[name].double() - before[name].double() for name in chosen]) / start
+            assert row[f"{key}/{LAYER}"] == pytest.approx(slow, rel=1e-4)
+            assert 0 < row[f"{key}/{LAYER}"] < row[f"{key.removeprefix('epoch_')}/{LAYER}"]  # steps make a longer way
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ PROVENANCE = {
     "page:blog": "a blog post",
     "page:draft": "an early draft of it",
     "inference": "our own deduction",
+    "memory": "what we remember of the paper and could not look up",
 }
 
 #: How a difference of two values in a unit is called; other units keep their name.

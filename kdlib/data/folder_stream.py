@@ -10,6 +10,7 @@ import copy
 import hashlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -218,6 +219,7 @@ class FolderStream:
             num_workers=self._workers,
             # Not forked from this process: it has threads (gloo's, NCCL's), and a fork can catch one holding a lock.
             multiprocessing_context=_forkserver() if self._workers else None,
+            worker_init_fn=_end_with_parent,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
         )
@@ -234,6 +236,21 @@ def _forkserver() -> Any:
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     context.set_forkserver_preload([__name__, "kdlib.vision"])
     return context
+
+
+def _end_with_parent(worker: int) -> None:
+    """Let a decoding process end when the one that reads from it does, even if that was killed.
+
+    torch's workers look whether their parent lives, but theirs is the fork server, which lives as long as they do.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="end with parent").start()
 
 
 class _Files(torch.utils.data.Dataset):

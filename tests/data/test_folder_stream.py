@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -259,3 +262,39 @@ def test_decoding_processes_are_not_forked_from_one_that_has_threads():
     from kdlib.data.folder_stream import _forkserver
 
     assert _forkserver().get_start_method() == "forkserver"
+
+
+READER = """
+import multiprocessing, sys, time
+from kdlib.data.folder_stream import FolderStream
+
+if __name__ == "__main__":
+    batches = FolderStream(sys.argv[1], image_size=8, workers=2).batches(2)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes under /proc")
+def test_decoding_processes_end_with_a_reader_that_is_killed(tree, tmp_path):
+    (tmp_path / "reader.py").write_text(READER)
+    command = [sys.executable, str(tmp_path / "reader.py"), str(tree)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        decoders = [int(pid) for pid in reader.stdout.readline().split()]
+        assert len(decoders) == 2 and all(alive(pid) for pid in decoders)
+        reader.kill()
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in decoders) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(alive(pid) for pid in decoders)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
