@@ -120,8 +120,8 @@ CONCEPT_PRESETS = {
     ),
     # minutes on two cores
     "quick": ConceptSizes(
-        n_train=5000,
-        n_student=2000,
+        n_train=4700,
+        n_student=1850,
         n_val=250,
         n_test=1000,
         n_images=32,
