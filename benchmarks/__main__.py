@@ -1,4 +1,4 @@
-"""All races, one after the other:  python -m benchmarks [--quick] [--record]
+"""All races or those named, one after the other:  python -m benchmarks [--quick] [--record] [RACE ...]
 
 --record also writes what they print to benchmarks/RESULTS.md, with the machine and the day.
 """
@@ -37,16 +37,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="All races, one after the other.")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     parser.add_argument("--record", action="store_true", help=f"also write {RESULTS.name}")
+    parser.add_argument("races", metavar="RACE", nargs="*", help=f"which: {', '.join(RACES)}; all if none is named")
     options = parser.parse_args()
+    strange = [name for name in options.races if name not in RACES]
+    if strange:
+        parser.error(f"there is no race {strange[0]!r}; there are {', '.join(RACES)}")
     arguments = ["--quick"] if options.quick else []
     told = []
-    for name in RACES:
+    for name in options.races or RACES:
         print(f"\n## {name}\n", flush=True)
         told.append(f"## {name}\n\n```text\n{race(name, arguments).strip()}\n```\n")
     if options.record:
         head = (
             "# Races, as they went\n\n"
-            f"Written by `python -m benchmarks {' '.join(['--record', *arguments])}` on "
+            f"Written by `python -m benchmarks {' '.join(['--record', *arguments, *options.races])}` on "
             f"{datetime.now(UTC).date().isoformat()}: {platform.system()}, {os.cpu_count()} cores, "
             f"torch {torch.__version__}, Python {platform.python_version()}. Ratios count, not times: machines differ "
             "and are noisy. What is raced against what stands at the head of each file.\n"
