@@ -5,7 +5,6 @@ from __future__ import annotations
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -29,16 +28,8 @@ from kdlib.figures.activation_maps import (
 )
 from kdlib.metrics.dissection import dissect
 from kdlib.models import build
-from kdlib.plots import use_style
 
 LAYER = "layer3"
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

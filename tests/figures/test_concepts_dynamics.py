@@ -7,7 +7,6 @@ import math
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -27,15 +26,8 @@ from kdlib.figures.concepts_dynamics import (
     training_courses,
 )
 from kdlib.metrics.learning_dynamics import learning_speed, stability
-from kdlib.plots import MODEL_COLOURS, MODEL_NAMES, use_style
+from kdlib.plots import MODEL_COLOURS, MODEL_NAMES
 from kdlib.stats import paired_contrast
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 def course(stretch: float = 1.0) -> Dynamics:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -21,17 +20,10 @@ from kdlib.figures.concepts_information import (
     maps_in_a_row,
     search_paths,
 )
-from kdlib.plots import MODEL_COLOURS, use_style
+from kdlib.plots import MODEL_COLOURS
 from kdlib.widgets.cells import MARK_COLOURS, border
 
 NAN = float("nan")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

@@ -5,19 +5,9 @@ from __future__ import annotations
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import pytest
 
 from kdlib.claims import Record
 from kdlib.figures.concepts_overview import imitation, schedule
-from kdlib.plots import use_style
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 def accuracies(**arms: float) -> Record:

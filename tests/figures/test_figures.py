@@ -22,16 +22,9 @@ from kdlib.figures import (
 )
 from kdlib.metrics.dissection import dissect
 from kdlib.models import build
-from kdlib.plots import MODEL_COLOURS, image_grid, picture, seeds_and_means, use_style
+from kdlib.plots import MODEL_COLOURS, image_grid, picture, seeds_and_means
 from kdlib.stats import mean_interval
 from kdlib.widgets import unit_views
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

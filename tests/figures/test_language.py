@@ -5,7 +5,6 @@ from __future__ import annotations
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -15,12 +14,6 @@ from kdlib.widgets.word_explorer import SIGN_COLOURS
 
 TEXTS = ["the not good film", "a good film", "good but dull", "the film"]
 LEXICON = {"good": 1, "dull": -1}
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

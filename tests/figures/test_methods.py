@@ -21,7 +21,7 @@ from kdlib.figures.methods import (
     without_and_with_logits,
 )
 from kdlib.metrics.dissection import dissect_activations
-from kdlib.plots import MODEL_COLOURS, MODEL_NAMES, use_style
+from kdlib.plots import MODEL_COLOURS, MODEL_NAMES
 from kdlib.stats import mean_interval
 
 METHODS = ("at", "ft", "crd", "sskd")
@@ -29,13 +29,6 @@ VALUES = {
     arm: [10.0 * place + seed for seed in (0.0, 1.0, 5.0)]
     for place, arm in enumerate(["scratch", "kd", *(f"{m}{end}" for m in METHODS for end in ("", "_with_logits"))])
 }
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 def dissection(seed: int):

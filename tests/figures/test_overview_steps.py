@@ -7,24 +7,15 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from kdlib.claims import Record, load_claims, read_records
 from kdlib.figures.overview import FIGURES
-from kdlib.plots import use_style
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = load_claims("han2023")
 STEPS = ("categories", "similarity", "controls", "every_method", "other_measures")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 def record_of(notebook: str, metrics: dict[str, dict[str, float]], preset: str = "quick", seeds: int = 3) -> Record:

@@ -27,15 +27,8 @@ from kdlib.figures.similarity import (
     over_temperature,
 )
 from kdlib.metrics.class_similarity import PRIMARY, class_similarity
-from kdlib.plots import MODEL_COLOURS, MODEL_NAMES, use_style
+from kdlib.plots import MODEL_COLOURS, MODEL_NAMES
 from kdlib.stats import Contrast, paired_contrast
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 def contrast(*differences: float) -> Contrast:
