@@ -18,7 +18,7 @@ import time
 
 import torch
 
-from kdlib.data.concept_world import draw_scenes
+from kdlib.data.drawn.concept_world import draw_scenes
 
 
 def main() -> None:

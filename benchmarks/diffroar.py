@@ -33,14 +33,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.kd_step import EpochOrder
-from kdlib import roar_training
 from kdlib.data.image_set import ImageSet
 from kdlib.metrics.diffroar import KEPT, kept_number, rank_codes
 from kdlib.models import build
-from kdlib.presets import load_data
-from kdlib.roar_training import MaskedImages, Ranking, RoarPlan, diffroar_scores, magnitudes, retraining
-from kdlib.side_by_side import cores
-from kdlib.train import Recipe, fit
+from kdlib.papers.han2023 import roar as roar_training
+from kdlib.papers.han2023.roar import MaskedImages, Ranking, RoarPlan, diffroar_scores, magnitudes, retraining
+from kdlib.papers.presets import load_data
+from kdlib.runs.parallel import cores
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 NET = {"depth": 8, "width": 8, "features": 128}
 Level = tuple[str, float]

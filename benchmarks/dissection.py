@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.metrics.dissection import dissect_activations
+from kdlib.metrics.dissection.dissect import dissect_activations
 
 QUANTILE = 0.005
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from kdlib.capture import capture
 from kdlib.data.augment import Augmentation
-from kdlib.data.concept_world import draw_scenes
+from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.distill import Objective, TrainBatch, contrastive
 from kdlib.distill.catalogue import METHODS
 from kdlib.distill.contrastive import ContrastiveDistillation, ContrastiveMemory
@@ -43,7 +43,8 @@ from kdlib.distill.self_supervision import SelfSupervision, rotations
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.models import build
-from kdlib.train import Recipe, deterministic, resolve_device
+from kdlib.train.device import deterministic, resolve_device
+from kdlib.train.recipe import Recipe
 
 # method -> its name in the catalogue, its target in steps of plain KD
 RACERS = {

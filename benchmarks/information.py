@@ -35,13 +35,13 @@ from functools import partial
 
 import torch
 from scipy.stats import spearmanr
+from tests.metrics.information_twin import TwinMap, slow_map
 from torch import Tensor, nn
 
-from kdlib.metrics.information import InformationMaps, information_discarding
-from kdlib.metrics.information_linear import linear_information
+from kdlib.metrics.information.linear import linear_information
+from kdlib.metrics.information.maps import InformationMaps, information_discarding
 from kdlib.models import build
-from kdlib.train import resolve_device
-from tests.metrics.information_twin import TwinMap, slow_map
+from kdlib.train.device import resolve_device
 
 SAMPLES, SIZE = 128, 32
 

@@ -32,8 +32,10 @@ from kdlib.data.image_set import Splits
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.teacher import Teacher
 from kdlib.models import build
-from kdlib.presets import load_data
-from kdlib.train import Recipe, fit, resolve_device
+from kdlib.papers.presets import load_data
+from kdlib.train.device import resolve_device
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 TEMPERATURE, ALPHA = 4.0, 0.9
 

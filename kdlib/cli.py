@@ -186,15 +186,15 @@ def summary(notebook: Any) -> str:
 
 def _measured_seconds() -> dict[str, float]:
     """How long each notebook took when its committed results were made, in seconds."""
-    from kdlib.book import TIMES
-    from kdlib.execute import REPOSITORY
+    from kdlib.book.build import TIMES
+    from kdlib.book.execute import REPOSITORY
 
     record = REPOSITORY / "book/results/quick" / TIMES
     return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
 
 
 def _list(options: argparse.Namespace) -> None:
-    from kdlib.execute import list_notebooks, notebooks_folder, read_notebook
+    from kdlib.book.execute import list_notebooks, notebooks_folder, read_notebook
 
     seconds = _measured_seconds()
     rows = [
@@ -209,7 +209,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _params(options: argparse.Namespace) -> None:
-    from kdlib.execute import notebook_form, notebook_path, notebooks_folder, read_notebook
+    from kdlib.book.execute import notebook_form, notebook_path, notebooks_folder, read_notebook
 
     path = notebook_path(options.notebook, notebooks_folder(options.notebooks))
     rows = [
@@ -237,8 +237,8 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from kdlib.book import line_on_terminal
-    from kdlib.execute import notebook_path, notebooks_folder, run_notebook
+    from kdlib.book.build import line_on_terminal
+    from kdlib.book.execute import notebook_path, notebooks_folder, run_notebook
 
     parameters = parse_assignments(options.param)
     if options.preset is not None:
@@ -263,43 +263,43 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _data_list(options: argparse.Namespace) -> None:
-    from kdlib.data import list_datasets
+    from kdlib.data.catalogue import list_datasets
 
     print(format_answer(list_datasets()))
 
 
 def _data_get(options: argparse.Namespace) -> None:
-    from kdlib.data import get_dataset
+    from kdlib.data.catalogue import get_dataset
 
     print(format_answer(get_dataset(options.name)))
 
 
 def _data_info(options: argparse.Namespace) -> None:
-    from kdlib.data import dataset_info
+    from kdlib.data.catalogue import dataset_info
 
     print(format_answer(dataset_info(options.name)))
 
 
 def _runs_list(options: argparse.Namespace) -> None:
-    from kdlib.run_listing import list_runs
+    from kdlib.runs.listing import list_runs
 
     print(format_answer(list_runs()) or "no trained models in the store")
 
 
 def _runs_show(options: argparse.Namespace) -> None:
-    from kdlib.run_listing import show_run
+    from kdlib.runs.listing import show_run
 
     print(format_answer(show_run(options.key)))
 
 
 def _runs_remove(options: argparse.Namespace) -> None:
-    from kdlib.run_listing import remove_run
+    from kdlib.runs.listing import remove_run
 
     print(f"removed {remove_run(options.key)}")
 
 
 def _book(options: argparse.Namespace) -> None:
-    from kdlib.book import build_book, commit_outputs
+    from kdlib.book.build import build_book, commit_outputs
 
     if options.commit_outputs:
         for path in commit_outputs(preset=options.preset):
@@ -319,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["params", "no_such_notebook", "--notebooks", "no/such/folder"])
     2
     """
-    from kdlib.execute import NotebookFailed
+    from kdlib.book.execute import NotebookFailed
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)

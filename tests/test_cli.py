@@ -8,9 +8,9 @@ import pytest
 from toy_notebooks import MEASURE, write_notebook
 
 from kdlib import cli
+from kdlib.book.execute import read_notebook
 from kdlib.cli import build_parser, format_table, main, parse_assignments, summary
 from kdlib.errors import KdlibError
-from kdlib.execute import read_notebook
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_list_tells_the_time_measured_with_the_committed_results(folder, capsys,
     results = tmp_path / "book/results/quick"
     results.mkdir(parents=True)
     (results / "seconds.json").write_text('{"toy": 81.4}')
-    monkeypatch.setattr("kdlib.execute.REPOSITORY", tmp_path)
+    monkeypatch.setattr("kdlib.book.execute.REPOSITORY", tmp_path)
     assert main(["list", "--notebooks", str(folder)]) == 0
     broken, toy = capsys.readouterr().out.splitlines()[1:]
     assert "81 s" in toy

@@ -1,4 +1,4 @@
-"""What a paper claims, read from `kdlib/claims/<paper>.toml` and checked.
+"""What a paper claims, read from its `claims.toml` and checked.
 
 A claim is fixed before its result is known: the contrast that tests it (metric and two arms), the claimed
 direction, the smallest effect that would matter, the fewest seeds a verdict needs. `kdlib.claims.verdicts` turns
@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.names import MEASURES, arm_in_prose
 
+#: Where each paper has a folder; the engine knows none of them.
+PAPERS = Path(__file__).parents[1] / "papers"
 DIRECTIONS = ("greater", "less")
 STATUSES = ("in the book", "not yet measured")
 TESTS = ("paired_contrast",)
@@ -38,50 +41,7 @@ DIFFERENCE_UNITS = {
     "percent": "percentage points",
     "percent of units": "percentage points of the layer's units",
 }
-ARM_NAMES = {
-    "kd": "KD",
-    "scratch": "scratch",
-    "label_smoothing": "label smoothing",
-    "self_kd": "Self-KD",
-    "kd_shuffled": "KD from shuffled probabilities",
-    "superclass_smoothing": "superclass smoothing",
-    "deeper_kd": "KD",
-    "deeper_scratch": "scratch",
-    "baseline_slow": "baseline at the student's rates",
-    "random_teacher": "student of an untrained teacher",
-    "self": "student of its own baseline",
-}
-METRIC_NAMES = {
-    "diffroar": "DiffROAR",
-    "five_band_accuracy": "five-band pixel accuracy",
-    "five_band_false_positive_rate": "five-band false positive rate",
-    "gradient_energy_inside": "loss gradient inside the object",
-    "concepts_on_object": "concepts on the object",
-    "concepts_beside_object": "concepts beside the object",
-    "share_on_object": "share of concepts on the object",
-    "distance_mean": "mean way to the most concepts",
-    "distance_deviation": "spread of the ways to the most concepts",
-    "stability": "part of all concepts kept to the end",
-}
-_METHOD_ABBREVIATIONS = ("at", "ft", "crd", "sskd", "ls", "kd", "nlp")
-
-
 _SMOOTHED_TEACHER = re.compile(r"ls_teacher_t(\d+)")
-
-
-def arm_name(arm: str) -> str:
-    """An arm's name as prose.
-
-    >>> [arm_name(arm) for arm in ("kd", "label_smoothing", "sskd_with_logits")]
-    ['KD', 'label smoothing', 'SSKD with logits']
-    >>> arm_name("ls_teacher_t8")
-    'T = 8'
-    """
-    if arm in ARM_NAMES:
-        return ARM_NAMES[arm]
-    if found := _SMOOTHED_TEACHER.fullmatch(arm):
-        return f"T = {found[1]}"
-    return " ".join(word.upper() if word in _METHOD_ABBREVIATIONS else word for word in arm.split("_"))
 
 
 @dataclass(frozen=True)
@@ -212,8 +172,8 @@ class Claim:
         >>> claims["han2023.6a"].contrast_in_words
         'with a label-smoothed teacher, detectors at T = 8 minus T = 1'
         """
-        metric = METRIC_NAMES.get(self.metric, self.metric.replace("_", " "))
-        arms = f"{arm_name(self.arm_a)} minus {arm_name(self.arm_b)}"
+        metric = MEASURES.get(self.metric, self.metric.replace("_", " "))
+        arms = f"{arm_in_prose(self.arm_a)} minus {arm_in_prose(self.arm_b)}"
         if _SMOOTHED_TEACHER.fullmatch(self.arm_a) and _SMOOTHED_TEACHER.fullmatch(self.arm_b):
             return f"with a label-smoothed teacher, {metric} at {arms}"
         return f"{metric}, {arms}"
@@ -305,27 +265,29 @@ def _reported(value: object, what: str) -> tuple[Reported, ...]:
 
 
 def papers() -> tuple[str, ...]:
-    """The short names of the papers whose claims are on file.
+    """The short names of the papers in the book: the folders of `kdlib/papers` that have a `settings.py`.
 
     >>> "han2023" in papers()
     True
     """
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
+    return tuple(sorted(path.parent.name for path in PAPERS.glob("*/settings.py")))
 
 
 def load_claims(paper: str) -> dict[str, Claim]:
-    """The claims of one paper, by id, from `kdlib/claims/<paper>.toml`.
+    """The claims of one paper, by id, from `kdlib/papers/<paper>/claims.toml`.
 
     >>> claim = load_claims("han2023")["han2023.2b"]
     >>> claim.direction, claim.contrast_name
     ('less', 'detectors: label_smoothing - scratch')
     """
-    choose(paper, papers(), "paper")
-    path = Path(__file__).parent / f"{paper}.toml"
-    claims = parse_claims(path.read_text(encoding="utf-8"), path.name)
+    path = PAPERS / choose(paper, papers(), "paper") / "claims.toml"
+    if not path.is_file():
+        raise KdlibError(f"the paper {paper} has no {path.name} in its folder; write its claims there")
+    source = f"{paper}/{path.name}"
+    claims = parse_claims(path.read_text(encoding="utf-8"), source)
     key = next(iter(claims.values())).paper.key
     if key != paper:
-        raise KdlibError(f"{path.name} says it is about '{key}'; the file's name and the paper's key must agree")
+        raise KdlibError(f"{source} says it is about '{key}'; the folder's name and the paper's key must agree")
     return claims
 
 

@@ -15,18 +15,11 @@ from kdlib.claims.claim import PROVENANCE, Claim, all_claims, papers
 from kdlib.claims.records import Record, read_records
 from kdlib.claims.verdicts import RULE, WORDS, Verdict, number
 from kdlib.errors import KdlibError
+from kdlib.names import PRESETS, strength
 
 NOT_YET = "not yet measured"
-#: Runs of this preset check that everything runs; their few training steps say nothing about a claim.
-SMOKE = "smoke"
 # The verdict comes second: on a phone, and in 700 pixels of text, it must not hide behind a scroll bar.
 _COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)", "The paper says", "Seeds")
-#: What stands behind a preset, for readers who meet the word in the summary first.
-_PRESETS = {
-    "quick": "small networks, few seeds",
-    "long": "small networks trained longer, eight seeds",
-    "gpu": "whole data sets, larger networks",
-}
 _RUN = re.compile(r"(\w+), \d+ seeds?\b")
 _CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
 _SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins
@@ -73,9 +66,15 @@ def ledger_page(folders: Iterable[str | Path], *, title: str | None = "Ledger of
     return compile_ledger(all_claims(), read_records(folders), title=title)
 
 
+def _may_back(record: Record) -> bool:
+    """Whether a record's preset learns enough to say anything about a claim."""
+    return strength(record.preset) > 0
+
+
 def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Record]:
     """The records that may back verdicts, rechecked, ordered by notebook and preset."""
-    kept = sorted((r for r in records if r.preset != SMOKE), key=lambda r: (r.notebook, r.preset != "quick", r.preset))
+    kept = [record for record in records if _may_back(record)]
+    kept.sort(key=lambda record: (record.notebook, strength(record.preset)))
     for record in kept:
         unknown = [claim_id for claim_id in record.verdicts if claim_id not in claims]
         if unknown:
@@ -94,7 +93,7 @@ def _summary(claims: Mapping[str, Claim], records: list[Record], link: str) -> s
     for preset in dict.fromkeys(record.preset for record in records):
         words = Counter(v.word for record in records if record.preset == preset for v in record.verdicts.values())
         if words:
-            sizes = f" ([{_PRESETS[preset]}]({link}))" if preset in _PRESETS else ""
+            sizes = f" ([{PRESETS[preset].meaning}]({link}))" if preset in PRESETS else ""
             parts.append(f"At preset `{preset}`{sizes}: {', '.join(f'{words[word]} {word}' for word in WORDS)}.")
     return " ".join(parts)
 
@@ -211,7 +210,7 @@ def check_prose(text: str, records: Iterable[Record]) -> None:
     on_file = {
         (claim_id, found.word, record.preset)
         for record in records
-        if record.preset != SMOKE
+        if _may_back(record)
         for claim_id, found in record.verdicts.items()
     }
     judged = {claim_id for claim_id, _, _ in on_file}

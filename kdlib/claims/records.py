@@ -26,8 +26,8 @@ from kdlib.claims.claim import all_claims, contrast_name
 from kdlib.claims.provenance import free_of_paths, provenance
 from kdlib.claims.verdicts import WORDS, Verdict, number, verdict
 from kdlib.errors import KdlibError, choose
+from kdlib.plotting.tables import Table
 from kdlib.stats import Contrast, paired_contrast, rounding_resolution
-from kdlib.tables import Table
 
 #: The environment variable that names the file a record is written to; the executor sets it.
 METRICS_VARIABLE = "KDLIB_METRICS"
@@ -70,7 +70,7 @@ class Record:
     """The measurements of one notebook run.
 
     `parameters` are the notebook's, `preset` among them. `device` is the device that was used ("cpu", "cuda"),
-    `source_fingerprint` that of the training source (`kdlib.source.source_fingerprint()`).
+    `source_fingerprint` that of the training source (`kdlib.runs.source.source_fingerprint()`).
 
     >>> record = Record("han2023_concept_detectors", {"preset": "quick", "n_seeds": 3})
     >>> record.measure("detectors/kd", {0: 61.0, 1: 63.0, 2: 62.5}, "percent of units")

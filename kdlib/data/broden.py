@@ -100,7 +100,7 @@ class BrodenFolder:
     workers: processes of torch's DataLoader that decode batches ahead; 0 decodes in this one.
 
     >>> import tempfile
-    >>> from kdlib.data.concept_world import draw_scenes
+    >>> from kdlib.data.drawn.concept_world import draw_scenes
     >>> with tempfile.TemporaryDirectory() as home:
     ...     folder = BrodenFolder(export_broden(draw_scenes(20), Path(home) / "world"))
     ...     batch = next(folder.batches(4))

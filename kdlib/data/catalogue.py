@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kdlib import data
+from kdlib.data import cifar10, cub, fashion_mnist, voc
 from kdlib.data.image_set import ImageSet
+from kdlib.data.registry import load
+from kdlib.data.root import data_root
 from kdlib.errors import KdlibError, choose
+from kdlib.names import DATA_SETS
 
 SPLITS = ("train", "val", "test", "probe")
 
@@ -47,18 +50,6 @@ class DatasetInfo:
     coverage: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-LICENCES = {
-    "concept_world": "MIT, drawn by kdlib",
-    "cells": "MIT, drawn by kdlib",
-    "fashion_mnist": "MIT (Copyright 2017 Zalando SE)",
-    "garment_scenes": "MIT (garments Copyright 2017 Zalando SE)",
-    "cifar10": "none given; for research, not redistributed with kdlib",
-    "voc": "Flickr's terms of use, photograph by photograph; not redistributed with kdlib",
-    "cub": "for non-commercial research and education; not redistributed with kdlib",
-    "image_folder": "that of your images",
-}
-
-
 def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
     """One row per data set; Fashion-MNIST has two, the embedded subset and the full set.
 
@@ -66,49 +57,39 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
     ['concept_world', 'cells', 'fashion_mnist', 'fashion_mnist (full)', 'garment_scenes', 'cifar10', 'voc', 'cub',
      'image_folder']
     """
-    from kdlib.data import cifar10, cub, fashion_mnist, voc
+    place = data_root(root)
+    found = {name: _row(name, place) for name in DATA_SETS}
+    small = found["fashion_mnist"]
+    where = place / fashion_mnist.FOLDER
+    full = replace(
+        small, name="fashion_mnist (full)", images="60,000 + 10,000", where=str(where),
+        present=fashion_mnist.is_present(place),
+    )  # fmt: skip
+    return [row for name in found for row in ((small, full) if name == "fashion_mnist" else (found[name],))]
 
-    place = data.data_root(root)
-    garments = LICENCES["fashion_mnist"]
-    return [
-        DatasetRow(
-            "concept_world", "any number", "any, 32x32 by default", "20 in 5 superclasses",
-            LICENCES["concept_world"], "drawn from a seed", True,
-        ),
-        DatasetRow(
-            "cells", "any number", "any, 32x32 by default", "10 in 4 superclasses",
-            LICENCES["cells"], "drawn from a seed", True,
-        ),
-        DatasetRow(
-            "fashion_mnist", "8,000 + 2,000", "28x28 grey", "10 in 4 superclasses",
-            garments, "ships with kdlib", True,
-        ),
-        DatasetRow(
-            "fashion_mnist (full)", "60,000 + 10,000", "28x28 grey", "10 in 4 superclasses",
-            garments, str(place / fashion_mnist.FOLDER), fashion_mnist.is_present(place),
-        ),
-        DatasetRow(
-            "garment_scenes", "8,000 + 2,000 garments", "any, 32x32 by default", "10 in 4 superclasses",
-            LICENCES["garment_scenes"], "drawn from a seed", True,
-        ),
-        DatasetRow(
-            "cifar10", "50,000 + 10,000", "32x32 colour", "10 in 2 superclasses",
-            LICENCES["cifar10"], str(place / (cifar10.present_folder(place) or cifar10.BINARY_FOLDER)),
-            cifar10.present_folder(place) is not None,
-        ),
-        DatasetRow(
-            "voc", "objects of 1,464 + 1,449 photographs", "any, 64x64 by default", "20 in 4 superclasses",
-            LICENCES["voc"], str(place / voc.FOLDER), voc.is_present(place),
-        ),
-        DatasetRow(
-            "cub", "5,994 + 5,794", "any, 64x64 by default", "200, by the last word of their names",
-            LICENCES["cub"], str(place / cub.FOLDER), cub.is_present(place),
-        ),
-        DatasetRow(
-            "image_folder", "your own", "any", "one per folder",
-            LICENCES["image_folder"], "the folder named by root=", True,
-        ),
-    ]  # fmt: skip
+
+def _row(name: str, place: Path) -> DatasetRow:
+    """The line of one data set, below the data root `place`."""
+    kept = DATA_SETS[name]
+    present = True
+    if name in _FILES:
+        folder, present = _FILES[name](place)
+        where = str(place / folder)
+    elif kept.needs == "folder":
+        where = "the folder named by root="
+    else:
+        where = "drawn from a seed" if kept.drawn else "ships with kdlib"
+    return DatasetRow(name, kept.images, kept.size, kept.classes, kept.licence, where, present)
+
+
+# Where below the data root the files of a data set lie, and whether they are there.
+_FILES: dict[str, Callable[[Path], tuple[str | Path, bool]]] = {
+    "cifar10": lambda place: (
+        cifar10.present_folder(place) or cifar10.BINARY_FOLDER, cifar10.present_folder(place) is not None
+    ),
+    "voc": lambda place: (voc.FOLDER, voc.is_present(place)),
+    "cub": lambda place: (cub.FOLDER, cub.is_present(place)),
+}  # fmt: skip
 
 
 def get_dataset(name: str, root: str | Path | None = None) -> str:
@@ -119,10 +100,7 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
     >>> get_dataset("concept_world")
     'concept_world is drawn from a seed: nothing to fetch'
     """
-    from kdlib.data import cifar10, cub, fashion_mnist, voc
-
-    choose(name, data.DATASETS, "data set")
-    if name in ("concept_world", "cells", "garment_scenes"):
+    if DATA_SETS[choose(name, DATA_SETS, "data set")].drawn:
         return f"{name} is drawn from a seed: nothing to fetch"
     if name == "image_folder":
         return "image_folder reads your own folder of images: nothing to fetch, give it as root"
@@ -134,7 +112,7 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
         "cifar10": (cifar10.read_official, None),
         "voc": (voc.download, None),
     }[name]
-    place = data.data_root(root)
+    place = data_root(root)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -155,22 +133,20 @@ def dataset_info(name: str, **options: Any) -> DatasetInfo:
     >>> info.images, info.classes["Sandal"]
     ({'train': 7000, 'val': 1000, 'test': 2000, 'probe': 2000}, 'footwear')
     """
-    from kdlib.data import cifar10, fashion_mnist
-
-    choose(name, data.DATASETS, "data set")
-    place = data.data_root(options.get("root"))
+    choose(name, DATA_SETS, "data set")
+    place = data_root(options.get("root"))
     absent = (name == "cifar10" and cifar10.present_folder(place) is None) or (
         name in ("fashion_mnist", "garment_scenes") and options.get("full") and not fashion_mnist.is_present(place)
     )
     if absent:
         source = "fashion_mnist" if name == "garment_scenes" else name
         raise KdlibError(f"{source} is not in {place}; run `kdlib data get {source}`, or name its folder by root")
-    splits = data.load(name, **options)
+    splits = load(name, **options)
     probe = splits.probe
     owners = (probe.superclass_names[index] for index in probe.superclass_of)
     return DatasetInfo(
         name=name,
-        licence=LICENCES[name],
+        licence=DATA_SETS[name].licence,
         images={part: len(getattr(splits, part)) for part in SPLITS},
         image_size=splits.train.image_size,
         channels=splits.train.channels,
@@ -187,7 +163,7 @@ def concept_coverage(image_set: ImageSet) -> dict[str, dict[str, float]]:
 
     >>> labels = torch.tensor([[[0, 1], [1, 1]]])
     >>> tiny = ImageSet("tiny", torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.tensor([0]), ("a",), ("b",), (0,),
-    ...                 concepts=(data.ConceptMap("color", labels, ("unlabelled", "red")),))
+    ...                 concepts=(ConceptMap("color", labels, ("unlabelled", "red")),))
     >>> concept_coverage(tiny)
     {'color': {'red': 0.75}}
     """

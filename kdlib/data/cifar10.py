@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.data import data_root
 from kdlib.data.checksums import is_there, read_verified
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer
 
@@ -66,7 +66,7 @@ def load(
 ) -> Splits:
     """CIFAR-10 as train, val, test and probe; the probe with colour concepts.
 
-    root: the folder that holds cifar-10-batches-bin or cifar-10-batches-py; None is `kdlib.data.data_root()`.
+    root: the folder that holds cifar-10-batches-bin or cifar-10-batches-py; None is `kdlib.data.root.data_root()`.
         If neither is there, torchvision downloads the second.
     seed: which images are val, and which ones a smaller n_* keeps; all choices are class-balanced.
     n_train, n_val, n_test: by default 45,000, 5,000 and 10,000.

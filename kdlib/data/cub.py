@@ -27,7 +27,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdlib.data import data_root
 from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import ImageSet, Splits
@@ -42,6 +41,7 @@ from kdlib.data.masked_photographs import (
     read_image,
     read_lines,
 )
+from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
@@ -79,7 +79,7 @@ def load(
 ) -> Splits:
     """CUB-200-2011 as train, val, test and probe, all with their foreground.
 
-    root: the folder that holds CUB_200_2011, or that folder itself; None is `kdlib.data.data_root()`.
+    root: the folder that holds CUB_200_2011, or that folder itself; None is `kdlib.data.root.data_root()`.
     seed: which training photographs are val, and which ones a smaller n_* keeps; all choices are class-balanced.
     n_train: all that val leaves of the official training part. n_val: a tenth of it by default. n_test: the official
     test part. n_probe: the probe is the test set, with the basic colours (`kdlib.data.colours`) as its concepts.

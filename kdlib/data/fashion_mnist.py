@@ -16,7 +16,7 @@ pixel. The concepts of the probe are computed from it and from the grey values, 
   told a detector.
 
 Every concept's coverage lies between 0.00025 and 0.10 of all pixels, where an IoU of 0.05 can be reached at the
-quantile 0.005 (see `kdlib.metrics.dissection`); a test holds it there.
+quantile 0.005 (see `kdlib.metrics.dissection.dissect`); a test holds it there.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.data import data_root
 from kdlib.data.checksums import is_there, read_verified
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
+from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer
 
@@ -76,7 +76,7 @@ def load(
     """Fashion-MNIST as train, val, test and probe, all with their foreground; the probe with concepts as well.
 
     full: the official 60,000 + 10,000 images from root/FashionMNIST/raw (downloaded by torchvision if absent) instead
-    of the embedded 8,000 + 2,000. root: the data root; None is `kdlib.data.data_root()`.
+    of the embedded 8,000 + 2,000. root: the data root; None is `kdlib.data.root.data_root()`.
     seed: which images are val, and which ones a smaller n_* keeps; all choices are class-balanced.
     n_train, n_val: by default 7,000 and 1,000 (full: 55,000 and 5,000). n_test: all 2,000 (10,000).
     n_probe: the probe is the test set, never trained on, with concepts.

@@ -35,6 +35,7 @@ from kdlib.data.image_folder import (
     split_listings,
 )
 from kdlib.data.image_set import Batch, ConceptMap, ImageSet, Splits
+from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 
 STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
@@ -59,6 +60,7 @@ class FolderStream:
     Example: `sum(len(batch.labels) for batch in FolderStream("imagenet/val", workers=8).batches(256))`.
     """
 
+    task: ClassVar[Task] = CLASSIFICATION
     channels = 3
     foreground = None
     concept_names: ClassVar[dict[str, tuple[str, ...]]] = {"color": COLOUR_NAMES}

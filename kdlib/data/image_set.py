@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.errors import KdlibError, choose, positive_integer
 
 CATEGORIES = ("object", "part", "scene", "material", "texture", "color")
@@ -81,6 +82,8 @@ class ImageSet:
     >>> len(tiny), tiny.num_classes, tiny.siblings(0)
     (4, 3, [1])
     """
+
+    task: ClassVar[Task] = CLASSIFICATION
 
     name: str
     images: Tensor
@@ -249,7 +252,7 @@ class ImageSet:
 
 
 class LabelledSet(Protocol):
-    """What a data set must offer to be trained on: `ImageSet` is one, `kdlib.data.sentences.SentenceSet` another."""
+    """What a data set must offer to be trained on: `ImageSet` is one, `kdlib.data.drawn.sentences.SentenceSet` another."""
 
     @property
     def name(self) -> str: ...
@@ -265,6 +268,17 @@ class LabelledSet(Protocol):
         """Shape of one input."""
         ...
 
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def task(self) -> Task:
+        """What the labels are, and so the loss, the score and how outputs are read."""
+        ...
+
     def __len__(self) -> int: ...
 
     def to(self, device: torch.device | str) -> Self: ...
@@ -278,6 +292,14 @@ class LabelledSet(Protocol):
         ...
 
     def content_hash(self) -> str: ...
+
+
+def superclasses_of(rows: LabelledSet) -> tuple[int, ...]:
+    """For each class the index of its superclass; data without superclasses are refused."""
+    found = getattr(rows, "superclass_of", None)
+    if found is None:
+        raise KdlibError(f"'{rows.name}' has no superclasses, which this method needs; take data that have some")
+    return found
 
 
 Part = TypeVar("Part", bound=LabelledSet)

@@ -11,9 +11,9 @@ Word polarity comes from the first of these that is there:
    labels of the Stanford Sentiment Treebank, in the folder or in its subfolder `original`: a single word is negative
    up to 0.4 and positive above 0.6, the Treebank's own bounds of "neutral";
 2. `lexicon.tsv`, a file of your own: lines WORD<TAB>POLARITY, POLARITY 1 or -1;
-3. the sentiment words of `kdlib.data.sentences_grammar`.
+3. the sentiment words of `kdlib.data.drawn.sentences_grammar`.
 
-In a sentence, negation turns a word's polarity round by the rule of `kdlib.data.sentences.contextual_polarity`.
+In a sentence, negation turns a word's polarity round by the rule of `kdlib.data.drawn.sentences.contextual_polarity`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 
 from kdlib.data.checksums import is_there
+from kdlib.data.drawn.sentences import SentenceSet, encode, make_vocabulary, tokenise
+from kdlib.data.drawn.sentences_grammar import LEXICON
 from kdlib.data.image_set import Splits
-from kdlib.data.sentences import SentenceSet, encode, make_vocabulary, tokenise
-from kdlib.data.sentences_grammar import LEXICON
 from kdlib.data.splitting import balanced_order
 from kdlib.errors import KdlibError, finite_number, positive_integer
 

@@ -35,7 +35,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdlib.data import data_root
 from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
@@ -50,6 +49,7 @@ from kdlib.data.masked_photographs import (
     read_lines,
     split_by_photograph,
 )
+from kdlib.data.root import data_root
 from kdlib.data.splitting import take
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
@@ -92,7 +92,7 @@ def load(
 ) -> Splits:
     """VOC 2012's segmented objects as train, val, test and probe, all with their foreground.
 
-    root: the folder that holds VOCdevkit, or VOCdevkit or VOC2012 itself; None is `kdlib.data.data_root()`.
+    root: the folder that holds VOCdevkit, or VOCdevkit or VOC2012 itself; None is `kdlib.data.root.data_root()`.
     seed: which photographs are val, and which objects a smaller n_* keeps. Objects of one photograph are in one part.
     n_train: all that is left by default. n_val: a tenth of the official train. n_test: the official val.
     n_probe: the probe is the test set, with concepts: object (the classes of all that is in the picture) and color.

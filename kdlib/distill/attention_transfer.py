@@ -11,7 +11,7 @@ from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Observe, Teacher
+from kdlib.distill.teacher import AnyTeacher, Observe
 from kdlib.errors import KdlibError, finite_number
 
 
@@ -88,7 +88,7 @@ class AttentionTransfer(Objective):
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: AnyTeacher,
         pairs: tuple[tuple[str, str], ...],
         weight: float = 1000.0,
         alpha: float = 0.0,

@@ -13,7 +13,7 @@ from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import label_terms
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Teacher
+from kdlib.distill.teacher import AnyTeacher
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 _MOST_NEGATIVES = 16_384  # the paper's number
@@ -250,7 +250,7 @@ class ContrastiveDistillation(Objective):
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: AnyTeacher,
         memory: ContrastiveMemory,
         *,
         weight: float = 0.8,

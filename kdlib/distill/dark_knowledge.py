@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from kdlib.data.image_set import superclasses_of
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Teacher
+from kdlib.distill.teacher import AnyTeacher
 from kdlib.errors import KdlibError, finite_number
 
 Permute = Callable[[Tensor, TrainBatch], Tensor]
@@ -121,7 +122,7 @@ class PermutedDarkKnowledge(Objective):
     ['cross_entropy', 'kd']
     """
 
-    def __init__(self, teacher: Teacher, permute: Permute, temperature: float = 1.0, alpha: float = 0.5) -> None:
+    def __init__(self, teacher: AnyTeacher, permute: Permute, temperature: float = 1.0, alpha: float = 0.5) -> None:
         self.teacher, self.permute = teacher, permute
         self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
@@ -146,7 +147,7 @@ def build_shuffled(setting: Setting, *, alpha: float = 0.5, temperature: float =
 def build_wrong_classes(setting: Setting, *, alpha: float = 0.5, temperature: float = 1.0) -> PermutedDarkKnowledge:
     """Control C2: KD from `with_wrong_classes` logits, with a table of the student's seed."""
     setting.same_classes()
-    table = wrong_classes(setting.train.superclass_of, setting.seed).to(setting.train.device)
+    table = wrong_classes(superclasses_of(setting.train), setting.seed).to(setting.train.device)
 
     def permute(logits: Tensor, batch: TrainBatch) -> Tensor:
         return with_wrong_classes(logits, batch.labels, table)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from kdlib.capture import capture, features_of
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import ImageSet
+from kdlib.data.image_set import LabelledSet
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Observe, Teacher
+from kdlib.distill.teacher import AnyTeacher, Observe, Teacher
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 _SLOPE = 0.1  # of the LeakyReLU below zero
@@ -113,7 +113,7 @@ def factor_channels(channels: int, rate: float) -> int:
 def train_paraphraser(
     teacher: nn.Module,
     layer: str,
-    train: ImageSet,
+    train: LabelledSet,
     augmentation: Augmentation,
     *,
     rate: float = 0.5,
@@ -127,7 +127,7 @@ def train_paraphraser(
     does for ImageNet, where an epoch is 5,004 batches of 256. batch_size: by default such that an epoch of fewer images
     has about 300 steps (at least 16 images, at most 256); the 78 batches of 64 that 5,000 images make would leave most
     of the maps unexplained. seed: of the initial weights, the order of the images and their views; the global
-    generator is left as it was. The same seed gives the same bits within `kdlib.train.deterministic`, where the run
+    generator is left as it was. The same seed gives the same bits within `kdlib.train.device.deterministic`, where the run
     store calls this.
     """
     positive_integer(epochs, "epochs")
@@ -150,7 +150,9 @@ def train_paraphraser(
     return paraphraser.eval().requires_grad_(False)
 
 
-def _one_pass(train: ImageSet, augmentation: Augmentation, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+def _one_pass(
+    train: LabelledSet, augmentation: Augmentation, batch_size: int, seed: int, epoch: int
+) -> Iterator[Tensor]:
     """All images as models take them, in batches; order and views are drawn from seed and epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(len(train), generator=generator)
@@ -195,7 +197,7 @@ class FactorTransfer(Objective):
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: AnyTeacher,
         translator: nn.Module,
         student_layer: str,
         weight: float = 1000.0,

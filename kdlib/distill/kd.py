@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Teacher
+from kdlib.distill.teacher import AnyTeacher
 from kdlib.errors import KdlibError, finite_number
 
 
@@ -73,7 +73,7 @@ class KnowledgeDistillation(Objective):
     ['cross_entropy', 'kd']
     """
 
-    def __init__(self, teacher: Teacher, temperature: float = 1.0, alpha: float = 0.5) -> None:
+    def __init__(self, teacher: AnyTeacher, temperature: float = 1.0, alpha: float = 0.5) -> None:
         self.teacher = teacher
         self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from kdlib.capture import capture
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Observe, Teacher
+from kdlib.distill.teacher import AnyTeacher, Observe
 from kdlib.errors import KdlibError, finite_number
+from kdlib.models.probed import layer_path
 
 
 class LayerMSE(Objective):
@@ -30,7 +31,7 @@ class LayerMSE(Objective):
     {'layer_mse': 4.0}
     """
 
-    def __init__(self, student_layer: str, teacher: Teacher, scale: float = 1.0) -> None:
+    def __init__(self, student_layer: str, teacher: AnyTeacher, scale: float = 1.0) -> None:
         self.student_layers = (student_layer,)
         self.teacher = teacher
         self.scale = finite_number(scale, "scale", minimum=0, exclusive=True)
@@ -54,15 +55,6 @@ def observe_layer(layer: str) -> Observe:
         return {"logits": logits, "layer": captured[layer]}
 
     return observe
-
-
-def layer_path(model: nn.Module, layer: str) -> str:
-    """The module path of a layer given by the paper's name (conv, fc1, fc2, fc3) or by its path.
-
-    >>> layer_path(nn.Sequential(nn.Linear(2, 2)), "0")
-    '0'
-    """
-    return getattr(model, "probed_layers", {}).get(layer, layer)
 
 
 def build_layer_mse(setting: Setting, *, layer: str = "fc1", relative: float = 0.0) -> Objective:

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import ImageSet
+from kdlib.data.image_set import LabelledSet
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import kd_loss
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Teacher
+from kdlib.distill.teacher import AnyTeacher
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 _TURNS = 4
@@ -136,7 +136,7 @@ def observe_rotations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 def teacher_features(
-    teacher: Teacher, images: ImageSet, augmentation: Augmentation, *, every: int = 1, seed: int = 0
+    teacher: AnyTeacher, images: LabelledSet, augmentation: Augmentation, *, every: int = 1, seed: int = 0
 ) -> Tensor:
     """What stage 1 learns from: pooled features (N / every, 4, d) of images, each in one view drawn by `seed`.
 
@@ -148,7 +148,7 @@ def teacher_features(
 
 
 def _drawn_views(
-    images: ImageSet, augmentation: Augmentation, indices: tuple[Tensor, ...], seed: int
+    images: LabelledSet, augmentation: Augmentation, indices: tuple[Tensor, ...], seed: int
 ) -> Iterator[TrainBatch]:
     streamed = getattr(images, "training_batches", None)
     if streamed is not None:  # folders too large for memory are augmented as they are read, and have no numbered views
@@ -197,7 +197,7 @@ class SelfSupervision(Objective):
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: AnyTeacher,
         teacher_head: nn.Module,
         student_width: int,
         *,

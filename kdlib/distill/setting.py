@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import ImageSet
-from kdlib.distill.teacher import Observe, Teacher, just_logits
+from kdlib.data.image_set import LabelledSet
+from kdlib.distill.teacher import AnyTeacher, KnownOutputs, Observe, Teacher, just_logits
 from kdlib.errors import KdlibError
 
 _REMEMBERED_VIEWS = 4  # with more views a training meets few of them twice: ask the teacher live
@@ -24,18 +24,25 @@ class Setting:
 
     student: freshly built, on the device, to read shapes from; it is not the one that is trained. train: the training
     images, on the device. seed: the student's. teacher_model: trained, on the device; None for methods without one.
-    memory: what all students of one teacher share within a process, such as its remembered answers.
+    teacher_outputs: of a teacher that is no network: what it says of each training row, named tensors (N, ...), "logits"
+    among them. memory: what all students of one teacher share within a process, such as its remembered answers.
     """
 
     student: nn.Module
-    train: ImageSet
+    train: LabelledSet
     augmentation: Augmentation
     seed: int
     teacher_model: nn.Module | None = None
+    teacher_outputs: Mapping[str, Tensor] | None = None
     memory: dict[str, Any] = field(default_factory=dict)
 
     def taught(self) -> nn.Module:
         """The teacher's network; a method that needs one is refused without."""
+        if self.teacher_outputs is not None:
+            raise KdlibError(
+                "this method looks inside its teacher, of which only the outputs are known; give a network as the "
+                "teacher, or take kd"
+            )
         if self.teacher_model is None:
             raise KdlibError("this method needs a teacher, and teacher is None; give the run of one")
         return self.teacher_model
@@ -45,18 +52,23 @@ class Setting:
 
         For methods that learn from logits or compare what all classes share; a layer may be imitated without it.
         """
-        images = self.train.inputs(torch.arange(1, device=self.train.device))
-        student, teacher = (classes_told(model, images) for model in (self.student, self.taught()))
+        images = self.train.inputs(torch.arange(1, device=self.train.labels.device))
+        student = num_outputs(self.student, images)
+        known = self.teacher_outputs
+        teacher = num_outputs(self.taught(), images) if known is None else known["logits"].shape[1]
         if student != teacher:
             raise KdlibError(
-                f"the teacher tells {teacher} classes apart and the student {student}; train both on the same classes"
+                f"the teacher has {teacher} outputs and the student {student}; train both on the same classes"
             )
 
-    def teacher(self, name: str = "logits", observe: Observe = just_logits) -> Teacher:
+    def teacher(self, name: str = "logits", observe: Observe = just_logits) -> AnyTeacher:
         """The teacher, asked for what `observe` sees; it remembers where an image has few views.
 
         name: tells what is observed (method and layers); students that ask for the same share one memory.
         """
+
+        if self.teacher_outputs is not None and observe is just_logits:
+            return self._known(self.teacher_outputs)
 
         def make() -> Teacher:
             if self.augmentation.num_views > _REMEMBERED_VIEWS:
@@ -66,6 +78,20 @@ class Setting:
 
         return self.shared(f"teacher: {name}", make)
 
+    def _known(self, outputs: Mapping[str, Tensor]) -> KnownOutputs:
+        if self.augmentation.num_views > 1:
+            raise KdlibError(
+                f"the teacher's outputs are known for the rows as they are, not for views of augmentation "
+                f"'{self.augmentation.name}'; train with augment='none'"
+            )
+        for name, known in outputs.items():
+            if len(known) < len(self.train):
+                raise KdlibError(
+                    f"the teacher's '{name}' is known for {len(known)} rows, but there are {len(self.train)} to train "
+                    "on; give one for each"
+                )
+        return KnownOutputs(outputs)
+
     def shared(self, name: str, make: Callable[[], Made]) -> Made:
         """What `make` gives, made once for all students of this teacher in this process."""
         if name not in self.memory:
@@ -74,10 +100,10 @@ class Setting:
 
 
 @torch.no_grad()
-def classes_told(model: nn.Module, images: Tensor) -> int:
-    """How many classes a model tells apart: the width of its logits.
+def num_outputs(model: nn.Module, images: Tensor) -> int:
+    """How many outputs a model gives for a row: a classifier's classes.
 
-    >>> classes_told(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(1, 1, 2, 2))
+    >>> num_outputs(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(1, 1, 2, 2))
     3
     """
     was_training = model.training

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kdlib.data.image_set import superclasses_of
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.errors import KdlibError, choose, finite_number
@@ -87,9 +88,9 @@ def build_superclass_smoothing(setting: Setting, *, alpha: float = 0.1) -> Simil
 
     On data without superclasses (one for all classes) that is label smoothing over all the wrong classes.
     """
-    return SimilaritySmoothing(setting.train.superclass_of, alpha, "siblings")
+    return SimilaritySmoothing(superclasses_of(setting.train), alpha, "siblings")
 
 
 def build_antisibling_smoothing(setting: Setting, *, alpha: float = 0.1) -> SimilaritySmoothing:
     """Control C4: alpha spread over the non-siblings alone; refused where all classes have one superclass."""
-    return SimilaritySmoothing(setting.train.superclass_of, alpha, "non_siblings")
+    return SimilaritySmoothing(superclasses_of(setting.train), alpha, "non_siblings")

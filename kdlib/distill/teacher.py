@@ -1,14 +1,15 @@
-"""A frozen teacher, and a memory of what it said."""
+"""A frozen teacher and a memory of what it said, or a teacher of which only its outputs are known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import ImageSet
+from kdlib.data.image_set import LabelledSet
 from kdlib.distill import TrainBatch
 from kdlib.errors import KdlibError
 
@@ -18,6 +19,18 @@ Observe = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 def just_logits(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """What most methods want to know of a teacher: its logits (B, K)."""
     return {"logits": model(images)}
+
+
+class AnyTeacher(Protocol):
+    """What an objective asks: a `Teacher`, or `KnownOutputs`."""
+
+    def __call__(self, batch: TrainBatch) -> Tensor:
+        """Logits (B, K), without gradient."""
+        ...
+
+    def answer(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Everything observed for this batch, each (B, ...), without gradient."""
+        ...
 
 
 class Teacher:
@@ -51,7 +64,7 @@ class Teacher:
     def remembers(self) -> bool:
         return self.num_images * self.num_views > 0
 
-    def fill(self, images: ImageSet, augmentation: Augmentation, batch_size: int = 512) -> Teacher:
+    def fill(self, images: LabelledSet, augmentation: Augmentation, batch_size: int = 512) -> Teacher:
         """Ask about every view of every image beforehand, in a fixed order; returns this teacher.
 
         A network's answer can differ in its last bits with the other images of the batch. Asked in training, a shared
@@ -100,3 +113,29 @@ class Teacher:
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)  # up to twice as fast on a CPU
         return {name: tensor.float() for name, tensor in self.observe(self.model, images).items()}
+
+
+class KnownOutputs:
+    """A teacher of which only its outputs for every training row are known, whatever made them, such as boosted trees.
+
+    outputs: named tensors (N, ...), "logits" among them, in the order of the training set; they are looked up by a row's
+    index. It is asked like a `Teacher`.
+
+    >>> teacher = KnownOutputs({"logits": torch.tensor([[0.0], [1.0], [4.0]])})
+    >>> batch = TrainBatch(torch.zeros(2, 3), torch.zeros(2), torch.tensor([2, 0]), torch.zeros(2).long())
+    >>> teacher(batch).tolist()
+    [[4.0], [0.0]]
+    """
+
+    def __init__(self, outputs: Mapping[str, Tensor]) -> None:
+        if "logits" not in outputs:
+            raise KdlibError(f"a teacher's outputs must include 'logits', not only {', '.join(outputs) or 'nothing'}")
+        self.outputs = dict(outputs)
+
+    def __call__(self, batch: TrainBatch) -> Tensor:
+        """The teacher's logits (B, K)."""
+        return self.answer(batch)["logits"]
+
+    def answer(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """All that is known of the teacher for this batch, each (B, ...)."""
+        return {name: known[batch.index] for name, known in self.outputs.items()}

@@ -1,6 +1,6 @@
 """Visual concepts: the cells of which a layer has discarded clearly less than it has of the background.
 
-Cheng et al. 2020 (CVPR), on maps of `kdlib.metrics.information` and masks of the object:
+Cheng et al. 2020 (CVPR), on maps of `kdlib.metrics.information.maps` and masks of the object:
 
     concept(i) = mean over images of (mean of H over the image's background cells) - H_i > b,    b = 0.2 nats
     N_fg, N_bg = concepts on an image's foreground and background cells
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kdlib.errors import KdlibError, choose, finite_number
-from kdlib.metrics.information_response import Grid, grid_shape, pool
+from kdlib.metrics.information.response import Grid, grid_shape, pool
 
 THRESHOLD = 0.2
 

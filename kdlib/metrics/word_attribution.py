@@ -16,7 +16,7 @@ For a net that is linear in its embeddings all three give each word's exact part
 occlusion asks what polarity in context means. A layer norm ignores the length of the vector that it is given, so that
 stretching a word's vector, which is what gradient x input does, says little of the word. Integrated gradients bring all
 words in at once and share out what two words do together: of "not good" = good (1 - 2 not) they give "good" nothing.
-`kdlib.language_study.instrument_check` compares the three on small nets, apart from the experiment, that learned a task
+`kdlib.papers.han2023.language.instrument_check` compares the three on small nets, apart from the experiment, that learned a task
 whose answer is known: there gradient x input fails. It was the measure first named; occlusion took its place on that
 evidence, before any net of the experiment at preset quick had been looked at.
 """
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.capture import capture, find_layer
-from kdlib.data.sentences import SentenceSet
+from kdlib.data.drawn.sentences import SentenceSet
 from kdlib.errors import KdlibError, choose, positive_integer
 
 PRIMARY = "agreement"
@@ -54,7 +54,7 @@ def word_attributions(
     gradients. target: "positive_minus_negative" (z_1 - z_0) or "predicted", the logit of the class that the net
     chooses, whose sign says whether the word speaks for that class (see `relative_to_prediction`).
 
-    >>> from kdlib.data.sentences import load
+    >>> from kdlib.data.drawn.sentences import load
     >>> from kdlib.models import build
     >>> test = load(n_train=50, n_val=10, n_test=10).test
     >>> word_attributions(build("small_transformer", **test.model_options()), test).shape == test.tokens.shape
@@ -247,7 +247,7 @@ def attribution_summary(attributions: Tensor, sentences: SentenceSet) -> dict[st
     negated_words
     ======================  =============================================================================
 
-    >>> from kdlib.data.sentences import load
+    >>> from kdlib.data.drawn.sentences import load
     >>> test = load(n_train=50, n_val=10, n_test=100).test
     >>> attribution_summary(test.polarity.float(), test)["agreement"]
     1.0

@@ -36,6 +36,15 @@ def probed_layers(model: nn.Module) -> dict[str, str]:
     return dict(layers)
 
 
+def layer_path(model: nn.Module, layer: str) -> str:
+    """The module path of a layer given by the paper's name (conv, fc1, fc2, fc3) or by its path.
+
+    >>> layer_path(nn.Sequential(nn.Linear(2, 2)), "0")
+    '0'
+    """
+    return getattr(model, "probed_layers", {}).get(layer, layer)
+
+
 def initialise(model: nn.Module, linear_deviation: float | None = 0.01) -> None:
     """First weights as in the paper's released code, in place, from torch's global random state.
 

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.errors import KdlibError
-from kdlib.plots import MODEL_COLOURS, MODEL_NAMES
+from kdlib.names import MODEL_COLOURS, MODEL_NAMES
 
 HERE = Path(__file__).parent
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError, choose
-from kdlib.metrics.dissection import TAU
-from kdlib.plots import MODEL_COLOURS
+from kdlib.metrics.dissection.dissect import TAU
+from kdlib.names import MODEL_COLOURS
 from kdlib.widgets.common import (
     content_key,
     floats,

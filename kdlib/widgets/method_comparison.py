@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError, choose, positive_integer
-from kdlib.metrics.dissection import TAU
+from kdlib.metrics.dissection.dissect import TAU
 from kdlib.widgets.common import (
     content_key,
     hatch,

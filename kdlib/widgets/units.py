@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from kdlib.data.image_set import CATEGORIES, ImageSet
 from kdlib.errors import KdlibError, choose, positive_integer
-from kdlib.metrics.activations import Checked, layer_activations
-from kdlib.metrics.dissection import TAU, Dissection
+from kdlib.metrics.dissection.activations import Checked, layer_activations
+from kdlib.metrics.dissection.dissect import TAU, Dissection
 from kdlib.widgets.common import check_images, check_place, floats, group_colours, image_array, make_sprite, title_of
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kdlib.data.sentences import SentenceSet
+from kdlib.data.drawn.sentences import SentenceSet
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.word_attribution import POSITIVE
 from kdlib.widgets.common import content_key, model_colours, new_figure, source, title_of
@@ -138,7 +138,7 @@ def word_explorer(
     positive where a word speaks for "positive". logits: model -> (N, 2).
 
     >>> import torch
-    >>> from kdlib.data.sentences import encode
+    >>> from kdlib.data.drawn.sentences import encode
     >>> tiny = encode([["not", "good"]], [0], ("[PAD]", "[UNK]"), {"good": 1}, length=2, name="tiny")
     >>> explorer = word_explorer(tiny, {"gradient_x_input": {"kd": torch.tensor([[-1.0, -2.0]])}},
     ...                          {"kd": torch.zeros(1, 2)})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from kdlib.book import Project, build_book
+from kdlib.book.build import Project, build_book
 
 ROOT = Path(__file__).resolve().parents[2]
 

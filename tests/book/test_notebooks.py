@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from kdlib.execute import LIMITS, list_notebooks, notebook_form, read_notebook
-from kdlib.execute import REPOSITORY as ROOT
+from kdlib.book.execute import LIMITS, list_notebooks, notebook_form, read_notebook
+from kdlib.book.execute import REPOSITORY as ROOT
 
 PATHS = list_notebooks(ROOT / "notebooks")
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -55,7 +55,7 @@ def test_every_parameter_has_a_help_and_a_default_within_its_range(path):
         assert parameter.help, f"{parameter.name} has no help"
         assert parameter.convert(parameter.default) == parameter.default
         if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool):
-            assert parameter.name in LIMITS, f"the number {parameter.name} has no range in kdlib.execute.LIMITS"
+            assert parameter.name in LIMITS, f"the number {parameter.name} has no range in kdlib.book.execute.LIMITS"
 
 
 @every_notebook

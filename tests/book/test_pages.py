@@ -11,8 +11,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from toy_notebooks import WIDGETS, write_notebook
 
-from kdlib.execute import REPOSITORY as ROOT
-from kdlib.execute import list_notebooks, run_notebook
+from kdlib.book.execute import REPOSITORY as ROOT
+from kdlib.book.execute import list_notebooks, run_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from kdlib.data.broden import BrodenFolder, export_broden
-from kdlib.data.concept_world import draw_scenes
+from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.image_set import CATEGORIES, ConceptMap, ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect
+from kdlib.metrics.dissection.dissect import dissect
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import torch
 from archives import plant_cub
 from PIL import Image
 
-from kdlib import data
 from kdlib.data import cub
+from kdlib.data.registry import load
 from kdlib.errors import KdlibError
-from kdlib.presets import load_data
+from kdlib.papers.presets import load_data
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def counts(splits):
 
 class TestParts:
     def test_the_official_split_is_kept_and_val_taken_from_train(self, root, folder):
-        splits = data.load("cub", root=root, image_size=50)
+        splits = load("cub", root=root, image_size=50)
         assert counts(splits) == [7, 1, 8, 8]
         assert splits.test.labels.tolist() == [0] * 4 + [1] * 4
         # How far right the bird stands tells the number of the photograph: even ones are the official test part.

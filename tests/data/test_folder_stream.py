@@ -20,7 +20,7 @@ from kdlib.data.colours import basic_colours
 from kdlib.data.folder_stream import IMAGENET_MEAN, IMAGENET_STD, FolderStream, stream_splits
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect
+from kdlib.metrics.dissection.dissect import dissect
 from kdlib.vision import torchvision
 
 COUNTS = {"cat": 20, "dog": 20, "truck": 10}

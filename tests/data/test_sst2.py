@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kdlib.data import sst2
-from kdlib.data.sentences_grammar import LEXICON
+from kdlib.data.drawn.sentences_grammar import LEXICON
 from kdlib.errors import KdlibError
 
 TRAIN = [

@@ -8,10 +8,10 @@ import torch
 from archives import VOC_CLASSES, Thing, list_voc_part, plant_voc, plant_voc_photograph, save_jpeg, save_palette
 from PIL import Image
 
-from kdlib import data
 from kdlib.data import voc
+from kdlib.data.registry import load
 from kdlib.errors import KdlibError
-from kdlib.presets import load_data
+from kdlib.papers.presets import load_data
 from kdlib.vision import torchvision
 
 
@@ -36,7 +36,7 @@ def objects_of(tmp_path, things, **options):
 
 class TestParts:
     def test_the_official_split_is_kept_and_val_taken_from_train(self, root):
-        splits = data.load("voc", root=root, image_size=20)
+        splits = load("voc", root=root, image_size=20)
         assert [len(part) for part in (splits.train, splits.val, splits.test, splits.probe)] == [18, 2, 12, 12]
         assert splits.train.class_names == tuple(VOC_CLASSES)
         assert splits.train.image_size == (20, 20)

@@ -23,7 +23,8 @@ from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
-from kdlib.train import Recipe, fit
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 # Slow twins: Python floats, one number at a time
 
@@ -215,7 +216,7 @@ class TestBadInput:
 
     def test_a_teacher_of_other_classes_is_refused(self, splits):
         teacher = build("small_resnet", num_classes=7, width=8, features=24)
-        with pytest.raises(KdlibError, match="the teacher tells 7 classes apart and the student 4; train both"):
+        with pytest.raises(KdlibError, match="the teacher has 7 outputs and the student 4; train both"):
             build_attention_transfer(setting_of(splits, teacher=teacher))
 
     def test_no_teacher_is_refused(self, splits):

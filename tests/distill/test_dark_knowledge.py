@@ -21,7 +21,8 @@ from kdlib.distill.kd import KnowledgeDistillation, kd_loss
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.metrics.class_similarity import sibling_mass_ratio
-from kdlib.train import Recipe, fit
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 SUPERCLASS_OF = (0, 0, 0, 1, 1, 2, 0)  # superclasses of 4, 2 and 1 classes
 K = len(SUPERCLASS_OF)

@@ -26,7 +26,9 @@ from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
-from kdlib.train import Recipe, deterministic, fit
+from kdlib.train.device import deterministic
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 
 def same_bits(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -306,7 +308,7 @@ class TestBadInput:
 
     def test_a_teacher_of_other_classes_is_refused(self, splits):
         teacher = build("small_resnet", num_classes=7, width=8, features=24)
-        with pytest.raises(KdlibError, match="the teacher tells 7 classes apart and the student 4; train both"):
+        with pytest.raises(KdlibError, match="the teacher has 7 outputs and the student 4; train both"):
             build_factor_transfer(setting_of(splits, teacher=teacher))
 
     @pytest.mark.parametrize(

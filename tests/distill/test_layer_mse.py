@@ -8,13 +8,15 @@ import torch
 from kdlib.capture import capture
 from kdlib.data.augment import Augmentation
 from kdlib.distill import TrainBatch
-from kdlib.distill.layer_mse import LayerMSE, build_layer_mse, layer_path, observe_layer
+from kdlib.distill.layer_mse import LayerMSE, build_layer_mse, observe_layer
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
-from kdlib.train import Recipe, fit
-from kdlib.travel import parameters_up_to
+from kdlib.models.freezing import parameters_up_to
+from kdlib.models.probed import layer_path
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=32, learning_rate=0.05, augment="none")
 LAYER = "layer2"

@@ -31,7 +31,8 @@ from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
-from kdlib.train import Recipe, fit
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
 
 
 def slow_similarities(embeddings: Tensor) -> list[list[float]]:
@@ -398,7 +399,7 @@ def test_an_interrupted_training_goes_on_with_the_same_bits(splits):
 
 def test_nets_of_other_class_counts_are_refused(splits):
     student = build("small_resnet", num_classes=3, width=4, features=16)
-    with pytest.raises(KdlibError, match="the teacher tells 4 classes apart and the student 3"):
+    with pytest.raises(KdlibError, match="the teacher has 4 outputs and the student 3"):
         build_self_supervision(replace(setting_of(splits), student=student))
 
 

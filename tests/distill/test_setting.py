@@ -7,7 +7,7 @@ from small_nets import setting_of, student_net, teacher_net
 from torch import nn
 
 from kdlib.distill.catalogue import METHODS
-from kdlib.distill.setting import classes_told
+from kdlib.distill.setting import num_outputs
 from kdlib.errors import KdlibError
 from kdlib.models import build
 
@@ -18,7 +18,7 @@ BY_CLASSES = [name for name in TAUGHT if name != "layer_mse"]  # a layer may be 
 @pytest.mark.parametrize("method", BY_CLASSES)
 def test_a_teacher_of_other_classes_is_refused_before_a_step_is_made(splits, method):
     setting = setting_of(splits, teacher=teacher_net(num_classes=7))
-    told = "the teacher tells 7 classes apart and the student 4; train both on the same classes"
+    told = "the teacher has 7 outputs and the student 4; train both on the same classes"
     with pytest.raises(KdlibError, match=told):
         METHODS[method].build(setting)
 
@@ -33,7 +33,7 @@ def test_a_layer_may_be_imitated_whatever_the_classes(splits):
 def test_asking_for_the_number_of_classes_leaves_the_network_as_it_was(splits, training):
     net: nn.Module = student_net().train(training)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    assert classes_told(net, splits.train.inputs(slice(0, 1))) == 4
+    assert num_outputs(net, splits.train.inputs(slice(0, 1))) == 4
     assert net.training is training
     assert all(value.equal(before[name]) for name, value in net.state_dict().items())
 

@@ -23,7 +23,9 @@ from kdlib.distill.similarity_smoothing import (
 from kdlib.errors import KdlibError
 from kdlib.metrics.class_similarity import sibling_mass_ratio
 from kdlib.models import build
-from kdlib.train import Recipe, fit, predict
+from kdlib.train.loop import fit
+from kdlib.train.predict import predict
+from kdlib.train.recipe import Recipe
 
 SUPERCLASS_OF = (0, 0, 0, 1, 1, 2, 0)  # superclasses of 4, 2 and 1 classes
 K = len(SUPERCLASS_OF)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kdlib.data.cells import draw_cells, heat_map
+from kdlib.data.drawn.cells import draw_cells, heat_map
 from kdlib.errors import KdlibError
 from kdlib.metrics.five_band import (
     MEASURES,

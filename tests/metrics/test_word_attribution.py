@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.capture import find_layer
-from kdlib.data.sentences import SentenceSet, encode, load
+from kdlib.data.drawn.sentences import SentenceSet, encode, load
 from kdlib.errors import KdlibError
 from kdlib.metrics.word_attribution import (
     METHODS,

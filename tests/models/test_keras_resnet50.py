@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from kdlib.data import data_root
+from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
 from kdlib.models import build
 from kdlib.models.keras_resnet50 import (

@@ -11,13 +11,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdlib.capture import capture, shapes_of
-from kdlib.data import concept_world
+from kdlib.data.drawn import concept_world
 from kdlib.errors import KdlibError
-from kdlib.metrics.information import information_discarding
-from kdlib.metrics.information_closed_form import sensitivity
+from kdlib.metrics.information.closed_form import sensitivity
+from kdlib.metrics.information.maps import information_discarding
 from kdlib.models import build, count_parameters
 from kdlib.models.probed import probed_layers
-from kdlib.train import deterministic
+from kdlib.train.device import deterministic
 
 NAMES = ["small_vgg", "small_alexnet"]
 # (stride, max-pool follows) of each convolution

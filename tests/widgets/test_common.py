@@ -13,7 +13,7 @@ from PIL import Image
 from widget_toys import KINDS
 
 from kdlib.errors import KdlibError
-from kdlib.plots import MODEL_COLOURS
+from kdlib.names import MODEL_COLOURS
 from kdlib.widgets import display_widget, static_figure
 from kdlib.widgets.common import GROUP_COLOURS, HERE, check_place, make_sprite, model_colours
 

@@ -14,7 +14,7 @@ from widget_toys import shapes, toy_views
 
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect
+from kdlib.metrics.dissection.dissect import dissect
 from kdlib.widgets import UnitViews, dissection_explorer, unit_views
 from kdlib.widgets.dissection_explorer import region_masks
 

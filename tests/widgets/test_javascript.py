@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from widget_toys import toy_bands, toy_views
 
-from kdlib.metrics.dissection import Dissection
+from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.metrics.five_band import MEASURES, five_band_scores, soft_thresholds
 from kdlib.widgets import (
     DissectionExplorer,

@@ -7,11 +7,11 @@ import torch
 from photographs import plant
 
 from kdlib.data.broden import BrodenFolder, export_broden
-from kdlib.data.concept_world import draw_scenes
+from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.folder_stream import FolderStream
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import dissect
-from kdlib.metrics.dissection_controls import dissect_held_out
+from kdlib.metrics.dissection.controls import dissect_held_out
+from kdlib.metrics.dissection.dissect import dissect
 from kdlib.models import build
 from kdlib.widgets.dissection_explorer import dissection_explorer
 from kdlib.widgets.streamed import best_units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kdlib.plots import MODEL_COLOURS
+from kdlib.names import MODEL_COLOURS
 from kdlib.widgets.cells import MARKS, border, pack_cells
 
 

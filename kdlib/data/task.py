@@ -1,0 +1,72 @@
+"""What the outputs of a network mean: the loss on labels, the score of a set, and how predictions are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of supervised learning; a data set names its own as `task`.
+
+    name: of the task. score: of what is counted, as the history's columns have it ("val_accuracy"). credit: for each
+    row a float32 whose mean over a set is the score. higher_is_better: the direction in which epochs are chosen on val.
+    loss: outputs (N, ...) and labels (N,) to a scalar, the mean over the rows. predict: outputs to predictions (N,).
+
+    >>> outputs, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    >>> CLASSIFICATION.mean_score(outputs, labels), CLASSIFICATION.predict(outputs).tolist()
+    (0.5, [0, 1])
+    >>> REGRESSION.mean_score(torch.tensor([[1.0], [4.0]]), torch.tensor([1.0, 2.0]))
+    2.0
+    """
+
+    name: str
+    score: str
+    higher_is_better: bool
+    loss: Callable[[Tensor, Tensor], Tensor]
+    credit: Callable[[Tensor, Tensor], Tensor]
+    predict: Callable[[Tensor], Tensor]
+
+    def mean_score(self, outputs: Tensor, labels: Tensor) -> float:
+        """The score of these rows."""
+        return float(self.credit(outputs, labels.to(outputs.device)).mean())
+
+    def better(self, score: float, best: float | None) -> bool:
+        """Whether a score beats the best so far; an equal one does not."""
+        return best is None or (score > best if self.higher_is_better else score < best)
+
+
+def _one_column(outputs: Tensor) -> Tensor:
+    """(N, 1) or (N,) outputs as (N,)."""
+    return outputs.reshape(len(outputs))
+
+
+CLASSIFICATION = Task(
+    name="classification",
+    score="accuracy",
+    higher_is_better=True,
+    loss=F.cross_entropy,
+    credit=lambda outputs, labels: (outputs.argmax(1) == labels).float(),
+    predict=lambda outputs: outputs.argmax(1),
+)
+BINARY = Task(  # one logit a row, labels 0 and 1
+    name="binary",
+    score="accuracy",
+    higher_is_better=True,
+    loss=lambda outputs, labels: F.binary_cross_entropy_with_logits(_one_column(outputs), labels.float()),
+    credit=lambda outputs, labels: ((_one_column(outputs) > 0) == (labels > 0)).float(),
+    predict=lambda outputs: (_one_column(outputs) > 0).long(),
+)
+REGRESSION = Task(
+    name="regression",
+    score="mean_squared_error",
+    higher_is_better=False,
+    loss=lambda outputs, labels: F.mse_loss(_one_column(outputs), labels.float()),
+    credit=lambda outputs, labels: (_one_column(outputs) - labels.float()).square(),
+    predict=_one_column,
+)
+TASKS = {task.name: task for task in (CLASSIFICATION, BINARY, REGRESSION)}

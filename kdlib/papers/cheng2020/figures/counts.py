@@ -1,0 +1,206 @@
+"""Figures and tables of the chapter that counts visual concepts (Cheng et al. 2020, hypothesis 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from kdlib.metrics.visual_concepts import VisualConcepts
+from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.stats import Contrast, mean_interval
+from kdlib.widgets.cells import MARKS, draw_outline, mark_handles
+
+#: Measure -> its column in `VisualConcepts.summary`, its unit, and the sign of student minus baseline in the paper.
+MEASURES = {
+    "concepts_on_object": ("n_foreground", "cells of 256", 1),
+    "concepts_beside_object": ("n_background", "cells of 256", -1),
+    "share_on_object": ("share", "fraction", 1),
+}
+WORDS = {
+    "concepts_on_object": "concepts on the object",
+    "concepts_beside_object": "concepts beside the object",
+    "share_on_object": "share on the object",
+}
+TITLES = {measure: f"{words} ({MEASURES[measure][1]})" for measure, words in WORDS.items()}
+_BETWEEN_ROWS = 0.14
+
+
+def maps_by_hand(entropy: Tensor, found: VisualConcepts, titles: Sequence[str]) -> Figure:
+    """Small maps with the entropy written in each cell, the object's outline, and marks on the concepts.
+
+    entropy: (N, rows, columns) nats. found: their concepts. titles: one an image.
+    """
+    figure, axes = plt.subplots(1, len(entropy), figsize=(2.6 * len(entropy), 3.1), squeeze=False)
+    rows, columns = entropy.shape[1:]
+    low, high = float(entropy.min()), float(entropy.max())
+    for axis, values, concepts, inside, title in zip(
+        axes[0], entropy, found.concepts, found.foreground, titles, strict=True
+    ):
+        axis.imshow(values.numpy(), cmap="viridis_r", vmin=low, vmax=high, extent=(0, columns, rows, 0), alpha=0.55)
+        draw_outline(axis, inside)
+        for kind, cells in (("foreground", concepts & inside), ("background", concepts & ~inside)):
+            y, x = (cells.nonzero().double() + 0.5).T.numpy()
+            colour, shape = MARKS[kind]
+            axis.plot(x, y + 0.22, shape, color=colour, markeredgecolor="0.1", markersize=8)
+        for row in range(rows):
+            for column in range(columns):
+                axis.text(column + 0.5, row + 0.3, f"{values[row, column]:.1f}", ha="center", va="center", fontsize=9)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=10)
+        axis.margins(0.03)
+    names = {"foreground": "concept on the object", "background": "concept beside it"}
+    figure.legend(handles=mark_handles(names), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def counts_by_layer(values: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> Figure:
+    """A panel for each layer (rows) and measure (columns); in it a row an arm: every seed small, the mean with its 95 %
+    interval (Student's t) large, and a thin line at the baseline's mean.
+
+    values: measure of `MEASURES` -> layer -> arm -> one value a seed.
+    """
+    layers = list(next(iter(values.values())))
+    arms = list(next(iter(values.values()))[layers[0]])
+    size = (3.3 * len(values) + 1.2, (0.36 * len(arms) + 0.3) * len(layers) + 0.6)
+    figure, axes = plt.subplots(len(layers), len(values), figsize=size, sharex="col", sharey=True, squeeze=False)
+    for column, (measure, by_layer) in enumerate(values.items()):
+        for row, layer in enumerate(layers):
+            axis = axes[row, column]
+            axis.axvline(float(np.mean(by_layer[layer]["baseline"])), color=MODEL_COLOURS["baseline"], zorder=0)
+            for place, arm in enumerate(arms):
+                _seeds_and_mean(axis, by_layer[layer][arm], place, arm)
+            axis.grid(axis="y", visible=False)
+        axes[-1, column].set_xlabel(TITLES[measure], fontsize=9)
+        # Neither a count nor a share is negative, whatever a wide interval says; nor is a share above 1.
+        left, right = axes[-1, column].get_xlim()
+        axes[-1, column].set_xlim(max(left, 0), min(right, 1) if MEASURES[measure][1] == "fraction" else right)
+    for axis, layer in zip(axes[:, 0], layers, strict=True):
+        axis.set_ylabel(layer.upper(), rotation=0, ha="right", va="center", fontweight="bold")
+        axis.tick_params(axis="y", labelsize=9)
+    axes[0, 0].set_yticks(range(len(arms)), [MODEL_NAMES.get(arm, arm) for arm in arms])
+    axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
+    return figure
+
+
+def _seeds_and_mean(axis: plt.Axes, seeds: Sequence[float], place: float, arm: str) -> None:
+    """An arm's seeds and below them their mean; a teacher is one for all seeds and drawn once."""
+    colour, marker = MODEL_COLOURS.get(arm, "0.3"), MODEL_MARKERS.get(arm, "o")
+    if arm == "teacher" or len(seeds) == 1:
+        axis.plot([seeds[0]], [place], marker, color=colour, markersize=7)
+        return
+    axis.plot(seeds, [place - _BETWEEN_ROWS] * len(seeds), marker, color=colour, markersize=4, alpha=0.6)
+    found = mean_interval(seeds)
+    errors = [[found.mean - found.t_low], [found.t_high - found.mean]]
+    axis.errorbar([found.mean], [place + _BETWEEN_ROWS], xerr=errors, fmt=marker, color=colour, markersize=7, capsize=3)
+
+
+def differences(panels: Mapping[str, Mapping[str, Contrast]], smallest: Mapping[str, float]) -> Figure:
+    """Student minus baseline with intervals (the wider of two at each end), a panel a measure, a row each.
+
+    panels: measure of `MEASURES` -> name of the row -> contrast. smallest: measure -> the difference that would matter,
+    a grey band. The half on the paper's side of zero is tinted; symbols are filled where the intervals exclude zero.
+    """
+    rows = list(next(iter(panels.values())))
+    size = (3.2 * len(panels) + 1.6, 0.3 * len(rows) + 1.5)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    colour = MODEL_COLOURS["student"]
+    for axis, (measure, by_row) in zip(axes[0], panels.items(), strict=True):
+        for place, contrast in enumerate(by_row.values()):
+            axis.plot(contrast.widest, [place, place], color=colour, linewidth=2)
+            face = colour if contrast.excludes_zero else "white"
+            axis.plot([contrast.mean_difference], [place], MODEL_MARKERS["student"], color=colour, markerfacecolor=face)
+        reach = 1.05 * max(abs(end) for end in axis.get_xlim())
+        axis.set_xlim(-reach, reach)
+        axis.axvspan(0, MEASURES[measure][2] * reach, color=colour, alpha=0.08, linewidth=0, zorder=0)
+        axis.axvspan(-smallest[measure], smallest[measure], color="0.86", zorder=0)
+        axis.axvline(0, color=MODEL_COLOURS["baseline"], linewidth=1.5, zorder=1)
+        axis.set_title(WORDS[measure], fontsize=10)
+        axis.set_xlabel(f"student minus baseline ({MEASURES[measure][1]})", fontsize=9)
+        axis.tick_params(axis="x", labelsize=9)
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].set_yticks(range(len(rows)), rows, fontsize=9)
+    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+    return figure
+
+
+def over_thresholds(contrasts: Mapping[str, Mapping[float, Contrast]], used: float) -> Figure:
+    """Student minus baseline against the threshold b, a panel a measure, with intervals (the wider of two).
+
+    contrasts: measure of `MEASURES` -> b in nats -> contrast. used: the chapter's b, a dotted line.
+    """
+    figure, axes = plt.subplots(1, len(contrasts), figsize=(3.3 * len(contrasts), 3.1), squeeze=False)
+    colour = MODEL_COLOURS["student"]
+    for axis, (measure, by_threshold) in zip(axes[0], contrasts.items(), strict=True):
+        thresholds, found = list(by_threshold), list(by_threshold.values())
+        axis.axhline(0, color=MODEL_COLOURS["baseline"], linewidth=1.5)
+        axis.axvline(used, color="0.4", linestyle=":", linewidth=1.2)
+        for threshold, contrast in by_threshold.items():
+            axis.plot([threshold, threshold], contrast.widest, color=colour, linewidth=2)
+        means = [contrast.mean_difference for contrast in found]
+        axis.plot(thresholds, means, marker=MODEL_MARKERS["student"], color=colour, linewidth=1)
+        axis.set_xticks(thresholds)
+        axis.set_title(WORDS[measure], fontsize=10)
+        axis.set_xlabel("threshold b (nats)", fontsize=9)
+        axis.set_ylabel(f"student minus baseline ({MEASURES[measure][1]})", fontsize=9)
+        axis.tick_params(labelsize=9)
+    return figure
+
+
+def side_legend(figure: Figure) -> None:
+    """Explain the marks of `differences` below the figure."""
+    colour, marker = MODEL_COLOURS["student"], MODEL_MARKERS["student"]
+    handles = [
+        Line2D([], [], marker=marker, linestyle="none", color=colour, label="intervals exclude zero"),
+        Line2D(
+            [], [], marker=marker, linestyle="none", color=colour, markerfacecolor="white", label="they do not"
+        ),
+        Line2D([], [], color=colour, alpha=0.15, linewidth=8, label="the paper's side"),
+        Line2D([], [], color="0.86", linewidth=8, label="would not matter"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+
+
+def sign(measure: str, contrast: Contrast) -> str:
+    """Whether the mean difference of student and baseline has the paper's sign; "surely" where intervals exclude zero.
+
+    >>> from kdlib.stats import paired_contrast
+    >>> more = paired_contrast([20.0, 21.0, 22.5], [10.0, 11.0, 12.0])
+    >>> sign("concepts_on_object", more), sign("concepts_beside_object", more)
+    ('as the paper, surely', 'against it, surely')
+    >>> sign("share_on_object", paired_contrast([0.5, 0.4], [0.5, 0.4]))
+    'no difference'
+    """
+    if contrast.mean_difference == 0:
+        return "no difference"
+    word = "as the paper" if contrast.mean_difference * MEASURES[measure][2] > 0 else "against it"
+    return f"{word}, surely" if contrast.excludes_zero else word
+
+
+def tally(panels: Mapping[str, Mapping[str, Contrast]]) -> list[dict[str, str]]:
+    """Rows of a table: of how many rows of `differences` each measure agrees with the paper.
+
+    >>> from kdlib.stats import paired_contrast
+    >>> more = paired_contrast([20.0, 21.0, 22.5], [10.0, 11.0, 12.0])
+    >>> tally({"concepts_on_object": {"FC1": more, "FC2": more}})[0]["as the paper"]
+    '2 of 2'
+    """
+    rows = []
+    for measure, by_row in panels.items():
+        words = [sign(measure, contrast) for contrast in by_row.values()]
+        agree, against = (sum(word.startswith(start) for word in words) for start in ("as", "against"))
+        rows.append(
+            {
+                "student minus baseline": TITLES[measure],
+                "the paper's sign": "+" if MEASURES[measure][2] > 0 else "−",
+                "as the paper": f"{agree} of {len(words)}",
+                "surely": f"{words.count('as the paper, surely')} of {len(words)}",
+                "against it": f"{against} of {len(words)}",
+                "against it, surely": f"{words.count('against it, surely')} of {len(words)}",
+            }
+        )
+    return rows

@@ -1,0 +1,203 @@
+"""Figures of the chapter on distillation methods: many arms in rows, pairs without and with the teacher's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kdlib.claims.claim import Claim
+from kdlib.metrics.dissection.dissect import Dissection
+from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.stats import mean_interval
+
+WITH_LOGITS = "_with_logits"
+_GREY = "0.45"
+_STYLES: tuple[Any, ...] = ("--", ":")  # of reference lines, which may lie on each other
+
+
+def hollow(arm: str) -> bool:
+    """Whether an arm is a feature method without the teacher's logits.
+
+    >>> hollow("at"), hollow("at_with_logits"), hollow("kd")
+    (True, False, False)
+    """
+    return f"{arm}{WITH_LOGITS}" in MODEL_NAMES
+
+
+def look_of(arm: str) -> dict[str, Any]:
+    """Marker and colours of an arm: its method's; hollow for a feature method without the teacher's logits.
+
+    >>> look_of("at")["markerfacecolor"], look_of("at_with_logits")["markerfacecolor"] == look_of("at")["color"]
+    ('white', True)
+    """
+    colour = MODEL_COLOURS.get(arm, "0.3")
+    return {
+        "color": colour,
+        "marker": MODEL_MARKERS.get(arm, "o"),
+        "markerfacecolor": "white" if hollow(arm) else colour,
+    }
+
+
+def methods_in_rows(
+    values: Mapping[str, Sequence[float]],
+    axis: Axes,
+    *,
+    xlabel: str,
+    reference: tuple[str, float] | None = None,
+    baseline: str = "scratch",
+) -> Axes:
+    """One row an arm: every seed's value, and below it the mean with its 95 % t interval.
+
+    values: arm -> one value a seed. reference: name and value of a dashed line. baseline: the arm at whose mean a thin
+    line stands, if it is there.
+    """
+    for place, (arm, seeds) in enumerate(values.items()):
+        look = look_of(arm)
+        axis.plot(seeds, [place - 0.14] * len(seeds), linestyle="", markersize=5, alpha=0.6, **look)
+        arm_mean = mean_interval(seeds)
+        errors = None
+        if np.isfinite(arm_mean.t_low):
+            errors = [[arm_mean.mean - arm_mean.t_low], [arm_mean.t_high - arm_mean.mean]]
+        axis.errorbar([arm_mean.mean], [place + 0.16], xerr=errors, capsize=3, markersize=8, **look)
+    if baseline in values:
+        axis.axvline(float(np.mean(values[baseline])), color=MODEL_COLOURS[baseline], linewidth=1, zorder=0)
+    if reference:
+        name, value = reference
+        axis.axvline(value, color=MODEL_COLOURS.get(name, "0.3"), linestyle="--", linewidth=1.2, zorder=0)
+        axis.text(value, -0.66, MODEL_NAMES.get(name, name), ha="center", va="bottom", fontsize=9, color="0.2")
+    axis.set_yticks(range(len(values)), [MODEL_NAMES.get(arm, arm) for arm in values])
+    axis.set_ylim(len(values) - 0.4, -0.6)
+    axis.set_xlabel(xlabel)
+    axis.grid(axis="y", visible=False)
+    return axis
+
+
+def without_and_with_logits(
+    values: Mapping[str, Sequence[float]],
+    methods: Sequence[str],
+    *,
+    ylabel: str,
+    references: Sequence[str] = ("scratch", "kd"),
+) -> Figure:
+    """A panel a method: each seed's value without and with the teacher's logits, joined; the thick line is the mean.
+
+    values: arm -> one value a seed, in the order of the seeds, for each method, its arm `<method>_with_logits` and the
+    references (two at most), whose means are level lines, dashed and dotted.
+    """
+    figure, axes = plt.subplots(1, len(methods), figsize=(1.9 * len(methods), 3.4), sharey=True, squeeze=False)
+    for axis, method in zip(axes[0], methods, strict=True):
+        pairs = np.array([values[method], values[f"{method}{WITH_LOGITS}"]])
+        colour, marker = MODEL_COLOURS[method], MODEL_MARKERS[method]
+        for arm, style in zip(references, _STYLES, strict=False):
+            axis.axhline(float(np.mean(values[arm])), color=MODEL_COLOURS[arm], linestyle=style, linewidth=1.2)
+        axis.plot([0, 1], pairs, color=colour, linewidth=1, marker=marker, markersize=4, alpha=0.55)
+        axis.plot([0, 1], pairs.mean(1), color=colour, linewidth=3.5)
+        for place, arm in enumerate((method, f"{method}{WITH_LOGITS}")):
+            axis.plot([place], pairs[place].mean(), markersize=9, **look_of(arm))
+        axis.set_xticks([0, 1], ["without", "with"])
+        axis.set_xlim(-0.35, 1.35)
+        axis.set_title(MODEL_NAMES[method])
+        axis.grid(axis="x", visible=False)
+    axes[0, 0].set_ylabel(ylabel)
+    lines = [
+        Line2D([], [], color=MODEL_COLOURS[arm], linestyle=style, label=MODEL_NAMES[arm])
+        for arm, style in zip(references, _STYLES, strict=False)
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9, frameon=False)
+    return figure
+
+
+def detectors_against_accuracy(
+    accuracies: Mapping[str, Sequence[float]],
+    detectors: Mapping[str, Sequence[float]],
+    axis: Axes,
+    paths: Sequence[tuple[Sequence[float], Sequence[float]]] = (),
+) -> Axes:
+    """Each student a dot at its accuracy and its detectors; both may be in percent.
+
+    paths: (accuracies, detectors) over the epochs of a training from scratch, one a seed, drawn as grey lines.
+    """
+    for place, (x, y) in enumerate(paths):
+        label = "Scratch, by epoch" if place == 0 else None
+        axis.plot(x, y, color="0.72", linewidth=1.2, marker=".", markersize=5, zorder=1, label=label)
+    for arm, values in accuracies.items():
+        axis.plot(values, detectors[arm], linestyle="", label=MODEL_NAMES.get(arm, arm), **look_of(arm))
+    axis.set(xlabel="test accuracy (%)", ylabel="concept detectors (% of units)")
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axis
+
+
+def method_curves(
+    dissections: Mapping[str, Sequence[Dissection]],
+    methods: Sequence[str],
+    taus: Sequence[float],
+    tau: float,
+) -> Figure:
+    """Detectors (% of units) against the IoU threshold, a panel a method beside scratch and KD; means over seeds.
+
+    dissections: arm -> one a seed. Dashed: without the teacher's logits; a method without such an arm (Self-KD) has one
+    line.
+    """
+    columns = 3
+    rows = -(-(len(methods) + 1) // columns)  # one place is the legend's
+    figure, axes = plt.subplots(rows, columns, figsize=(7.6, 2.5 * rows), sharex=True, sharey=True, squeeze=False)
+    for axis, method in zip(axes.flat, methods, strict=False):
+        colour = MODEL_COLOURS[method]
+        styles = {"scratch": (_GREY, "-"), "kd": (_GREY, ":")}
+        styles |= {arm: (colour, "--" if hollow(arm) else "-") for arm in (method, f"{method}{WITH_LOGITS}")}
+        for arm, (line_colour, style) in styles.items():
+            if arm in dissections:
+                curve = np.mean([100 * np.array(d.curve(taus)) / d.num_units for d in dissections[arm]], axis=0)
+                axis.plot(taus, curve, color=line_colour, linestyle=style, linewidth=1.8)
+        axis.axvline(tau, color="0.2", linestyle="--", linewidth=1)
+        axis.set_title(MODEL_NAMES[method])
+    key: dict[str, tuple[str, Any]] = {
+        "Scratch": (_GREY, "-"),
+        "KD": (_GREY, ":"),
+        "method, no logits": ("0.1", "--"),
+        "method, with logits": ("0.1", "-"),
+    }
+    handles = [Line2D([], [], color=c, linestyle=s, label=name) for name, (c, s) in key.items()]
+    for axis in axes.flat[len(methods) :]:
+        axis.axis("off")
+    axes.flat[-1].legend(handles=handles, loc="center", fontsize=9, frameon=False)
+    axes[0, 0].set_ylim(bottom=0)  # only now: it ends the scaling to what is drawn
+    figure.supxlabel("IoU threshold", fontsize=11)
+    figure.supylabel("detectors (% of units)", fontsize=11)
+    return figure
+
+
+def published_pairs(claims: Sequence[Claim], percent: Mapping[str, Sequence[float]]) -> list[dict[str, str]]:
+    """Rows of a table: the paper's counts without and with logits, both gains in percentage points of the units.
+
+    claims: each about `<method>_with_logits` against the method, with two reported counts "of N units", the method's
+    own first. percent: arm -> our percentages of units, one a seed.
+
+    >>> from kdlib.claims import load_claims
+    >>> found = published_pairs([load_claims("han2023")["han2023.5a"]], {"at": [50, 60], "at_with_logits": [58, 60]})
+    >>> found[0]["paper: gain (points)"], found[0]["ours: gain (points)"]
+    ('+3.1', '+4.0')
+    """
+    rows = []
+    for claim in claims:
+        without, added = claim.reported
+        units = int(str(added.unit).split(" of ")[1].split()[0])
+        ours = [float(np.mean(percent[arm])) for arm in (claim.arm_b, claim.arm_a)]
+        rows.append(
+            {
+                "method": MODEL_NAMES[claim.arm_b],
+                f"paper: without (of {units})": str(without.value),
+                "paper: with": str(added.value),
+                "paper: gain (points)": f"{100 * (float(added.value or 0) - float(without.value or 0)) / units:+.1f}",
+                "ours: without (%)": f"{ours[0]:.1f}",
+                "ours: with (%)": f"{ours[1]:.1f}",
+                "ours: gain (points)": f"{ours[1] - ours[0]:+.1f}",
+            }
+        )
+    return rows

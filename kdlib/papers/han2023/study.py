@@ -1,0 +1,34 @@
+"""The study of Han et al. 2023: their teacher, their students and the controls on one data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdlib.data.image_set import Splits
+from kdlib.papers.han2023.arms import han2023_arms
+from kdlib.papers.han2023.presets import PRESETS
+from kdlib.papers.study import ImageStudy
+
+
+class HanStudy(ImageStudy):
+    """An `ImageStudy` of the arms in `kdlib.papers.han2023.arms`.
+
+    temperature, alpha: of KD and the arms made from it; alpha weights the soft term. smoothing: label smoothing's alpha.
+    others: as `ImageStudy` has them.
+    """
+
+    def __init__(
+        self,
+        data: str | Splits = "concept_world",
+        preset: str = "quick",
+        seed: int = 0,
+        n_seeds: int | None = None,
+        device: str = "auto",
+        *,
+        temperature: float = 1.0,
+        alpha: float = 0.5,
+        smoothing: float = 0.1,
+        **others: Any,
+    ) -> None:
+        arms = han2023_arms(temperature, alpha, smoothing)
+        super().__init__(arms, data, preset, seed, n_seeds, device, **({"presets": PRESETS} | others))

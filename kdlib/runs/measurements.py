@@ -1,0 +1,87 @@
+"""Measurements that take as long as trainings, kept beside the trained models and made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kdlib.errors import KdlibError
+from kdlib.runs.files import locked, store_root
+
+
+def measurement_key(parts: Sequence[str]) -> str:
+    """20 hexadecimal digits that name a measurement by everything that made it.
+
+    parts: texts such as data hashes, settings as JSON and a fingerprint of the source.
+
+    >>> measurement_key(["a", "bc"]) == measurement_key(["ab", "c"])
+    False
+    """
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:20]
+
+
+def stored_measurement(kind: str, key: str) -> Any | None:
+    """What is kept of this measurement, or None; a damaged file is told of in one line and taken away."""
+    path = _path(kind, key)
+    try:
+        content = json.loads(path.read_text())
+        if content["checksum"] != _checksum(content["values"]):
+            raise ValueError("its checksum does not fit")
+        return content["values"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"the stored measurement {kind}/{key} is damaged ({error}); it is made anew", file=sys.stderr)
+        with suppress(OSError):  # a store that can't be written to
+            path.unlink()
+        return None
+
+
+def measure_once(kind: str, key: str, measure: Callable[[], Any]) -> Any:
+    """The stored measurement, or that of `measure()`, stored now.
+
+    kind: a folder of the run store, such as "diffroar". measure: gives lists, tables, texts and numbers as JSON has
+    them. Two processes that want the same measurement make it once. What can't be stored is returned all the same,
+    with a warning.
+    """
+    with locked(store_root(), key):
+        values = stored_measurement(kind, key)
+        if values is None:
+            values = measure()
+            _store(_path(kind, key), values)
+    return values
+
+
+def _path(kind: str, key: str) -> Path:
+    # A run's folder has a name of hexadecimal digits.
+    if not re.fullmatch(r"(?=.*[g-z])[a-z_]+", kind):
+        raise KdlibError(f"a kind of measurement is named by lower-case letters, like diffroar, not {kind!r}")
+    return store_root() / kind / f"{key}.json"
+
+
+def _checksum(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _store(path: Path, values: Any) -> None:
+    text = json.dumps({"values": values, "checksum": _checksum(values)}, indent=1)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".tmp-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or error
+        warnings.warn(f"can't keep a measurement in {path.parent} ({reason}); it is used from memory", stacklevel=3)

@@ -1,0 +1,101 @@
+"""What makes a run: model, objective, recipe, seed and the runs that it builds on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from kdlib.distill.catalogue import METHODS
+from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.runs.teachers import KnownTeacher
+from kdlib.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What makes a run: model, objective, recipe, seed and, for distillation, the run of the teacher.
+
+    model and objective are a name with its options, as sorted (name, value) pairs; see `make_spec`. start: a run of the
+    same network whose last weights are this run's first; frozen_up_to: the layer up to which they stay (a module path). n_train: only the first so many training images are seen; a teacher may see
+    more than its student (both normalise by the statistics of all).
+    """
+
+    model: str
+    model_options: tuple[tuple[str, int], ...]
+    objective: str
+    objective_options: tuple[tuple[str, float | str], ...]
+    recipe: Recipe
+    seed: int
+    teacher: RunSpec | KnownTeacher | None = None
+    start: RunSpec | None = None
+    frozen_up_to: str = ""
+    n_train: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start and (self.start.model, self.start.model_options) != (self.model, self.model_options):
+            raise KdlibError(
+                f"a run of {self.model} can't start from the weights of {self.start.model} with other options; "
+                "start from a run of the same network"
+            )
+        if self.frozen_up_to and not self.start:
+            raise KdlibError(
+                f"layers up to '{self.frozen_up_to}' are frozen, but there is no run to start from: they would stay "
+                "random; give start"
+            )
+        if self.n_train is not None:
+            positive_integer(self.n_train, "n_train")
+        choose(self.objective, METHODS, "objective")
+        if METHODS[self.objective].taught != (self.teacher is not None):
+            word = "takes no" if self.teacher else "needs a"
+            raise KdlibError(f"objective '{self.objective}' {word} teacher")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise KdlibError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+
+    def needs(self) -> tuple[RunSpec, ...]:
+        """The runs that must be there before this one: its teacher, if that is a run, and the one it starts from."""
+        return tuple(run for run in (self.teacher, self.start) if isinstance(run, RunSpec))
+
+    def others(self) -> tuple[RunSpec, ...]:
+        """All runs that this one builds on, those first that the others need."""
+        found: dict[RunSpec, None] = {}
+        for run in self.needs():
+            found |= dict.fromkeys((*run.others(), run))
+        return tuple(found)
+
+    def canonical(self) -> str:
+        """The specification as JSON with sorted keys: equal specifications give equal text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+def make_spec(
+    model: str,
+    objective: str,
+    recipe: Recipe,
+    seed: int,
+    *,
+    model_options: Mapping[str, int] | None = None,
+    objective_options: Mapping[str, float | str] | None = None,
+    teacher: RunSpec | KnownTeacher | None = None,
+    start: RunSpec | None = None,
+    frozen_up_to: str = "",
+    n_train: int | None = None,
+) -> RunSpec:
+    """A `RunSpec` from plain dictionaries.
+
+    >>> spec = make_spec("small_resnet", "label_smoothing", Recipe(epochs=2), 0, objective_options={"alpha": 0.1})
+    >>> spec.objective_options
+    (('alpha', 0.1),)
+    """
+    return RunSpec(
+        model,
+        tuple(sorted((model_options or {}).items())),
+        objective,
+        tuple(sorted((objective_options or {}).items())),
+        recipe,
+        seed,
+        teacher,
+        start,
+        frozen_up_to,
+        n_train,
+    )

@@ -1,0 +1,90 @@
+"""Teachers that are no run of the store: what they say of every training row, kept and keyed by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from kdlib.errors import KdlibError
+from kdlib.runs.files import store_root, unwritable
+
+
+@dataclass(frozen=True)
+class KnownTeacher:
+    """A teacher by what it says: name, for readers, and the hash of its outputs, 20 hexadecimal digits."""
+
+    name: str
+    content: str
+
+
+# What could not be written: this process at least can train with it.
+_unkept: dict[KnownTeacher, dict[str, Tensor]] = {}
+
+
+def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
+    """Keep a teacher's outputs in the run store, so that a `RunSpec` can name it.
+
+    name: what it is, such as "lightgbm". outputs: named tensors (N, ...) in the order of the training set, "logits"
+    among them. The same outputs give the same teacher, whatever they are called.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise KdlibError(f"a teacher's name is made of lower-case letters, digits and _, like lightgbm, not {name!r}")
+    if "logits" not in outputs:
+        raise KdlibError(
+            f"the outputs of teacher {name} must include 'logits', not only {', '.join(outputs) or 'nothing'}"
+        )
+    kept = {key: outputs[key].detach().cpu().contiguous() for key in sorted(outputs)}
+    content = save(kept)
+    teacher = KnownTeacher(name, hashlib.sha256(content).hexdigest()[:20])
+    path = _path(teacher)
+    if path.exists():
+        return teacher
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with suppress(OSError):  # the folder may be gone with the disk
+                temporary.unlink(missing_ok=True)
+        warnings.warn(f"{unwritable(store_root(), error)}; teacher {name} is used from memory", stacklevel=2)
+        _unkept[teacher] = kept
+    return teacher
+
+
+def outputs_of(teacher: KnownTeacher) -> dict[str, Tensor]:
+    """What the teacher says of every training row; an error if it is not there or damaged."""
+    if teacher in _unkept:
+        return _unkept[teacher]
+    try:
+        content = _path(teacher).read_bytes()
+    except OSError as error:
+        raise KdlibError(
+            f"teacher {teacher.name} ({teacher.content}) can't be read from the run store "
+            f"({error.strerror or error}); make it again with keep_teacher"
+        ) from error
+    if hashlib.sha256(content).hexdigest()[:20] != teacher.content:
+        raise KdlibError(
+            f"teacher {teacher.name} ({teacher.content}) is damaged: its content does not fit its name; remove "
+            f"{_path(teacher)} and make it again with keep_teacher"
+        )
+    return load(content)
+
+
+def _path(teacher: KnownTeacher) -> Path:
+    return store_root() / "teachers" / f"{teacher.content}.safetensors"

@@ -1,0 +1,247 @@
+"""Executing one notebook: checked parameters in, a whole notebook with its page and metrics out, or one clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import nbformat
+import pytest
+from toy_notebooks import MEASURE, PARAMETERS, WIDGETS, write_notebook
+
+from kdlib.book.execute import (
+    REPOSITORY,
+    NotebookFailed,
+    execute_notebook,
+    fingerprint,
+    list_notebooks,
+    notebook_form,
+    notebook_path,
+    notebooks_folder,
+    read_notebook,
+    replace_file,
+    run_notebook,
+)
+from kdlib.errors import KdlibError
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """The toy run once with a changed parameter: (folder of results, folder of notebooks)."""
+    folder = tmp_path_factory.mktemp("toy")
+    write_notebook(folder / "notebooks/toy.ipynb", MEASURE, WIDGETS)
+    run_notebook("toy", {"temperature": "8"}, folder / "out", notebooks=folder / "notebooks")
+    return folder
+
+
+def printed(notebook) -> str:
+    return "".join(o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "text" in o)
+
+
+def test_a_run_leaves_the_notebook_its_page_and_its_metrics(executed):
+    assert sorted(path.name for path in (executed / "out").iterdir()) == ["metrics.json", "toy.html", "toy.ipynb"]
+    assert "quick 8.0 2" in printed(read_notebook(executed / "out/toy.ipynb"))
+
+
+def test_the_source_is_not_touched_by_a_run(executed):
+    assert "injected" not in (executed / "notebooks/toy.ipynb").read_text()
+    assert printed(read_notebook(executed / "notebooks/toy.ipynb")) == ""
+
+
+def test_the_metrics_hold_what_was_measured_and_where_it_comes_from(executed):
+    metrics = json.loads((executed / "out/metrics.json").read_text())
+    assert metrics["temperature"] == 8.0
+    execution = metrics["execution"]
+    assert execution["notebook"] == "toy"
+    assert execution["parameters"] == {
+        "preset": "quick",
+        "seed": 0,
+        "n_seeds": 2,
+        "device": "cpu",
+        "temperature": 8.0,
+        "words": ["a", "b"],
+    }
+    assert execution["seconds"] > 0
+    assert {"python", "torch", "torchvision", "numpy", "kdlib"} == set(execution["versions"])
+
+
+def test_the_kernel_is_the_running_python_with_a_fixed_hash_seed(executed):
+    metrics = json.loads((executed / "out/metrics.json").read_text())
+    assert metrics["python"] == sys.executable
+    command = [sys.executable, "-c", "print(hash('x'))"]
+    seeded = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True)
+    assert metrics["hash"] == int(seeded.stdout)
+
+
+def test_another_kernel_named_python3_is_not_taken(tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter/kernels/python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(
+        json.dumps({"argv": ["/nonexistent/python"], "display_name": "Another", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    result = execute_notebook(write_notebook(tmp_path / "toy.ipynb", MEASURE), {})
+    assert result.metrics["python"] == sys.executable
+
+
+@pytest.mark.parametrize("value", [1e-05, 1e16, 0.1])
+def test_a_number_arrives_as_the_number_it_is(tmp_path, value):
+    result = execute_notebook(write_notebook(tmp_path / "toy.ipynb", MEASURE), {"temperature": str(value)})
+    assert result.metrics["temperature"] == value
+
+
+def test_widget_state_is_kept(executed):
+    state = read_notebook(executed / "out/toy.ipynb").metadata["widgets"]["application/vnd.jupyter.widget-state+json"]
+    assert any(model["model_name"] == "IntSliderModel" for model in state["state"].values())
+
+
+def test_notebooks_run_in_their_own_folder(tmp_path):
+    (tmp_path / "beside.txt").write_text("found")
+    notebook = write_notebook(tmp_path / "toy.ipynb", "print(open('beside.txt').read())")
+    assert printed(execute_notebook(notebook, {}).notebook) == "found\n"
+
+
+@pytest.mark.parametrize("parameters", [{"temperature": "0"}, {"n_seeds": 0}, {"temprature": "8"}, {"preset": "quik"}])
+def test_a_refused_parameter_leaves_nothing_behind(tmp_path, parameters):
+    write_notebook(tmp_path / "notebooks/toy.ipynb", MEASURE)
+    with pytest.raises(KdlibError):
+        run_notebook("toy", parameters, tmp_path / "out", notebooks=tmp_path / "notebooks")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_absent_gpu_is_noticed_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(KdlibError, match="no GPU"):
+        execute_notebook(write_notebook(tmp_path / "toy.ipynb", "1/0"), {"device": "cuda"})
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("x = 1\n1 / 0", r"failed in code cell 2 of 3 \('x = 1'\): ZeroDivisionError: division by zero"),
+        ("import os\nos._exit(1)", "failed in code cell 2 of 3 .* the kernel died"),
+        ("import time\ntime.sleep(60)", "failed in code cell 2 of 3 .* longer than the time limit"),
+    ],
+)
+def test_a_failing_notebook_is_named_with_its_cell_and_its_error(tmp_path, code, reason):
+    write_notebook(tmp_path / "notebooks/broken.ipynb", code, "print('never')")
+    with pytest.raises(NotebookFailed, match="broken " + reason):
+        run_notebook("broken", {}, tmp_path / "out", notebooks=tmp_path / "notebooks", cell_timeout=4)
+    # Only the notebook as far as it got: nothing that could be taken for a result.
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["broken.failed.ipynb"]
+
+
+@pytest.mark.parametrize(("preset", "limited"), [("quick", True), ("long", False)])
+def test_an_hour_bounds_a_cell_only_at_presets_that_do_not_train_for_hours(tmp_path, monkeypatch, preset, limited):
+    monkeypatch.setattr("kdlib.book.execute.CELL_TIMEOUT", 1)
+    path = write_notebook(tmp_path / "slow.ipynb", "import time\ntime.sleep(4)")
+    with pytest.raises(NotebookFailed, match="longer than the time limit") if limited else nullcontext():
+        execute_notebook(path, {"preset": preset})
+
+
+def test_a_good_run_removes_the_failed_copy_of_an_earlier_one(tmp_path):
+    path = write_notebook(tmp_path / "toy.ipynb", "1/0")
+    with pytest.raises(NotebookFailed):
+        run_notebook("toy", {}, tmp_path / "out", notebooks=tmp_path)
+    write_notebook(path, "1")
+    run_notebook("toy", {}, tmp_path / "out", notebooks=tmp_path)
+    assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["metrics.json", "toy.html", "toy.ipynb"]
+
+
+def kernels_of(folder: Path) -> list[str]:
+    """Command lines of live processes that mention a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(folder) in entry.read_bytes().decode(errors="replace"):
+                found.append((entry.parent / "cmdline").read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in found if "ipykernel" in line]
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_writes_nothing_and_leaves_no_kernel(tmp_path, number):
+    write_notebook(tmp_path / "notebooks/slow.ipynb", "import time\nprint('here', flush=True)\ntime.sleep(60)")
+    command = [sys.executable, "-m", "kdlib.cli", "run", "slow", "--notebooks", str(tmp_path / "notebooks")]
+    environment = {**os.environ, "KDLIB_TEST_MARK": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")],
+        env=environment,
+        stderr=subprocess.PIPE,
+        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    while not kernels_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    if number == signal.SIGINT:
+        assert message.decode().strip().count("\n") == 0
+    deadline = time.monotonic() + 20  # a busy machine takes its time to end the kernel that was told to
+    while kernels_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert kernels_of(tmp_path) == []
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_fingerprint_follows_source_parameters_and_kdlib_but_not_outputs(executed, monkeypatch):
+    source, done = read_notebook(executed / "notebooks/toy.ipynb"), read_notebook(executed / "notebooks/toy.ipynb")
+    key = fingerprint(source, {"seed": 0})
+    for cell in done.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", text="x")], 3
+    assert fingerprint(done, {"seed": 0}) == key
+    assert fingerprint(source, {"seed": 1}) != key
+    done.cells[-1].source += "\n"
+    assert fingerprint(done, {"seed": 0}) != key
+    monkeypatch.setattr("kdlib.book.execute.code_hash", lambda: "another kdlib")
+    assert fingerprint(source, {"seed": 0}) != key
+
+
+def test_unknown_or_unreadable_notebooks_are_named(tmp_path):
+    write_notebook(tmp_path / "kd_loss.ipynb", "1")
+    (tmp_path / "broken.ipynb").write_text("{not json")
+    with pytest.raises(KdlibError, match=r"unknown notebook 'kd_los'; did you mean 'kd_loss'\?"):
+        notebook_path("kd_los", tmp_path)
+    assert notebook_path("notebooks/kd_loss.ipynb", tmp_path) == tmp_path / "kd_loss.ipynb"
+    with pytest.raises(KdlibError, match=r"broken.ipynb is not a readable notebook"):
+        read_notebook(tmp_path / "broken.ipynb")
+    with pytest.raises(KdlibError, match="no folder of notebooks"):
+        notebooks_folder(tmp_path / "none")
+    assert [path.stem for path in list_notebooks(tmp_path)] == ["broken", "kd_loss"]
+
+
+def test_a_notebook_needs_exactly_one_parameters_cell(tmp_path):
+    notebook = read_notebook(write_notebook(tmp_path / "toy.ipynb", PARAMETERS))
+    assert notebook_form(notebook, "toy")[0].name == "preset"
+    notebook.cells[2].metadata["tags"] = ["parameters"]
+    with pytest.raises(KdlibError, match="toy has 2 cells tagged 'parameters'"):
+        notebook_form(notebook, "toy")
+
+
+def test_a_results_folder_that_is_a_file_is_refused_before_the_run(tmp_path):
+    write_notebook(tmp_path / "toy.ipynb", "1/0")
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(KdlibError, match="cannot write results to"):
+        run_notebook("toy", {}, tmp_path / "out", notebooks=tmp_path)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "file.txt"
+    replace_file(target, "old")
+    with pytest.raises(UnicodeEncodeError):
+        replace_file(target, "new \ud800")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]

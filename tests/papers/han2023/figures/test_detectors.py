@@ -1,0 +1,119 @@
+"""Figures show the numbers they are given."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from kdlib.data.drawn.concept_world import contact_sheet, draw_scenes
+from kdlib.metrics.dissection.dissect import dissect
+from kdlib.models import build
+from kdlib.names import MODEL_COLOURS
+from kdlib.papers.han2023.figures.detectors import (
+    detector_curves,
+    detectors_by_category,
+    hesitant_image,
+    reachable_concepts,
+    sheet_figure,
+    softened_outputs,
+    unit_figure,
+)
+from kdlib.plotting.seeds import seeds_and_means
+from kdlib.plotting.style import image_grid, picture
+from kdlib.stats import mean_interval
+from kdlib.widgets import unit_views
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return draw_scenes(60, seed=0, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build("small_resnet", num_classes=20, width=4, features=8)
+
+
+@pytest.fixture(scope="module")
+def dissection(probe, network):
+    return dissect(network, probe, "layer3")
+
+
+def test_means_and_intervals_of_seeds_are_drawn_where_they_are():
+    values = {"scratch": [70.0, 72.0, 71.0], "kd": [75.0, 77.0, 73.0]}
+    _, axis = plt.subplots()
+    seeds_and_means(values, axis, ylabel="accuracy (%)", reference=("teacher", 90.0))
+    means = [container.lines[0].get_ydata()[0] for container in axis.containers]
+    assert means == pytest.approx([71.0, 75.0])
+    ends = [segment[:, 1] for container in axis.containers for segment in container.lines[2][0].get_segments()]
+    for arm, drawn in zip(values, ends, strict=True):
+        expected = mean_interval(values[arm])
+        assert sorted(drawn) == pytest.approx([expected.t_low, expected.t_high])
+    assert axis.get_ylabel() == "accuracy (%)"
+
+
+def test_one_seed_has_no_interval():
+    _, axis = plt.subplots()
+    seeds_and_means({"scratch": [70.0], "kd": [75.0]}, axis, ylabel="accuracy (%)")
+    assert not axis.containers
+
+
+def test_softened_outputs_are_softmaxes_in_the_order_of_superclasses(probe):
+    logits = {"teacher": torch.randn(20), "kd": torch.randn(20)}
+    figure = softened_outputs(logits, (1.0, 4.0), probe, 0)
+    order = sorted(range(20), key=lambda c: (probe.superclass_of[c], c))
+    for axis, temperature in zip(figure.axes[1:], (1.0, 4.0), strict=True):
+        for bars, z in zip(axis.containers, logits.values(), strict=True):
+            heights = [bar.get_height() for bar in bars]
+            assert heights == pytest.approx((z / temperature).softmax(0)[order].tolist(), rel=1e-5)
+    assert figure.axes[1].containers[1][0].get_facecolor()[:3] == pytest.approx(
+        matplotlib.colors.to_rgb(MODEL_COLOURS["kd"])
+    )
+
+
+def test_the_hesitant_image_is_right_but_barely():
+    logits = torch.tensor([[5.0, 0.0], [1.0, 0.9], [0.9, 1.0], [2.0, 1.0]])
+    assert hesitant_image(logits, torch.tensor([0, 1, 1, 0])) == 2
+
+
+def test_bars_of_categories_are_mean_counts(dissection):
+    _, axis = plt.subplots()
+    detectors_by_category({"scratch": [dissection], "kd": [dissection, dissection]}, 0.03, axis)
+    expected = list(dissection.count_by_category(0.03).values())
+    for bars in axis.containers:
+        assert [bar.get_height() for bar in bars] == pytest.approx(expected)
+
+
+def test_curves_are_counts_over_thresholds(dissection):
+    _, axis = plt.subplots()
+    taus = [0.02, 0.05, 0.1]
+    detector_curves({"kd": [dissection]}, taus, 0.05, axis)
+    assert axis.lines[0].get_ydata().tolist() == dissection.curve(taus)
+
+
+def test_reachable_concepts_plots_every_concept_on_the_ceiling(dissection):
+    _, axis = plt.subplots()
+    reachable_concepts(dissection, 0.05, axis)
+    points = np.concatenate([collection.get_offsets() for collection in axis.collections])
+    assert len(points) == sum(len(c) for c in dissection.coverage.values())
+
+
+def test_a_unit_is_shown_with_its_concept(dissection, network, probe):
+    views = unit_views(dissection, network, probe, k=3)
+    figure = unit_figure(views, 2, probe)
+    assert len(figure.axes) == 3
+    assert f"IoU {float(dissection.score[2]):.3f}" in figure.get_suptitle()
+
+
+def test_pictures_and_sheets(probe):
+    assert picture(probe.images, 0).shape == (32, 32, 3)
+    assert picture(probe.images[:, :1], 0).shape == (32, 32, 3)
+    grid = image_grid(probe, [0, 1, 2], ["a", "b", "c"], columns=2)
+    assert [axis.get_title() for axis in grid.axes] == ["a", "b", "c", ""]
+    sheet, names = contact_sheet(probe, columns=4, per_class=1)
+    assert len(sheet_figure(sheet, names, 4).axes[0].texts) == len(names)

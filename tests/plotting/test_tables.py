@@ -1,0 +1,24 @@
+"""Tables show all their words, without an index, and stay tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kdlib.plotting.tables import Table, facts
+
+LONG = "a student whose name is longer than what pandas shows by default"
+
+
+def test_long_texts_are_shown_in_full_without_an_index():
+    page = Table([{"network": LONG}])._repr_html_()
+    assert LONG in page and "<th></th>" not in page
+
+
+def test_what_pandas_makes_of_a_table_is_shown_as_one():
+    filled = Table([{"network": LONG, "value": None}, {"network": "KD", "value": "1.0"}]).fillna("–")
+    assert isinstance(filled, Table) and isinstance(filled, pd.DataFrame)
+    assert LONG in filled._repr_html_() and "–" in filled._repr_html_()
+
+
+def test_facts_are_names_beside_their_values_as_text():
+    assert facts({"torch": "2.13.0", "cores": 2}).to_numpy().tolist() == [["torch", "2.13.0"], ["cores", "2"]]

@@ -1,0 +1,64 @@
+"""Measurements kept beside the runs: made once, damage seen, a full disk survived."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kdlib.errors import KdlibError
+from kdlib.runs.files import store_root
+from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
+
+KEY = measurement_key(["data", "settings"])
+
+
+def test_a_measurement_is_made_once_and_comes_back_the_same():
+    made = []
+    values = {"top": [0.25, 0.1 + 0.2], "name": "räumlich"}
+    for _ in range(2):
+        assert measure_once("toy", KEY, lambda: made.append(1) or values) == values
+    assert made == [1] and stored_measurement("toy", KEY) == values
+
+
+def test_nothing_is_stored_of_one_that_fails():
+    with pytest.raises(ZeroDivisionError):
+        measure_once("toy", KEY, lambda: 1 / 0)
+    assert stored_measurement("toy", KEY) is None and measure_once("toy", KEY, lambda: 2) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"values": 1}', '{"values": 5, "checksum": "0"}', "[1]"])
+def test_a_damaged_one_is_told_of_and_made_anew(damage, capsys):
+    measure_once("toy", KEY, lambda: 1)
+    (store_root() / "toy" / f"{KEY}.json").write_text(damage)
+    assert measure_once("toy", KEY, lambda: 2) == 2
+    assert "is damaged" in capsys.readouterr().err
+    assert stored_measurement("toy", KEY) == 2
+
+
+def test_a_changed_value_is_damage(capsys):
+    measure_once("toy", KEY, lambda: [0.5])
+    path = store_root() / "toy" / f"{KEY}.json"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    assert stored_measurement("toy", KEY) is None and "checksum" in capsys.readouterr().err
+
+
+def test_what_can_not_be_kept_is_returned_with_a_warning():
+    (store_root() / "toy").write_text("a file where the folder would be")
+    with pytest.warns(UserWarning, match="can't keep a measurement"):
+        assert measure_once("toy", KEY, lambda: [1.5]) == [1.5]
+
+
+def test_keys_name_every_part():
+    assert len({measurement_key(parts) for parts in (["a", "b"], ["ab"], ["b", "a"], ["a", "b", ""])}) == 4
+
+
+def test_kinds_that_could_be_a_runs_folder_are_refused():
+    for kind in ("abc", "../out", ".locks", "Toy", ""):
+        with pytest.raises(KdlibError, match="named by lower-case letters"):
+            measure_once(kind, KEY, lambda: 1)
+
+
+def test_the_store_holds_plain_json():
+    measure_once("toy", KEY, lambda: {"a": 1})
+    assert json.loads((store_root() / "toy" / f"{KEY}.json").read_text())["values"] == {"a": 1}
