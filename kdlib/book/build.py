@@ -174,8 +174,8 @@ def stage(project: Project, executed: list[Path]) -> Path:
 def describe_images(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A copy of an executed notebook whose cells name their image's alternative text where MyST-NB looks for it.
 
-    JupyterLab and `kdlib.plotting.style.show` keep the text with the image; MyST-NB takes one text a cell, from the cell's
-    metadata. So the outputs from a cell's second described image on move to cells of their own, without input.
+    JupyterLab and `kdlib.plotting.style.show` keep the text with the image; MyST-NB takes one text a cell, from the
+    cell's metadata. So the outputs from a cell's second described image on move to cells of their own, without input.
     """
     described = nbformat.reads(nbformat.writes(notebook), as_version=4)
     cells = []

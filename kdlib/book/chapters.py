@@ -56,8 +56,8 @@ def fill(text: str, claims: Mapping[str, Claim], records: Sequence[Record], fold
         return f":::{{figure}} {file}\n:alt: {described}\n:width: 100%\n\n{caption}\n:::"
 
     def judged(mark: re.Match[str]) -> str:
-        from kdlib.claims.ledger import measured_in_short
         from kdlib.claims.on_file import strongest
+        from kdlib.claims.phrases import measured_in_words
 
         claim = claims[choose(mark[1], claims, "claim")]
         found = strongest(records, claim.id)
@@ -66,7 +66,7 @@ def fill(text: str, claims: Mapping[str, Claim], records: Sequence[Record], fold
             return f"{head}: not yet measured."
         record, verdict = found
         return (
-            f"{head}: **{verdict.word}**, {measured_in_short(claim, verdict)} "
+            f"{head}: **{verdict.word}**, {measured_in_words(claim, verdict)} "
             f"([{record.preset}, {verdict.contrast.n} seeds](../notebooks/{record.notebook}.ipynb))"
         )
 

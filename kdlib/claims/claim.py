@@ -46,12 +46,17 @@ _SMOOTHED_TEACHER = re.compile(r"ls_teacher_t(\d+)")
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper a claim is from; `key` is its short name (`han2023`) in files, results and claim ids."""
+    """The paper a claim is from; `key` is its short name (`han2023`) in files, results and claim ids.
+
+    `number` is its place in the book. `text_open` says whether we could read the paper's own text.
+    """
 
     key: str
     title: str
     authors: str
     venue: str
+    number: int
+    text_open: bool
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,15 @@ class Claim:
         return f"{metric}, {arms}"
 
     @property
+    def reported_as(self) -> str:
+        """Heading of what the paper reports: second-hand where its text was not open to us.
+
+        >>> load_claims("han2023")["han2023.1b"].reported_as
+        'reported (second-hand)'
+        """
+        return "the paper says" if self.paper.text_open else "reported (second-hand)"
+
+    @property
     def contrast_name(self) -> str:
         """The name of this claim's contrast in a record."""
         return contrast_name(self.metric, self.arm_a, self.arm_b)
@@ -292,6 +306,11 @@ def load_claims(paper: str) -> dict[str, Claim]:
 
 
 def all_claims(only: Mapping[str, object] | None = None) -> dict[str, Claim]:
-    """The claims of every paper, by id; with `only`, those of the papers that its keys (claim ids) belong to."""
-    wanted = papers() if only is None else sorted({claim_id.split(".")[0] for claim_id in only})
-    return {claim_id: claim for paper in wanted for claim_id, claim in load_claims(paper).items()}
+    """The claims of every paper, by id, in the order of the book.
+
+    only: claim ids; the claims of their papers alone.
+    """
+    wanted = papers() if only is None else {claim_id.split(".")[0] for claim_id in only}
+    loaded = [load_claims(paper) for paper in wanted]
+    loaded.sort(key=lambda claims: next(iter(claims.values())).paper.number)
+    return {claim_id: claim for claims in loaded for claim_id, claim in claims.items()}

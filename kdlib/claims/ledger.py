@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kdlib.claims.claim import PROVENANCE, Claim, all_claims, papers
+from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.records import Record, read_records
-from kdlib.claims.verdicts import RULE, WORDS, Verdict, number
+from kdlib.claims.verdicts import RULE, WORDS, Verdict
 from kdlib.errors import KdlibError
 from kdlib.names import PRESETS, strength
 
 NOT_YET = "not yet measured"
 # The verdict comes second: on a phone, and in 700 pixels of text, it must not hide behind a scroll bar.
-_COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)", "The paper says", "Seeds")
+_COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)", "Reported", "Seeds")
 _RUN = re.compile(r"(\w+), \d+ seeds?\b")
 _CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
 _SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins
@@ -106,7 +107,7 @@ def _rows(claim: Claim, records: list[Record]) -> Sequence[tuple[str, ...]]:
         found = record.verdicts.get(claim.id)
         if found is not None:
             run = f"{{doc}}`{_run(record, found)} </notebooks/{record.notebook}>`"
-            rows.append((head, f"**{found.word}**", measured_in_short(claim, found), reported, run))
+            rows.append((head, f"**{found.word}**", _text(measured_in_words(claim, found)), reported, run))
     return rows or [(head, NOT_YET, "–", reported, "–")]
 
 
@@ -117,15 +118,6 @@ def _head(claim: Claim) -> str:
 def _run(record: Record, found: Verdict) -> str:
     n = found.contrast.n
     return f"{record.preset}, {n} seed{'s' if n > 1 else ''}"
-
-
-def measured_in_short(claim: Claim, found: Verdict) -> str:
-    """Mean difference with the span of both intervals, in the claim's unit."""
-    contrast = found.contrast
-    low, high = contrast.widest
-    interval = "no interval" if contrast.n == 1 else f"{number(low)} to {number(high)}"
-    unit = claim.difference_unit.replace("percentage points", "points")
-    return f"{number(contrast.mean_difference)} ({interval}) {_text(unit)}"
 
 
 def _sources(claims: list[Claim]) -> list[str]:
@@ -254,7 +246,7 @@ def readme_table(records: Iterable[Record]) -> str:
             found = record.verdicts.get(claim.id)
             if found is not None:
                 run = f"[{_run(record, found)}](notebooks/{record.notebook}.ipynb)"
-                row = (_head(claim), f"**{found.word}**", measured_in_short(claim, found), run)
+                row = (_head(claim), f"**{found.word}**", _text(measured_in_words(claim, found)), run)
                 rows.setdefault(claim.paper.key, []).append(row)
     if not rows:
         return "No results yet.\n"

@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 
 from kdlib.claims.claim import all_claims, contrast_name
+from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.provenance import free_of_paths, provenance
-from kdlib.claims.verdicts import WORDS, Verdict, number, verdict
+from kdlib.claims.verdicts import WORDS, Verdict, verdict
 from kdlib.errors import KdlibError, choose
 from kdlib.plotting.tables import Table
 from kdlib.stats import Contrast, paired_contrast, rounding_resolution
@@ -70,7 +71,8 @@ class Record:
     """The measurements of one notebook run.
 
     `parameters` are the notebook's, `preset` among them. `device` is the device that was used ("cpu", "cuda"),
-    `source_fingerprint` that of the training source (`kdlib.runs.source.source_fingerprint()`).
+    `source_fingerprint` that of the source (`kdlib.runs.source.source_hash`). `found` is what the notebook concludes,
+    in three lines: the answer, how sure it is, what the controls say.
 
     >>> record = Record("han2023_concept_detectors", {"preset": "quick", "n_seeds": 3})
     >>> record.measure("detectors/kd", {0: 61.0, 1: 63.0, 2: 62.5}, "percent of units")
@@ -90,6 +92,7 @@ class Record:
     contrasts: dict[str, Contrast] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    found: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", self.notebook):
@@ -190,18 +193,16 @@ class Record:
         rows = []
         for claim_id, found in sorted(self.verdicts.items()):
             claim, contrast = claims[claim_id], found.contrast
-            low, high = contrast.widest
-            interval = "no interval" if contrast.n == 1 else f"{number(low)} to {number(high)}"
             rows.append(
                 {
                     "claim": f"{claim.short_id}: {claim.short}",
                     "verdict": found.word,
-                    "we measured": f"{number(contrast.mean_difference)} ({interval}) {claim.difference_unit}",
-                    "the paper says": claim.paper_says,
+                    "we measured (95 % interval)": measured_in_words(claim, found),
+                    claim.reported_as: claim.paper_says,
                     "seeds": contrast.n,
                 }
             )
-        return Table(rows, columns=["claim", "verdict", "we measured", "the paper says", "seeds"])
+        return Table(rows)
 
     def to_json(self) -> str:
         """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number."""
@@ -211,6 +212,7 @@ class Record:
             "preset": self.preset,
             "parameters": self.parameters,
             "provenance": self.provenance,
+            "found": list(self.found),
             "measurements": {name: asdict(item) for name, item in self.measurements.items()},
             "contrasts": {name: asdict(item) for name, item in self.contrasts.items()},
             "verdicts": {
@@ -338,6 +340,7 @@ def _from_json(content: Any) -> Record:
         contrasts=contrasts,
         verdicts=verdicts,
         provenance=dict(content["provenance"]),
+        found=tuple(str(line) for line in content.get("found", ())),
     )
 
 

@@ -31,9 +31,18 @@ RULE = {
     CONTRADICTED: "both lie on the other side of zero",
     NOT_SUPPORTED: "both lie within plus or minus the smallest effect that would matter, fixed beforehand for each "
     "claim: an effect large enough to matter is excluded",
-    INCONCLUSIVE: "anything else, and always with fewer seeds than the claim asks for or where both arms gave the same "
-    "value in every seed (the measure is then at its floor or ceiling and can't tell them apart)",
+    INCONCLUSIVE: "none of these holds, and always with fewer seeds than the claim asks for or where both arms gave "
+    "the same value in every seed (the measure is then at its floor or ceiling and can't tell them apart)",
 }
+
+
+def rule_in_words() -> str:
+    """The rule as one paragraph, the same text wherever a reader meets it.
+
+    >>> rule_in_words().startswith("The rule, fixed beforehand: *supported* if both 95 % intervals")
+    True
+    """
+    return f"The rule, fixed beforehand: {'; '.join(f'*{word}* if {RULE[word]}' for word in WORDS)}."
 
 
 @dataclass(frozen=True)

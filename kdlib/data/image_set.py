@@ -252,7 +252,7 @@ class ImageSet:
 
 
 class LabelledSet(Protocol):
-    """What a data set must offer to be trained on: `ImageSet` is one, `kdlib.data.drawn.sentences.SentenceSet` another."""
+    """What a data set must offer to be trained on: `ImageSet` is one, the drawn `SentenceSet` another."""
 
     @property
     def name(self) -> str: ...

@@ -127,8 +127,8 @@ def train_paraphraser(
     does for ImageNet, where an epoch is 5,004 batches of 256. batch_size: by default such that an epoch of fewer images
     has about 300 steps (at least 16 images, at most 256); the 78 batches of 64 that 5,000 images make would leave most
     of the maps unexplained. seed: of the initial weights, the order of the images and their views; the global
-    generator is left as it was. The same seed gives the same bits within `kdlib.train.device.deterministic`, where the run
-    store calls this.
+    generator is left as it was. The same seed gives the same bits within `kdlib.train.device.deterministic`, where the
+    run store calls this.
     """
     positive_integer(epochs, "epochs")
     if batch_size is None:

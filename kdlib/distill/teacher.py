@@ -118,8 +118,8 @@ class Teacher:
 class KnownOutputs:
     """A teacher of which only its outputs for every training row are known, whatever made them, such as boosted trees.
 
-    outputs: named tensors (N, ...), "logits" among them, in the order of the training set; they are looked up by a row's
-    index. It is asked like a `Teacher`.
+    outputs: named tensors (N, ...), "logits" among them, in the order of the training set; they are looked up by a
+    row's index. It is asked like a `Teacher`.
 
     >>> teacher = KnownOutputs({"logits": torch.tensor([[0.0], [1.0], [4.0]])})
     >>> batch = TrainBatch(torch.zeros(2, 3), torch.zeros(2), torch.tensor([2, 0]), torch.zeros(2).long())

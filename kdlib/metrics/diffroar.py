@@ -9,8 +9,9 @@ place of all others. A fresh network is trained and tested on each copy:
 
 Positive: the attribution puts what discriminates on top. Zero: it ranks no better than chance. Negative: upside down.
 
-Nothing is trained here: `diffroar` is handed the function that retrains (`kdlib.papers.han2023.roar` has one). The masks are
-never laid out for every level: `rank_codes` keeps one byte a coordinate, of which a comparison gives any mask.
+Nothing is trained here: `diffroar` is handed the function that retrains (`kdlib.papers.han2023.roar` has one). The
+masks are never laid out for every level: `rank_codes` keeps one byte a coordinate, of which a comparison gives any
+mask.
 """
 
 from __future__ import annotations

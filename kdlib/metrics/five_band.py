@@ -183,8 +183,8 @@ def five_band_scores(
     """Scores of each image's attribution at each position of the thresholds; formulas at the head of this module.
 
     attributions: (N, C, H, W), of the predicted class in the papers. truth: (N, H, W) bands, integers from -2 to 2, as
-    in the concept map "part" of `kdlib.data.drawn.cells`; `stratify` makes them of a heat. thresholds: (-t2, -t1, t1, t2),
-    or a table (S, 4) of them in any order; the start of v1 if not given. clamp: cut attributions to +-clamp first.
+    in the concept map "part" of `kdlib.data.drawn.cells`; `stratify` makes them of a heat. thresholds: (-t2, -t1, t1,
+    t2), or a table (S, 4) of them in any order; the start of v1 if not given. clamp: cut attributions to +-clamp first.
 
     Pixels are counted once for all positions together, so that 56 cost little more than one.
 

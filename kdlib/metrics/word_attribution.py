@@ -16,9 +16,9 @@ For a net that is linear in its embeddings all three give each word's exact part
 occlusion asks what polarity in context means. A layer norm ignores the length of the vector that it is given, so that
 stretching a word's vector, which is what gradient x input does, says little of the word. Integrated gradients bring all
 words in at once and share out what two words do together: of "not good" = good (1 - 2 not) they give "good" nothing.
-`kdlib.papers.han2023.language.instrument_check` compares the three on small nets, apart from the experiment, that learned a task
-whose answer is known: there gradient x input fails. It was the measure first named; occlusion took its place on that
-evidence, before any net of the experiment at preset quick had been looked at.
+`kdlib.papers.han2023.language.instrument_check` compares the three on small nets, apart from the experiment, that
+learned a task whose answer is known: there gradient x input fails. It was the measure first named; occlusion took its
+place on that evidence, before any net of the experiment at preset quick had been looked at.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a preset of an image experiment stands for: sizes of nets and data, recipes, seeds; and the data at that size."""
+"""Presets of image experiments: sizes of nets and data, recipes, seeds; and the data at a preset's size."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Preset:
     """Sizes of one preset. Numbers of images are upper bounds: a data set that has fewer gives all it has.
 
     teacher_model, student_model: "" for the study's own network. streamed_size: side of the images where a folder is
-    streamed instead of held in memory. method_recipes: of methods whose students have a recipe of their own. for_folder:
-    the sizes where the data are a folder of one's own, these if None.
+    streamed instead of held in memory. method_recipes: of methods whose students have a recipe of their own.
+    for_folder: the sizes where the data are a folder of one's own, these if None.
     """
 
     n_train: int | None

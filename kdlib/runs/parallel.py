@@ -1,8 +1,8 @@
 """Several trainings side by side, one process a core.
 
 A training on a CPU uses one thread, so that its bits do not depend on the number of cores (see
-`kdlib.train.device.deterministic`); the cores are used by training as many networks at once. On a GPU trainings run one after
-another.
+`kdlib.train.device.deterministic`); the cores are used by training as many networks at once. On a GPU trainings run
+one after another.
 """
 
 from __future__ import annotations

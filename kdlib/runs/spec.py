@@ -17,8 +17,9 @@ class RunSpec:
     """What makes a run: model, objective, recipe, seed and, for distillation, the run of the teacher.
 
     model and objective are a name with its options, as sorted (name, value) pairs; see `make_spec`. start: a run of the
-    same network whose last weights are this run's first; frozen_up_to: the layer up to which they stay (a module path). n_train: only the first so many training images are seen; a teacher may see
-    more than its student (both normalise by the statistics of all).
+    same network whose last weights are this run's first; frozen_up_to: the layer up to which they stay (a module
+    path). n_train: only the first so many training images are seen; a teacher may see more than its student (both
+    normalise by the statistics of all).
     """
 
     model: str

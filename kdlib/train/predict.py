@@ -21,5 +21,5 @@ def predict(model: nn.Module, rows: LabelledSet, batch_size: int = 512) -> Tenso
 
 
 def score(model: nn.Module, rows: LabelledSet, batch_size: int = 512) -> float:
-    """The set's score as its task has it: a classifier's is the fraction of rows whose largest logit is their label's."""
+    """The set's score as its task has it: a classifier's is the fraction of rows that it gets right."""
     return rows.task.mean_score(predict(model, rows, batch_size), rows.labels)

@@ -9,6 +9,7 @@ from archives import plant_cub
 from PIL import Image
 
 from kdlib.data import cub
+from kdlib.data.catalogue import get_dataset, list_datasets
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError
 from kdlib.papers.presets import load_data
@@ -63,8 +64,8 @@ class TestParts:
     def test_root_is_the_data_root_by_default(self, root, folder, monkeypatch):
         monkeypatch.setenv("KDLIB_DATA", str(root))
         assert counts(cub.load(image_size=16)) == [7, 1, 8, 8]
-        assert {row.name: row for row in data.list_datasets()}["cub"].present
-        assert data.get_dataset("cub") == f"cub is in {folder}; its files are checked when they are read"
+        assert {row.name: row for row in list_datasets()}["cub"].present
+        assert get_dataset("cub") == f"cub is in {folder}; its files are checked when they are read"
 
     def test_root_may_be_the_folder_itself_and_masks_may_lie_in_it(self, root, folder):
         beside = cub.load(folder, image_size=16)

@@ -9,6 +9,7 @@ from archives import VOC_CLASSES, Thing, list_voc_part, plant_voc, plant_voc_pho
 from PIL import Image
 
 from kdlib.data import voc
+from kdlib.data.catalogue import get_dataset, list_datasets
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError
 from kdlib.papers.presets import load_data
@@ -61,9 +62,9 @@ class TestParts:
     def test_root_is_the_data_root_by_default(self, root, monkeypatch):
         monkeypatch.setenv("KDLIB_DATA", str(root))
         assert len(voc.load(image_size=16).train) == 18
-        assert {row.name: row for row in data.list_datasets()}["voc"].present
+        assert {row.name: row for row in list_datasets()}["voc"].present
         told = f"voc is in {root}/VOCdevkit/VOC2012; its files are checked when they are read"
-        assert data.get_dataset("voc") == told
+        assert get_dataset("voc") == told
 
     def test_a_preset_takes_all_where_there_are_fewer(self, root):
         splits = load_data("voc", "quick", data_folder=str(root))

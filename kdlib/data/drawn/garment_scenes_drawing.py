@@ -1,4 +1,5 @@
-"""How the scenes of `kdlib.data.drawn.garment_scenes` are drawn: a textured ground, blobs on it, a garment pasted on both.
+"""How the scenes of `kdlib.data.drawn.garment_scenes` are drawn: a textured ground, blobs on it, a garment pasted on
+both.
 
 Like Concept World, pixels are only ever combined by operations that IEEE 754 rounds correctly, so that a picture has
 the same bits whatever the size of the batch. Coordinates run from -1 (left, top) to 1.

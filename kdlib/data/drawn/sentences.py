@@ -1,7 +1,8 @@
 """Sentences with a sentiment, and which of their words carry it: the language experiment's data.
 
-`load` draws sentences of the grammar in `kdlib.data.drawn.sentences_grammar`, whose every sentiment word is known; sentences
-of one's own (SST-2 as its archive lays it out) are read by `kdlib.data.sst2`. Both give `Splits` of `SentenceSet`.
+`load` draws sentences of the grammar in `kdlib.data.drawn.sentences_grammar`, whose every sentiment word is known;
+sentences of one's own (SST-2 as its archive lays it out) are read by `kdlib.data.sst2`. Both give `Splits` of
+`SentenceSet`.
 
 >>> splits = load(n_train=200, n_val=50, n_test=50)
 >>> splits.train.num_classes, len(splits.test)

@@ -32,7 +32,8 @@ def linear_information(
     relu: bool = True,
     if_not_reached: str = "refuse",
 ) -> InformationMaps:
-    """`kdlib.metrics.information.maps.information_discarding` of the linearised layer; `samples` is 0, `normaliser` NaN.
+    """`kdlib.metrics.information.maps.information_discarding` of the linearised layer; `samples` is 0, `normaliser`
+    NaN.
 
     projections: None for the exact derivative of every feature, or so many random signs where a layer has many
     features. The other arguments are those of `information_discarding`, and so are its errors.

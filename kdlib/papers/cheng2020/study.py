@@ -29,7 +29,8 @@ from kdlib.metrics.visual_concepts import (
 from kdlib.models.probed import probed_layers
 from kdlib.names import DATA_SETS
 from kdlib.papers.cheng2020.concept_maps import KeptMaps, MapPlan, MapTask, concept_maps
-from kdlib.papers.cheng2020.presets import CONCEPT_PRESETS, ConceptSizes, first_judged, recipe
+from kdlib.papers.cheng2020.presets import CONCEPT_PRESETS, ConceptSizes, recipe
+from kdlib.papers.cheng2020.settings import first_judged
 from kdlib.papers.presets import images_in
 from kdlib.papers.study import Study
 from kdlib.runs.spec import RunSpec, make_spec

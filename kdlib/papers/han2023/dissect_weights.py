@@ -1,7 +1,8 @@
 """Dissect a network whose weights are in a file: one's own, torchvision's, or ImageNet's ResNet-50 as Keras has it.
 
-    python -m kdlib.papers.han2023.dissect_weights resnet50_keras.npz                         # on drawn scenes of Concept World
-    python -m kdlib.papers.han2023.dissect_weights resnet18.pth --model resnet18 --classes 1000 --probe /broden1_224
+    python -m kdlib.papers.han2023.dissect_weights resnet50_keras.npz                         # on drawn scenes of
+    Concept World python -m kdlib.papers.han2023.dissect_weights resnet18.pth --model resnet18 --classes 1000 --probe
+    /broden1_224
 
 Exit codes: 0 done, 2 bad input (one sentence on stderr). Weights that are missing or do not fit are bad input: nothing
 is ever dissected with random ones.
@@ -98,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kdlib.papers.han2023.dissect_weights",
         description="Count the concept detectors of a network whose weights are in a file.",
-        epilog="example: python -m kdlib.papers.han2023.dissect_weights resnet18.pth --model resnet18 --probe /broden1_224",
+        epilog="example: python -m kdlib.papers.han2023.dissect_weights resnet18.pth --model resnet18",
     )
     parser.add_argument("weights", metavar="FILE", help=".safetensors, a torch file, or a Keras ResNet-50 (.npz)")
     parser.add_argument("--model", default="resnet50", help=f"one of {', '.join(MODELS)} (resnet50)")

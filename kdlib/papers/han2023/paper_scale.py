@@ -4,8 +4,9 @@
     torchrun --nproc-per-node 4 -m kdlib.papers.han2023.paper_scale --images /imagenet --seeds 8
 
 trains the teacher and, for each seed, students from scratch, with label smoothing and distilled, with the recipe of
-`kdlib.papers.han2023.settings`. What is in the store already is left alone, and a training that was interrupted goes on from its
-last whole epoch: after any interruption the same command is given again. The notebook finds these very runs:
+`kdlib.papers.han2023.settings`. What is in the store already is left alone, and a training that was interrupted goes
+on from its last whole epoch: after any interruption the same command is given again. The notebook finds these very
+runs:
 
     kdlib run han2023_concept_detectors -p preset=gpu -p data=image_folder -p data_folder=/imagenet \\
         -p probe_folder=/broden1_224

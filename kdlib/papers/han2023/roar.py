@@ -1,8 +1,8 @@
 """The retrainings of DiffROAR: one process trains all mask levels, on data that lie on the device once.
 
-`kdlib.metrics.diffroar` says what is measured. Every retraining is an ordinary `kdlib.train.loop.fit` on a `MaskedImages`:
-the uint8 images and one byte of rank a coordinate, both shared by all levels; a batch is masked when it is asked for.
-The attributions of several networks are judged side by side, one process a core.
+`kdlib.metrics.diffroar` says what is measured. Every retraining is an ordinary `kdlib.train.loop.fit` on a
+`MaskedImages`: the uint8 images and one byte of rank a coordinate, both shared by all levels; a batch is masked when
+it is asked for. The attributions of several networks are judged side by side, one process a core.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from kdlib.papers.study import ImageStudy
 class HanStudy(ImageStudy):
     """An `ImageStudy` of the arms in `kdlib.papers.han2023.arms`.
 
-    temperature, alpha: of KD and the arms made from it; alpha weights the soft term. smoothing: label smoothing's alpha.
-    others: as `ImageStudy` has them.
+    temperature, alpha: of KD and the arms made from it; alpha weights the soft term. smoothing: label smoothing's
+    alpha. others: as `ImageStudy` has them.
     """
 
     def __init__(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kdlib.book.parameters import PRESETS
-from kdlib.papers.cheng2020.presets import CONCEPT_PRESETS, PAPER_CHECKPOINTS, checkpoint_epochs, first_judged, recipe
+from kdlib.papers.cheng2020.presets import CONCEPT_PRESETS, recipe
+from kdlib.papers.cheng2020.settings import PAPER_CHECKPOINTS, checkpoint_epochs, first_judged
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 15, 30, 60, 150, 399, 800])

@@ -1,0 +1,181 @@
+"""What every notebook of the book does around its science: the box under the title, claims, verdicts, provenance.
+
+chapter = Chapter("han2023_concept_detectors")
+chapter.box()                                   # under the title; filled when the run has ended
+chapter.claims_table()                          # what the paper claims
+record = chapter.start(study, preset=preset, seed=seed, ...)
+chapter.measure("detectors", {"kd": [...], "scratch": [...]}, "percent of units")
+chapter.figure("KD gains detectors", "A bar for ...")
+chapter.verdicts()
+chapter.conclude(answer, how_sure, controls)    # the box's three lines
+chapter.provenance(study.describe())
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from IPython.display import Markdown, display, update_display
+
+from kdlib.claims import Claim, Record, load_claims
+from kdlib.claims.claim import papers
+from kdlib.claims.phrases import measured_in_words, with_interval
+from kdlib.claims.records import METRICS_VARIABLE
+from kdlib.claims.verdicts import rule_in_words
+from kdlib.errors import KdlibError
+from kdlib.names import arm_in_prose
+from kdlib.plotting.style import show, use_style
+from kdlib.plotting.tables import Table, facts
+from kdlib.runs.source import source_hash
+from kdlib.stats import holm
+
+__all__ = ["METRICS_VARIABLE", "Chapter"]
+_BOX = "what-we-found"
+_KEPT = ("kdlib", "torch", "machine", "cores", "device", "date")
+
+
+class Chapter:
+    """One notebook of the book, by the name of its file.
+
+    claims: those that this notebook judges, by id; empty for a chapter of no paper. Making it sets the book's figure
+    style.
+    """
+
+    def __init__(self, name: str) -> None:
+        use_style()
+        self.name = name
+        self.paper = name.partition("_")[0]
+        on_file = load_claims(self.paper) if self.paper in papers() else {}
+        self.claims: dict[str, Claim] = {id_: claim for id_, claim in on_file.items() if claim.notebook == name}
+        self.figures = 0
+        self._record: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """What this run measured; there after `start`."""
+        if self._record is None:
+            raise KdlibError("this chapter has no record yet; call chapter.start(...) after the parameters")
+        return self._record
+
+    # ---- under the title ---------------------------------------------------------------------------------------------
+
+    def box(self) -> None:
+        """The box **what we found**, filled by `conclude` when the notebook has run to its end."""
+        display(Markdown(_boxed(["This run has not ended yet; its result will stand here."])), display_id=_BOX)
+
+    def conclude(self, answer: str, how_sure: str, controls: str) -> None:
+        """Fill the box with three lines, each a sentence or two made from the record; they go on file too.
+
+        answer: to the chapter's question. how_sure: interval and seeds. controls: what they say.
+        """
+        lines = [line.strip() for line in (answer, how_sure, controls)]
+        if not all(lines):
+            raise KdlibError("the box needs three lines: the answer, how sure it is, and what the controls say")
+        self.record.found = tuple(lines)
+        update_display(Markdown(_boxed(lines)), display_id=_BOX)
+
+    # ---- claims ------------------------------------------------------------------------------------------------------
+
+    def claims_table(self) -> None:
+        """The claims that this chapter tests, each with the difference that would matter, fixed beforehand."""
+        rows = [
+            {
+                "claim": claim.short_id,
+                "statement": claim.statement,
+                self.reported_as: claim.paper_says,
+                "would matter from": claim.smallest,
+            }
+            for claim in self.claims.values()
+        ]
+        display(Table(rows))
+
+    @property
+    def reported_as(self) -> str:
+        """Heading of what a paper reports: second-hand where its text was not open to us."""
+        return next((claim.reported_as for claim in self.claims.values()), "the paper says")
+
+    def start(self, study: Any = None, **parameters: Any) -> Record:
+        """Begin the record of this run. study: gives seeds and device, or None. parameters: those of the notebook."""
+        if study is not None:
+            parameters["n_seeds"] = len(study.seeds)
+        loaded = [name for name in sys.modules if name.split(".")[0] == "kdlib"]
+        device = None if study is None else str(study.device)
+        self._record = Record(self.name, parameters, device=device, source_fingerprint=source_hash(loaded))
+        self.seeds: Sequence[int] = () if study is None else study.seeds
+        return self._record
+
+    def measure(self, metric: str, values: Mapping[str, Sequence[float]], unit: str) -> None:
+        """File one number a seed for each arm, in the order of the study's seeds."""
+        for arm, by_seed in values.items():
+            self.record.measure(f"{metric}/{arm}", dict(zip(self.seeds, by_seed, strict=True)), unit)
+
+    def verdicts(self) -> None:
+        """Judge every claim of this chapter that was measured, a row each; sentences and rule behind a fold."""
+        record, missing = self.record, []
+        for id_, claim in self.claims.items():
+            names = [f"{claim.metric}/{arm}" for arm in (claim.arm_a, claim.arm_b)]
+            if all(name in record.measurements for name in names):
+                record.claim(id_)
+            else:
+                missing.append(claim.short_id)
+        if missing:
+            display(Markdown(f"Not judged on these data, which lack what they are about: {', '.join(missing)}."))
+        if not record.verdicts:
+            return
+        display(record.table())
+        sentences = [f"- **{self.claims[id_].short_id}**: {found.sentence}" for id_, found in record.verdicts.items()]
+        fold = [":::{dropdown} The numbers in full, and the rule", *sentences, "", rule_in_words(), "", _second(record)]
+        display(Markdown("\n".join([*fold, ":::"])))
+
+    def verdict_in_words(self, short_id: str) -> str:
+        """A judged claim in half a sentence, for the box.
+
+        Such as "detectors, KD minus scratch: +2.3 (-1.0 to +5.7) points of the layer's units, 3 seeds, inconclusive".
+        """
+        id_ = f"{self.paper}.{short_id}"
+        found, claim = self.record.verdicts[id_], self.claims[id_]
+        seeds = "1 seed" if found.contrast.n == 1 else f"{found.contrast.n} seeds"
+        return f"{claim.contrast_in_words}: {measured_in_words(claim, found)}, {seeds}, **{found.word}**"
+
+    def contrast_in_words(self, metric: str, arm_a: str, arm_b: str, unit: str) -> str:
+        """A contrast that no claim is about, in half a sentence."""
+        contrast = self.record.contrast(metric, arm_a, arm_b)
+        return f"{arm_in_prose(arm_a)} minus {arm_in_prose(arm_b)}: {with_interval(contrast, unit)}"
+
+    # ---- figures and the end -----------------------------------------------------------------------------------------
+
+    def figure(self, caption: str, alt: str) -> None:
+        """Show the current figure with its number, a caption that says what to see, and a description of it."""
+        self.figures += 1
+        show(alt)
+        display(Markdown(f"*Figure {self.figures}.* {caption}"))
+
+    def provenance(self, described: Mapping[str, object] | None = None) -> None:
+        """Write the record, and show what made it."""
+        self.record.write()
+        kept = {name: self.record.provenance[name] for name in _KEPT}
+        display(facts(kept | dict(described or {})))
+
+
+def _boxed(lines: Sequence[str]) -> str:
+    names = ("**Answer.** ", "**How sure.** ", "**Controls.** ") if len(lines) == 3 else ("",)
+    body = "\n\n".join(name + line for name, line in zip(names, lines, strict=True))
+    return f":::{{admonition}} What we found\n:class: tip\n\n{body}\n:::"
+
+
+def _second(record: Record) -> str:
+    """Wilcoxon's signed-rank test with Holm's correction, or why it can't help."""
+    contrasts = record.contrasts
+    p_values = {name: c.p_wilcoxon for name, c in contrasts.items() if np.isfinite(c.p_wilcoxon)}
+    smallest = min(contrast.smallest_p for contrast in contrasts.values())
+    if smallest > 0.05:
+        seeds = max(contrast.n for contrast in contrasts.values())
+        opinion = f"can't help here: with {seeds} seeds no p is below {smallest:.3g}, before any correction."
+    else:
+        below = [name for name, p in holm(p_values).items() if p < 0.05]
+        found = ", ".join(below) or "none"
+        opinion = f"finds p < 0.05 after Holm's correction for {len(p_values)} contrasts in: {found}."
+    return f"As a second opinion, Wilcoxon's signed-rank test over the seeds {opinion}"
