@@ -25,7 +25,7 @@ class Setting:
     student: freshly built, on the device, to read shapes from; it is not the one that is trained. train: the training
     images, on the device. seed: the student's. teacher_model: trained, on the device; None for methods without one.
     teacher_outputs: of a teacher that is no network: what it says of each training row, named tensors (N, ...) with
-    "logits" among them. memory: what all students of one teacher share within a process, such as its remembered answers.
+    "logits" among them. memory: what all students of one teacher share within a process, such as remembered answers.
     """
 
     student: nn.Module
