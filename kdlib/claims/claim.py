@@ -58,6 +58,11 @@ class Paper:
     number: int
     text_open: bool
 
+    def __post_init__(self) -> None:
+        positive_integer(self.number, f"number of the paper {self.key}")
+        if not isinstance(self.text_open, bool):
+            raise KdlibError(f"text_open of the paper {self.key} must be true or false, not {self.text_open!r}")
+
 
 @dataclass(frozen=True)
 class Reported:
@@ -311,6 +316,12 @@ def all_claims(only: Mapping[str, object] | None = None) -> dict[str, Claim]:
     only: claim ids; the claims of their papers alone.
     """
     wanted = papers() if only is None else {claim_id.split(".")[0] for claim_id in only}
-    loaded = [load_claims(paper) for paper in wanted]
-    loaded.sort(key=lambda claims: next(iter(claims.values())).paper.number)
-    return {claim_id: claim for claims in loaded for claim_id, claim in claims.items()}
+    by_number: dict[int, dict[str, Claim]] = {}
+    for key in sorted(wanted):
+        claims = load_claims(key)
+        paper = next(iter(claims.values())).paper
+        if paper.number in by_number:
+            other = next(iter(by_number[paper.number].values())).paper
+            raise KdlibError(f"the papers {other.key} and {key} both have the number {paper.number}; give each its own")
+        by_number[paper.number] = claims
+    return {id_: claim for number in sorted(by_number) for id_, claim in by_number[number].items()}

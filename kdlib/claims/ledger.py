@@ -20,7 +20,7 @@ from kdlib.names import PRESETS, strength
 
 NOT_YET = "not yet measured"
 # The verdict comes second: on a phone, and in 700 pixels of text, it must not hide behind a scroll bar.
-_COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)", "Reported", "Seeds")
+_COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)")
 _RUN = re.compile(r"(\w+), \d+ seeds?\b")
 _CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
 _SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins
@@ -52,7 +52,8 @@ def compile_ledger(
         # The target is a link's aim and tells `check_prose` whose claims the rows below are.
         lines += [f"(ledger-{key})=", f"## {_text(paper.title)}", ""]
         lines += [f"{_text(paper.authors)}. {_text(paper.venue)}.", "", *_sources(own)]
-        lines += _table(_COLUMNS, [row for claim in own for row in _rows(claim, kept)])
+        columns = (*_COLUMNS, own[0].reported_as.capitalize(), "Seeds")
+        lines += _table(columns, [row for claim in own for row in _rows(claim, kept)])
         notes = [f"- {claim.short_id}: {_text(claim.note)}" for claim in own if claim.note]
         lines += ["", *_fixed(own), ""]
         lines += ["Notes on the claims:", "", *notes, ""] if notes else []
@@ -127,7 +128,7 @@ def _sources(claims: list[Claim]) -> list[str]:
     if not tags:
         return []
     listed = " or ".join(part for part in (", ".join(tags[:-1]), tags[-1]) if part)
-    text = "The paper's" if "paper" in used else "The text of the paper was not open to us: its"
+    text = "The paper's" if claims[0].paper.text_open else "The text of the paper was not open to us: its"
     return [f"{text} numbers are from {listed}; *not known* means that none of these has it.", ""]
 
 
@@ -254,7 +255,7 @@ def readme_table(records: Iterable[Record]) -> str:
     for key, own in rows.items():
         paper = next(claim.paper for claim in claims.values() if claim.paper.key == key)
         lines += [f"{_text(paper.authors)}: *{_text(paper.title)}* (`{key}`)", ""]
-        lines += [*_table(("Claim", "Verdict", "We measured (95 % interval)", "Seeds"), own), ""]
+        lines += [*_table((*_COLUMNS, "Seeds"), own), ""]
     return "\n".join([*lines, _summary(claims, kept, link="book/using.md")]) + "\n"
 
 

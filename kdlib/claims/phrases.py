@@ -6,6 +6,7 @@ import math
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.verdicts import Verdict, number
+from kdlib.plotting.tables import minus_signs
 from kdlib.stats import Contrast
 
 
@@ -23,8 +24,18 @@ def with_interval(contrast: Contrast, unit: str = "") -> str:
     if not math.isfinite(high - low):
         return f"{number(contrast.mean_difference)} (one seed, no interval){tail}"
     decimals = decimals_for((high - low) / 2)
-    mean, first, last = (f"{value:+.{decimals}f}" for value in (contrast.mean_difference, low, high))
+    mean, first, last = (signed(value, decimals) for value in (contrast.mean_difference, low, high))
     return f"{mean} ({first} to {last}){tail}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """A difference with its sign, which zero does not have.
+
+    >>> signed(-7.25, 1), signed(0.31, 1), signed(-0.004, 1)
+    ('−7.2', '+0.3', '0.0')
+    """
+    text = f"{value:+.{decimals}f}"
+    return minus_signs(text) if float(text) else text[1:]
 
 
 def decimals_for(uncertainty: float) -> int:

@@ -27,7 +27,7 @@ from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.provenance import free_of_paths, provenance
 from kdlib.claims.verdicts import WORDS, Verdict, verdict
 from kdlib.errors import KdlibError, choose
-from kdlib.plotting.tables import Table
+from kdlib.plotting.tables import MINUS, Table
 from kdlib.stats import Contrast, paired_contrast, rounding_resolution
 
 #: The environment variable that names the file a record is written to; the executor sets it.
@@ -205,7 +205,10 @@ class Record:
         return Table(rows)
 
     def to_json(self) -> str:
-        """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number."""
+        """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number.
+
+        Negative numbers in its sentences have a hyphen, as programs write them.
+        """
         content = {
             "format": _FORMAT,
             "notebook": self.notebook,
@@ -220,7 +223,8 @@ class Record:
                 for claim_id, item in self.verdicts.items()
             },
         }
-        return json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return text.replace(MINUS, "-") + "\n"
 
     def write(self) -> Path | None:
         """Write the record to the file `$KDLIB_METRICS` names, whole or not at all; nothing where it is not set."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from kdlib.claims.claim import Claim
 from kdlib.errors import KdlibError
+from kdlib.plotting.tables import minus_signs
 from kdlib.stats import Contrast
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -59,7 +60,7 @@ def number(value: float, *, sign: bool = True) -> str:
     """A number in three significant digits, signed, no exponent for everyday sizes; "none" for NaN.
 
     >>> number(7.2345), number(-0.04), number(0.0), number(123.4), number(7.0, sign=False), number(math.nan)
-    ('+7.23', '-0.04', '0', '+123', '7', 'none')
+    ('+7.23', '−0.04', '0', '+123', '7', 'none')
     """
     if math.isnan(value):
         return "none"
@@ -67,7 +68,7 @@ def number(value: float, *, sign: bool = True) -> str:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:{'+' if sign else ''}.{digits}f}" if digits <= 6 else f"{value:{'+' if sign else ''}.2e}"
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+    return minus_signs(text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text)
 
 
 def verdict(claim: Claim, contrast: Contrast) -> Verdict:

@@ -20,6 +20,8 @@ key = "demo2020"
 title = "Demo"
 authors = "A"
 venue = "V"
+number = 7
+text_open = true
 [[claim]]
 id = "demo2020.1"
 short = "a beats b"
@@ -175,6 +177,9 @@ class TestValidation:
             ('statement = "A is better than b."', 'statement = " "', "statement must be a text"),
             ('experiments = ["E1"]', 'experiments = "E1"', "experiments must be a list"),
             ('title = "Demo"\n', "", r"\[paper\] of demo.toml lacks title"),
+            ("number = 7\n", "", r"\[paper\] of demo.toml lacks number"),
+            ("number = 7", "number = 0", "number of the paper demo2020 must be .* at least 1"),
+            ("text_open = true", 'text_open = "no"', "text_open of the paper demo2020 must be true or false"),
             ("[paper]", "[[paper]]", "must be a table"),
             ("[[claim]]", "[[claims]]", "unknown key of demo.toml 'claims'; did you mean 'claim'"),
             ("[paper]", "[paper", "not valid TOML"),
@@ -220,6 +225,50 @@ class TestValidation:
             assert used <= set(PROVENANCE)
             assert all(tag in head for tag in used)
 
+    def test_the_papers_stand_in_the_order_of_the_book(self) -> None:
+        keys = list(dict.fromkeys(claim.paper.key for claim in all_claims().values()))
+        assert keys[:2] == ["han2023", "cheng2020"]
+        judged = dict.fromkeys(("cheng2020.1a", "han2023.1a"))
+        assert list(dict.fromkeys(claim.paper.key for claim in all_claims(judged).values())) == keys[:2]
+
     def test_what_is_only_remembered_says_so(self) -> None:
         assert "[memory]" in load_claims("cheng2020")["cheng2020.1d"].paper_says
         assert "could not look up" in PROVENANCE["memory"]
+
+
+class TestFolders:
+    """Papers are the folders with a settings.py; each needs its claims, and a place of its own in the book."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr("kdlib.claims.claim.PAPERS", tmp_path)
+        for key, number in (("demo2020", 7), ("demo2021", 3)):
+            (tmp_path / key).mkdir()
+            (tmp_path / key / "settings.py").touch()
+            text = MINIMAL.replace("demo2020", key).replace("number = 7", f"number = {number}")
+            (tmp_path / key / "claims.toml").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    def test_the_number_is_the_place_in_the_book(self, folder: Path) -> None:
+        (folder / "no_paper").mkdir()
+        assert papers() == ("demo2020", "demo2021")
+        assert list(all_claims()) == ["demo2021.1", "demo2020.1"]
+
+    def test_a_folder_without_claims_is_named(self, folder: Path) -> None:
+        (folder / "demo2021/claims.toml").unlink()
+        for load in (lambda: load_claims("demo2021"), all_claims):
+            with pytest.raises(KdlibError, match=r"the paper demo2021 has no claims\.toml in its folder"):
+                load()
+
+    def test_two_papers_of_one_number_are_refused(self, folder: Path) -> None:
+        path = folder / "demo2021/claims.toml"
+        path.write_text(path.read_text(encoding="utf-8").replace("number = 3", "number = 7"), encoding="utf-8")
+        with pytest.raises(KdlibError, match="demo2020 and demo2021 both have the number 7"):
+            all_claims()
+        assert load_claims("demo2021")
+
+    def test_a_folder_whose_claims_are_about_another_paper_is_refused(self, folder: Path) -> None:
+        text = (folder / "demo2021/claims.toml").read_text(encoding="utf-8")
+        (folder / "demo2020/claims.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(KdlibError, match="the folder's name and the paper's key must agree"):
+            load_claims("demo2020")

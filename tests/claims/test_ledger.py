@@ -21,6 +21,7 @@ from kdlib.claims.ledger import (
     refresh_between_markers,
     refresh_readme,
 )
+from kdlib.claims.verdicts import RULE
 from kdlib.errors import KdlibError
 
 Make = Callable[..., Record]
@@ -44,7 +45,7 @@ class TestCompile:
             [
                 "1b: KD gives more concept detectors",
                 "**supported**",
-                "+7.17 (+5.27 to +9.06) points of the layer's units",
+                "+7.2 (+5.3 to +9.1) points of the layer's units",
                 r"scratch 275, KD 312 detectors of 512 units \[page:fig, page:note\]",
                 "{doc}`quick, 3 seeds </notebooks/han2023_concept_detectors>`",
             ]
@@ -61,12 +62,15 @@ class TestCompile:
         page = compile_ledger(CLAIMS, [make_record()])
         (null,) = rows(page, "han2023.2b")
         assert null[1] == "**not supported**"
-        assert null[2].startswith("+0.133 (")
+        assert null[2].startswith("+0.13 (−0.")
 
     def test_the_summary_counts_the_rows(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("quick"), make_record("gpu", seeds=1)])
         assert f"**{len(CLAIMS)} claims on file, 2 measured, {len(CLAIMS) - 2} not yet measured.**" in page
-        quick, gpu = "[small networks, few seeds](using.md)", "[whole data sets, larger networks](using.md)"
+        quick, gpu = (
+            "[small networks, few seeds](using.md)",
+            "[larger networks, whole data sets, eight seeds](using.md)",
+        )
         assert f"At preset `quick` ({quick}): 1 supported, 1 not supported, 0 contradicted, 0 inconclusive." in page
         assert f"At preset `gpu` ({gpu}): 0 supported, 0 not supported, 0 contradicted, 2 inconclusive." in page
 
@@ -76,7 +80,7 @@ class TestCompile:
         assert (first[1], second[1]) == ("**supported**", "**inconclusive**")
         assert "`quick, 3 seeds <" in first[4]
         assert "`gpu, 1 seed <" in second[4]
-        assert second[2].startswith("+7 (no interval)")
+        assert second[2].startswith("+7 (one seed, no interval)")
 
     def test_smoke_backs_nothing(self, make_record: Make) -> None:
         assert compile_ledger(CLAIMS, [make_record("smoke")]) == compile_ledger(CLAIMS, [])
@@ -89,6 +93,18 @@ class TestCompile:
         for claim in CLAIMS.values():
             assert f"- {claim.short_id}: " in fixed
         assert "smallest effect that would matter: 3.5 percentage points of the layer's units." in fixed
+
+    def test_the_rule_is_the_one_text(self) -> None:
+        page = compile_ledger(CLAIMS, [])
+        assert [f"- **{word}**: {RULE[word]}." in page for word in WORDS] == [True] * len(WORDS)
+
+    def test_what_we_have_second_hand_is_headed_so(self) -> None:
+        heads = [line for line in ledger_page([]).splitlines() if line.startswith("| Claim |")]
+        assert heads and all("| Reported (second-hand) |" in head for head in heads)
+
+    def test_the_papers_stand_in_the_order_of_the_book(self) -> None:
+        page = ledger_page([])
+        assert page.index("(ledger-han2023)=") < page.index("(ledger-cheng2020)=")
 
     def test_provenance_of_every_record_and_no_more(self, make_record: Make) -> None:
         assert "Where the numbers come from" not in compile_ledger(CLAIMS, [])
@@ -108,8 +124,10 @@ class TestCompile:
 
     def test_a_paper_that_was_read_is_not_called_closed(self) -> None:
         claim = CLAIMS["han2023.1b"]
-        read = replace(claim, reported=tuple(replace(item, provenance="paper") for item in claim.reported))
+        reported = tuple(replace(item, provenance="paper") for item in claim.reported)
+        read = replace(claim, reported=reported, paper=replace(claim.paper, text_open=True))
         page = compile_ledger({claim.id: read}, [])
+        assert "| The paper says |" in page and "second-hand" not in page
         assert "The paper's numbers are from the paper's own text (`paper`); *not known*" in page
         assert "not open to us" not in page
 

@@ -48,7 +48,7 @@ class TestMeasuring:
         assert sum(contrast.differences) != 0  # 33.3333 + 0 - 33.3334
         assert contrast.mean_difference == 0
         assert "KD minus scratch: 0 percentage points" in record.claim("han2023.1b").sentence
-        assert record.table().iloc[0]["we measured"].startswith("0 (-")
+        assert record.table().iloc[0]["we measured (95 % interval)"].startswith("0 (−")
 
     def test_a_claim_takes_its_own_arms_and_may_be_shown_its_contrast(self, record: Record) -> None:
         contrast = record.contrast("detectors", "kd", "scratch")
@@ -128,27 +128,26 @@ class TestTable:
     def test_paper_says_we_measured_verdict(self, record: Record) -> None:
         table = record.table()
         assert isinstance(table, pd.DataFrame)
-        assert list(table.columns) == ["claim", "verdict", "we measured", "the paper says", "seeds"]
+        reported, ours = "reported (second-hand)", "we measured (95 % interval)"
+        assert list(table.columns) == ["claim", "verdict", ours, reported, "seeds"]
         first = table.iloc[0]
         assert first["claim"] == "1b: KD gives more concept detectors"
-        assert first["the paper says"] == "scratch 275, KD 312 detectors of 512 units [page:fig, page:note]"
-        assert first["we measured"] == "+7.17 (+5.27 to +9.06) percentage points of the layer's units"
+        assert first[reported] == "scratch 275, KD 312 detectors of 512 units [page:fig, page:note]"
+        assert first[ours] == "+7.2 (+5.3 to +9.1) points of the layer's units"
         assert (first["seeds"], first["verdict"]) == (3, "supported")
 
     def test_it_shows_texts_in_full(self, record: Record) -> None:
         html = record.table()._repr_html_()
         assert "..." not in html
-        assert "percentage points of the layer&#x27;s units" in html or "percentage points of the layer's units" in html
+        assert "points of the layer&#x27;s units" in html or "points of the layer's units" in html
 
-    def test_without_claims_it_is_empty_but_headed(self) -> None:
-        table = Record("demo", {"preset": "quick"}).table()
-        assert len(table) == 0
-        assert "verdict" in table.columns
+    def test_without_claims_it_is_empty(self) -> None:
+        assert len(Record("demo", {"preset": "quick"}).table()) == 0
 
     def test_one_seed(self, make_record: Make) -> None:
         row = make_record(seeds=1).table().iloc[0]
-        assert (row["we measured"], row["verdict"]) == (
-            "+7 (no interval) percentage points of the layer's units",
+        assert (row["we measured (95 % interval)"], row["verdict"]) == (
+            "+7 (one seed, no interval) points of the layer's units",
             "inconclusive",
         )
 
@@ -160,6 +159,14 @@ class TestJson:
         assert back.measurements == record.measurements
         assert {k: v.word for k, v in back.verdicts.items()} == {k: v.word for k, v in record.verdicts.items()}
         back.recheck()
+
+    def test_negative_numbers_have_a_hyphen_in_the_file_and_a_minus_sign_on_the_page(self, record: Record) -> None:
+        record.measure("detectors/kd", [50.0, 51.0, 50.0], "percent of units")
+        record.claim("han2023.1b")
+        record.found = (f"Fewer: {record.table().iloc[0]['we measured (95 % interval)']}.", "so", "so")
+        assert "−4.7 (−7." in record.found[0] and "scratch: −4.67 percentage" in record.verdicts["han2023.1b"].sentence
+        text = record.to_json()
+        assert "−" not in text and "Fewer: -4.7 (-7." in text and "scratch: -4.67 percentage" in text
 
     def test_nothing_is_written_where_no_file_is_asked_for(
         self, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -154,8 +154,8 @@ class TestSentence:
     def test_it_gives_difference_interval_seeds_and_unit(self) -> None:
         result = verdict(LESS, paired_contrast([44.0, 46.0, 45.0], [54.0, 55.0, 56.0]))
         assert result.sentence.startswith(
-            "Detectors, label smoothing minus scratch: -10 percentage points of the layer's units on average over "
-            "3 paired seeds (95 % interval -12.5 to -7.52 by Student's t, -11 to -9 by bootstrap); "
+            "Detectors, label smoothing minus scratch: −10 percentage points of the layer's units on average over "
+            "3 paired seeds (95 % interval −12.5 to −7.52 by Student's t, −11 to −9 by bootstrap); "
         )
         assert result.sentence.endswith("both intervals lie on the claimed side of zero.")
         assert (result.claim_id, result.contrast.n) == ("han2023.2b", 3)
@@ -221,7 +221,7 @@ class TestSentence:
             (0.0, "0"),
             (7.0, "+7"),
             (10.0, "+10"),
-            (-0.5, "-0.5"),
+            (-0.5, "−0.5"),
             (123.456, "+123"),
             (1e-9, "+1.00e-09"),
             (math.nan, "none"),
