@@ -164,7 +164,7 @@ def interval_in_words(contrast: Contrast) -> str:
 
     >>> from kdlib.stats import paired_contrast
     >>> interval_in_words(paired_contrast([2.0], [1.0])), interval_in_words(paired_contrast([2, 3], [1, 1]))
-    ('+1 (no interval)', '+1.5 (-4.85 to +7.85)')
+    ('+1 (no interval)', '+1.5 (−4.85 to +7.85)')
     """
     if contrast.n == 1:
         return f"{number(contrast.mean_difference)} (no interval)"
