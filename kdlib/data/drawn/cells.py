@@ -12,8 +12,6 @@ classes, so that nothing but the discriminative part tells the classes of one ou
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
@@ -27,14 +25,23 @@ from kdlib.data.drawn.cells_drawing import (
     SUPERCLASS_OF,
     draw,
 )
-from kdlib.data.drawn.concept_world import PIXELS_AT_ONCE, one_thread
-from kdlib.data.drawn.concept_world_drawing import develop
+from kdlib.data.drawn.drawing import (
+    NOISE_BANK,
+    PIXELS_AT_ONCE,
+    SIDE,
+    Random,
+    check_options,
+    develop,
+    noise_bank,
+    one_thread,
+    part_seed,
+    part_sizes,
+    pieces,
+)
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 PART_NAMES = (UNLABELLED, "localisation", "discriminative")  # the position is the band of the five-band score
-TRUTH_HEAT = (0.0, 0.4, 0.9)
-_NOISE_BANK = 1 << 20
 
 
 def load(
@@ -56,19 +63,13 @@ def load(
     >>> cells.train.images.shape, cells.train.class_names[7]
     (torch.Size([40, 3, 32, 32]), 'three tails')
     """
-    counts = {"train": (n_train, 8000), "val": (n_val, 1000), "test": (n_test, 2000), "probe": (n_probe, 2000)}
-    sizes = {
-        part: usual if count is None else positive_integer(count, f"n_{part}")
-        for part, (count, usual) in counts.items()
-    }
-    positive_integer(seed, "seed", minimum=0)
+    sizes = part_sizes(n_train=n_train, n_val=n_val, n_test=n_test, n_probe=n_probe)
     parts = {}
     for part, count in sizes.items():
-        stream = int.from_bytes(hashlib.sha256(f"cells/{seed}/{part}".encode()).digest()[:6], "little")
         parts[part] = draw_cells(
             count,
-            seed=stream,
-            image_size=32 if image_size is None else image_size,
+            seed=part_seed("cells", seed, part),
+            image_size=SIDE if image_size is None else image_size,
             noise=noise,
             border_noise=border_noise,
             device=device,
@@ -107,10 +108,7 @@ def draw_cells(
     ('unlabelled', 'localisation', 'discriminative')
     """
     positive_integer(n, "n")
-    positive_integer(image_size, "image_size", minimum=16)
-    positive_integer(pixels_at_once, "pixels_at_once")
-    positive_integer(seed, "seed", minimum=0)
-    finite_number(noise, "noise", minimum=0, maximum=1)
+    check_options(seed, image_size, noise, pixels_at_once)
     finite_number(border_noise, "border_noise", minimum=0, maximum=0.1)
     device = torch.device(device)
 
@@ -118,14 +116,12 @@ def draw_cells(
     random = draw_parameters(n, generator, border_noise)
     if labels is not None:
         random["label"] = _checked_labels(labels, n)
-    bank = torch.randn(_NOISE_BANK, generator=generator).to(device)
+    bank = noise_bank(generator, device)
     random = {key: value.to(device) for key, value in random.items()}
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8, device=device)
     truth = torch.empty(n, image_size, image_size, dtype=torch.uint8, device=device)
-    piece_size = max(1, pixels_at_once // image_size**2)
     with one_thread():
-        for start in range(0, n, piece_size):
-            piece = slice(start, min(n, start + piece_size))
+        for piece in pieces(n, image_size, pixels_at_once):
             canvas, truth[piece] = draw({key: value[piece] for key, value in random.items()}, image_size)
             develop(canvas.image, random["noise_at"][piece], bank, noise, images[piece])
     return ImageSet(
@@ -152,13 +148,9 @@ def _checked_labels(labels: Tensor, n: int) -> Tensor:
 def draw_parameters(n: int, generator: torch.Generator, border_noise: float) -> dict[str, Tensor]:
     """Everything random about `n` pictures but the noise, drawn for every picture whatever its class."""
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(n, *shape, generator=generator, dtype=torch.float64)
-
-    def pick(count: int) -> Tensor:
-        return torch.randint(count, (n,), generator=generator)
-
-    label = torch.arange(n)[torch.randperm(n, generator=generator)] % len(CLASS_NAMES)
+    draws = Random(n, generator)
+    uniform, pick = draws.uniform, draws.pick
+    label = draws.balanced_labels(len(CLASS_NAMES))
     radius = uniform(0.3, 0.42)
     angle = uniform(-torch.pi / 3, torch.pi / 3)
     # Whatever grows from it, the cell stays in the picture: tails reach 0.36 + 0.06 beyond the radius.
@@ -188,25 +180,9 @@ def draw_parameters(n: int, generator: torch.Generator, border_noise: float) -> 
         "label": label,
         "background": pick(len(BACKGROUNDS)),
         "border": pick(len(BORDER_COLOURS)),
-        "noise_at": pick(_NOISE_BANK),
+        "noise_at": pick(NOISE_BANK),
         "patches": uniform(0.2, 0.7, 3, PATCH_NODES, PATCH_NODES).float(),
         "outline": border_noise * torch.randn(n, 1, OUTLINE_NODES, OUTLINE_NODES, generator=generator).clamp(-2, 2),
         **{key: value.float().view(n, 1, 1) for key, value in numbers.items()},
         **{key: value.float().view(n, 3, 1, 1) for key, value in colours.items()},
     }
-
-
-def heat_map(cells: ImageSet) -> Tensor:
-    """Where a perfect explanation would look: 0.9 on the discriminative part, 0.4 on the rest of the cell, 0 elsewhere.
-
-    Shape (N, H, W) float32, made from the concept map "part". The values are Tjoa and Guan's.
-
-    >>> sorted(set(heat_map(draw_cells(20)).flatten().tolist()))
-    [0.0, 0.4000000059604645, 0.8999999761581421]
-    """
-    part = cells.concept_map("part")
-    if part.names != PART_NAMES:
-        raise KdlibError(
-            f"'{cells.name}' has other parts than cells have; give pictures drawn by kdlib.data.drawn.cells"
-        )
-    return torch.tensor(TRUTH_HEAT, device=cells.device)[part.labels.long()]

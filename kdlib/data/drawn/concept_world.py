@@ -8,31 +8,39 @@ material, texture, color). In train, val and test the scene tells something of t
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from kdlib.data.drawn.concept_world_classes import (
     CLASS_NAMES,
-    CUE_PARTS,
     SUPERCLASS_NAMES,
     SUPERCLASS_OF,
     SUPERCLASSES,
 )
-from kdlib.data.drawn.concept_world_drawing import NAMES, NO_SCENE, PIXEL_CATEGORIES, develop, draw
+from kdlib.data.drawn.concept_world_drawing import NAMES, NO_SCENE, PIXEL_CATEGORIES, draw
 from kdlib.data.drawn.concept_world_parts import COLOURS
 from kdlib.data.drawn.concept_world_scenes import OCCLUDERS, SCENE_NAMES, SCENES_PER_SUPERCLASS
 from kdlib.data.drawn.concept_world_shapes import MATERIALS, TEXTURES
+from kdlib.data.drawn.drawing import (
+    NOISE_BANK,
+    PIXELS_AT_ONCE,
+    SIDE,
+    Random,
+    check_options,
+    checked_range,
+    develop,
+    noise_bank,
+    one_thread,
+    part_seed,
+    part_sizes,
+    pieces,
+)
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import finite_number, positive_integer
 
 _TEXTURES, _MATERIALS, _COLOURS = tuple(TEXTURES), tuple(MATERIALS), tuple(COLOURS)
-PIXELS_AT_ONCE = 1_500_000
-_NOISE_BANK = 1 << 20
 
 
 def load(
@@ -60,23 +68,17 @@ def load(
     >>> world.train.images.shape, world.train.num_classes, world.probe.class_names[0]
     (torch.Size([40, 3, 32, 32]), 20, 'taxi')
     """
-    counts = {"train": (n_train, 8000), "val": (n_val, 1000), "test": (n_test, 2000), "probe": (n_probe, 2000)}
-    sizes = {
-        part: usual if count is None else positive_integer(count, f"n_{part}")
-        for part, (count, usual) in counts.items()
-    }
+    sizes = part_sizes(n_train=n_train, n_val=n_val, n_test=n_test, n_probe=n_probe)
     finite_number(background_correlation, "background_correlation", minimum=0, maximum=1)
     if test_correlation is not None:
         finite_number(test_correlation, "test_correlation", minimum=0, maximum=1)
-    positive_integer(seed, "seed", minimum=0)
     correlations = {"probe": 0.0} | ({} if test_correlation is None else {"test": test_correlation})
     parts = {}
     for part, count in sizes.items():
-        stream = int.from_bytes(hashlib.sha256(f"concept_world/{seed}/{part}".encode()).digest()[:6], "little")
         parts[part] = draw_scenes(
             count,
-            seed=stream,
-            image_size=32 if image_size is None else image_size,
+            seed=part_seed("concept_world", seed, part),
+            image_size=SIDE if image_size is None else image_size,
             background_correlation=correlations.get(part, background_correlation),
             noise=noise,
             cue_size=cue_size,
@@ -124,31 +126,23 @@ def draw_scenes(
     True
     """
     positive_integer(n, "n")
-    positive_integer(image_size, "image_size", minimum=16)
-    positive_integer(pixels_at_once, "pixels_at_once")
-    positive_integer(seed, "seed", minimum=0)
+    check_options(seed, image_size, noise, pixels_at_once)
     finite_number(background_correlation, "background_correlation", minimum=0, maximum=1)
-    finite_number(noise, "noise", minimum=0, maximum=1)
     finite_number(occlusion, "occlusion", minimum=0, maximum=1)
-    if not isinstance(cue_size, (tuple, list)) or len(cue_size) != 2:
-        raise KdlibError(f"cue_size must be a pair (least, largest), not {cue_size!r}")
-    finite_number(cue_size[0], "the least cue_size", minimum=0.1, maximum=2)
-    finite_number(cue_size[1], "the largest cue_size", minimum=cue_size[0], maximum=2)
+    cue_size = checked_range(cue_size, "cue_size", minimum=0.1, maximum=2)
     device = torch.device(device)
 
     generator = torch.Generator().manual_seed(seed)
     random = draw_parameters(n, generator, background_correlation, cue_size, occlusion)
     if plain_background:
         random["scene"].fill_(NO_SCENE)
-    bank = torch.randn(_NOISE_BANK, generator=generator).to(device)
+    bank = noise_bank(generator, device)
     random = {key: value.to(device) for key, value in random.items()}
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8, device=device)
     maps = {c: torch.empty(n, image_size, image_size, dtype=torch.uint8, device=device) for c in PIXEL_CATEGORIES}
     # Scenes of one kind lie side by side in a piece, so that each kind is drawn in few and large steps.
-    piece_size = max(1, pixels_at_once // image_size**2)
     with one_thread():
-        for start in range(0, n, piece_size):
-            piece = slice(start, min(n, start + piece_size))
+        for piece in pieces(n, image_size, pixels_at_once):
             canvas, table = draw({key: value[piece] for key, value in random.items()}, image_size)
             develop(canvas.image, random["noise_at"][piece], bank, noise, images[piece])
             layers = canvas.layers.flatten(1).long()
@@ -173,18 +167,6 @@ def draw_scenes(
     )
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    # Thousands of steps on small tensors: a second thread saves half the time on an idle machine, and on a busy one the
-    # threads wait for each other at every step (a hundred times slower was seen).
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def draw_parameters(
     n: int,
     generator: torch.Generator,
@@ -194,13 +176,9 @@ def draw_parameters(
 ) -> dict[str, Tensor]:
     """Everything random about `n` scenes but the noise: label, scene, ... (n,) and positions, sizes, ... (n, 1, 1)."""
 
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
-
-    def pick(count: int) -> Tensor:
-        return torch.randint(count, (n,), generator=generator)
-
-    label = torch.arange(n)[torch.randperm(n, generator=generator)] % len(CLASS_NAMES)
+    draws = Random(n, generator)
+    uniform, pick = draws.uniform, draws.pick
+    label = draws.balanced_labels(len(CLASS_NAMES))
     superclass = torch.tensor(SUPERCLASS_OF)[label]
     own = superclass * SCENES_PER_SUPERCLASS + pick(SCENES_PER_SUPERCLASS)
     scene = torch.where(uniform(0, 1) < background_correlation, own, pick(len(SCENE_NAMES)))
@@ -244,29 +222,10 @@ def draw_parameters(
         "texture": texture,
         "paint": pick(len(_COLOURS)),
         "occluder": occluder,
-        "noise_at": pick(_NOISE_BANK),
+        "noise_at": pick(NOISE_BANK),
         "tint": (torch.rand(n, 3, generator=generator, dtype=torch.float64) * 0.16 - 0.08).float().view(n, 3, 1, 1),
         **{key: value.float().view(n, 1, 1) for key, value in numbers.items()},
     }
-
-
-def heat_map(scenes: ImageSet) -> Tensor:
-    """Where a perfect explanation would look: 0.9 on the cue of the image's class, 0.4 on its object, 0 elsewhere.
-
-    Shape (N, H, W) float32. The values are those of Tjoa and Guan's five-band score (arXiv 2009.02899).
-
-    >>> sorted(set(heat_map(draw_scenes(20, occlusion=0.0)).flatten().tolist()))
-    [0.0, 0.4000000059604645, 0.8999999761581421]
-    """
-    if scenes.foreground is None:
-        raise KdlibError(f"'{scenes.name}' has no foreground mask; give scenes of Concept World")
-    part = scenes.concept_map("part")
-    is_cue = torch.zeros(scenes.num_classes, len(part.names), dtype=torch.bool, device=scenes.device)
-    for class_index, class_name in enumerate(scenes.class_names):
-        for name in CUE_PARTS[choose(class_name, CUE_PARTS, "class of Concept World")]:
-            is_cue[class_index, part.names.index(name)] = True
-    cue = is_cue[scenes.labels.view(-1, 1, 1), part.labels.long()]
-    return 0.4 * scenes.foreground.float() + 0.5 * (cue & scenes.foreground)
 
 
 def contact_sheet(

@@ -157,15 +157,3 @@ def _draw_object(kind: int, canvas: Canvas, means: Tensor, random: dict[str, Ten
             texture=own_texture if part.textured else None,
             color=own_paint if part.paint == "body" else part.paint,
         )
-
-
-def develop(image: Tensor, noise_at: Tensor, bank: Tensor, noise: float, out: Tensor) -> None:
-    """Add noise to images (B, 3, H, W) in [0, 1], in place, and round them into `out`, uint8.
-
-    Noise is read from the common `bank`, from a random place of each image on, so it depends on the image alone.
-    """
-    if noise > 0:
-        per_image = image[0].numel()
-        at = noise_at.view(-1, 1) + torch.arange(per_image, device=bank.device)
-        image.add_((bank[at.remainder_(len(bank))] * noise).view_as(image))
-    out.copy_((image.clamp_(0, 1) * 255).round_())

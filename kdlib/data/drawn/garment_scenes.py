@@ -16,15 +16,25 @@ With the same seed and counts all three show the same garments in the same colou
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kdlib.data import fashion_mnist
-from kdlib.data.drawn.concept_world import PIXELS_AT_ONCE, one_thread
-from kdlib.data.drawn.concept_world_drawing import develop
+from kdlib.data.drawn.drawing import (
+    NOISE_BANK,
+    PIXELS_AT_ONCE,
+    SIDE,
+    Random,
+    check_options,
+    checked_range,
+    develop,
+    noise_bank,
+    one_thread,
+    part_seed,
+    pieces,
+)
 from kdlib.data.drawn.garment_scenes_drawing import (
     BLOB_NODES,
     GROUNDS,
@@ -43,7 +53,6 @@ BACKGROUNDS = ("independent", "correlated", "plain")
 TEXTURE_NAMES = tuple(GROUNDS)  # the texture of a class has the class's number
 PAINT_NAMES = tuple(PAINTS)
 _CANDIDATES = 6  # pairs of ground colours to choose from, so that garment and pattern can be seen
-_NOISE_BANK = 1 << 20
 
 
 def load(
@@ -87,12 +96,11 @@ def load(
         source: ImageSet = getattr(garments, part)
         count = n_train if part == "train" and n_train is not None else len(source)
         chosen = torch.arange(count) % len(source)  # in a balanced order, so any first ones are balanced too
-        stream = int.from_bytes(hashlib.sha256(f"garment_scenes/{seed}/{part}".encode()).digest()[:6], "little")
         parts[part] = draw_garment_scenes(
             source.images[chosen, 0],
             source.labels[chosen],
-            seed=stream,
-            image_size=32 if image_size is None else image_size,
+            seed=part_seed("garment_scenes", seed, part),
+            image_size=SIDE if image_size is None else image_size,
             correlation=correlation if background == "correlated" and part in ("train", "val") else 0.0,
             plain=background == "plain",
             scale=scale,
@@ -138,23 +146,17 @@ def draw_garment_scenes(
     >>> [concept.category for concept in scenes.concepts]
     ['object', 'part', 'texture', 'color']
     """
-    positive_integer(image_size, "image_size", minimum=16)
-    positive_integer(seed, "seed", minimum=0)
-    positive_integer(pixels_at_once, "pixels_at_once")
+    check_options(seed, image_size, noise, pixels_at_once)
     finite_number(correlation, "correlation", minimum=0, maximum=1)
-    finite_number(noise, "noise", minimum=0, maximum=1)
     if positive_integer(distractors, "distractors", minimum=0) > 8:
         raise KdlibError(f"distractors must be a whole number of at most 8, not {distractors}")
-    if not isinstance(scale, (tuple, list)) or len(scale) != 2:
-        raise KdlibError(f"scale must be a pair (least, largest), not {scale!r}")
-    finite_number(scale[0], "the least scale", minimum=0.3, maximum=1)
-    finite_number(scale[1], "the largest scale", minimum=scale[0], maximum=1)
+    scale = checked_range(scale, "scale", minimum=0.3, maximum=1)
     _check_garments(garments, labels)
     n, device = len(garments), torch.device(device)
 
     generator = torch.Generator().manual_seed(seed)
-    random = draw_parameters(labels.cpu(), generator, correlation, (scale[0], scale[1]))
-    bank = torch.randn(_NOISE_BANK, generator=generator).to(device)
+    random = draw_parameters(labels.cpu(), generator, correlation, scale)
+    bank = noise_bank(generator, device)
     if plain:
         random["texture"].fill_(PLAIN)
     random = {key: value.to(device) for key, value in random.items()}
@@ -163,10 +165,8 @@ def draw_garment_scenes(
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8, device=device)
     foreground = torch.empty(n, image_size, image_size, dtype=torch.bool, device=device)
     parts, textures = (torch.empty(n, image_size, image_size, dtype=torch.uint8, device=device) for _ in range(2))
-    piece_size = max(1, pixels_at_once // image_size**2)
     with one_thread():
-        for start in range(0, n, piece_size):
-            piece = slice(start, min(n, start + piece_size))
+        for piece in pieces(n, image_size, pixels_at_once):
             here = {key: value[piece] for key, value in random.items()}
             image = paint_ground(here, image_size)
             blobs = paint_blobs(image, here, distractors)
@@ -214,12 +214,8 @@ def draw_parameters(
     """Everything random about N scenes but the noise; only `texture` depends on the label and the correlation."""
     n = len(labels)
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(n, *shape, generator=generator, dtype=torch.float64)
-
-    def pick(count: int) -> Tensor:
-        return torch.randint(count, (n,), generator=generator)
-
+    draws = Random(n, generator)
+    uniform, pick = draws.uniform, draws.pick
     texture = torch.where(uniform(0, 1) < correlation, labels, pick(len(GROUNDS)))
     side = uniform(*scale)
     angle = uniform(-0.15, 0.15)
@@ -239,7 +235,7 @@ def draw_parameters(
     return {
         "texture": texture,
         "paint": paint,
-        "noise_at": pick(_NOISE_BANK),
+        "noise_at": pick(NOISE_BANK),
         "paint_colour": paint_colour.float().view(n, 3, 1, 1),
         "ground": _seen(paint_colour, uniform(0.08, 0.92, _CANDIDATES, 2, 3)).float().view(n, 2, 3, 1, 1),
         "light": uniform(-0.15, 0.15, 1, LIGHT_NODES, LIGHT_NODES).float(),

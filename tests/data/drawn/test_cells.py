@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from scipy.ndimage import label as connected_pieces
 
-from kdlib.data.drawn.cells import PART_NAMES, draw_cells, draw_parameters, heat_map, load
+from kdlib.data.drawn.cells import PART_NAMES, draw_cells, draw_parameters, load
 from kdlib.data.drawn.cells_drawing import (
     BACKGROUNDS,
     BLANK,
@@ -22,7 +20,6 @@ from kdlib.data.drawn.cells_drawing import (
     wave,
 )
 from kdlib.data.drawn.concept_world_scenes import Canvas
-from kdlib.data.image_set import ConceptMap
 from kdlib.errors import KdlibError
 
 
@@ -92,11 +89,6 @@ def test_the_truth_travels_with_the_set(cells):
     assert torch.equal(cells.foreground, truth_of(cells) > 0)
     few = cells.subset([3, 1, 2])
     assert torch.equal(truth_of(few), truth_of(cells)[[3, 1, 2]])
-
-
-def test_heat_is_09_on_the_discriminative_part_04_on_the_rest_and_0_elsewhere(cells):
-    heat, truth = heat_map(cells), truth_of(cells)
-    assert torch.equal(heat, 0.4 * (truth == 1) + 0.9 * (truth == 2))
 
 
 @pytest.mark.parametrize("size", [32, 48, 64])
@@ -314,11 +306,3 @@ def test_bad_arguments_are_refused_by_name(arguments, message):
 def test_load_refuses_bad_arguments_too(arguments):
     with pytest.raises(KdlibError, match=next(iter(arguments))):
         load(**{"n_train": 20, "n_val": 20, "n_test": 20, "n_probe": 20, **arguments})
-
-
-def test_heat_map_needs_cells(cells):
-    with pytest.raises(KdlibError, match="concept category"):
-        heat_map(replace(cells, concepts=()))
-    other = ConceptMap("part", truth_of(cells), ("unlabelled", "wheel", "door"))
-    with pytest.raises(KdlibError, match="other parts than cells have"):
-        heat_map(replace(cells, concepts=(other,)))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kdlib.data.drawn.concept_world import contact_sheet, draw_scenes, heat_map, load
+from kdlib.data.drawn.concept_world import contact_sheet, draw_scenes, load
 from kdlib.data.drawn.concept_world_classes import (
     CLASS_NAMES,
     CUE_PARTS,
@@ -110,7 +110,10 @@ def test_an_object_has_the_parts_of_its_class_and_no_other(probe, index):
 
 def test_every_object_is_visible_and_nearly_every_cue(probe):
     assert float(probe.foreground.float().mean((1, 2)).min()) > 0.02
-    cue = (heat_map(probe) > 0.8).flatten(1).any(1)
+    part = probe.concept_map("part")
+    seen = [set(part.labels[i].unique().tolist()) for i in range(len(probe))]
+    cues = [{part.names.index(name) for name in CUE_PARTS[CLASS_NAMES[label]]} for label in probe.labels.tolist()]
+    cue = torch.tensor([bool(a & b) for a, b in zip(seen, cues, strict=True)])
     assert 0.9 < float(cue.float().mean()) < 1.0, "what stands in front hides a few cues, not many"
 
 
@@ -147,14 +150,6 @@ def test_colours_look_like_their_names():
     assert int(mean["green"].argmax()) == 1
     assert int(mean["blue"].argmax()) == 2
     assert int(mean["yellow"].argmin()) == 2
-
-
-def test_heat_map_has_three_zones(probe):
-    heat = heat_map(probe)
-    assert torch.equal(heat > 0, probe.foreground)
-    church = CLASS_NAMES.index("church")
-    cross = named(probe, "part", "steeple cross")[probe.labels == church]
-    assert torch.equal(heat[probe.labels == church] > 0.8, cross)
 
 
 # ---- chance and determinism -----------------------------------------------------------------------------------------
@@ -324,15 +319,6 @@ def test_bad_arguments_are_refused_by_name(arguments, named_in_message):
 def test_load_refuses_bad_arguments_too(arguments):
     with pytest.raises(KdlibError, match=next(iter(arguments))):
         load(**{"n_train": 20, "n_val": 20, "n_test": 20, "n_probe": 20, **arguments})
-
-
-def test_heat_map_needs_scenes_of_concept_world():
-    scenes = draw_scenes(20, image_size=16)
-    without = type(scenes)(
-        "plain", scenes.images, scenes.labels, scenes.class_names, scenes.superclass_names, scenes.superclass_of
-    )
-    with pytest.raises(KdlibError, match="foreground"):
-        heat_map(without)
 
 
 # ---- the regimes of a background: independent, correlated in training only, plain -----------------------------------
