@@ -6,7 +6,7 @@ import math
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.verdicts import Verdict, number
-from kdlib.plotting.tables import minus_signs
+from kdlib.plotting.tables import with_minus
 from kdlib.stats import Contrast
 
 
@@ -35,7 +35,7 @@ def signed(value: float, decimals: int) -> str:
     ('−7.2', '+0.3', '0.0')
     """
     text = f"{value:+.{decimals}f}"
-    return minus_signs(text) if float(text) else text[1:]
+    return with_minus(text) if float(text) else text[1:]
 
 
 def decimals_for(uncertainty: float) -> int:

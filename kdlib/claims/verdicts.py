@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from kdlib.claims.claim import Claim
 from kdlib.errors import KdlibError
-from kdlib.plotting.tables import minus_signs
+from kdlib.plotting.tables import with_minus
 from kdlib.stats import Contrast
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -68,7 +68,7 @@ def number(value: float, *, sign: bool = True) -> str:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:{'+' if sign else ''}.{digits}f}" if digits <= 6 else f"{value:{'+' if sign else ''}.2e}"
-    return minus_signs(text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text)
+    return with_minus(text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text)
 
 
 def verdict(claim: Claim, contrast: Contrast) -> Verdict:

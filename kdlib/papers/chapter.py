@@ -13,7 +13,6 @@ chapter.provenance(study.describe())
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +28,7 @@ from kdlib.claims.verdicts import rule_in_words
 from kdlib.errors import KdlibError
 from kdlib.names import arm_in_prose
 from kdlib.plotting.style import show, use_style
-from kdlib.plotting.tables import Table, facts
+from kdlib.plotting.tables import Table, facts, with_minus
 from kdlib.runs.source import source_hash
 from kdlib.stats import holm
 
@@ -126,10 +125,8 @@ class Chapter:
             display(Markdown(f"Not judged on these data, which lack what they are about: {', '.join(missing)}."))
         if not record.verdicts:
             return
-        display(record.table().map(lambda cell: with_minus(cell) if isinstance(cell, str) else cell))
-        sentences = [
-            f"- **{self.claims[id_].short_id}**: {with_minus(found.sentence)}" for id_, found in record.verdicts.items()
-        ]
+        display(record.table())
+        sentences = [f"- **{self.claims[id_].short_id}**: {found.sentence}" for id_, found in record.verdicts.items()]
         fold = [":::{dropdown} The numbers in full, and the rule", *sentences, "", rule_in_words(), "", _second(record)]
         display(Markdown("\n".join([*fold, ":::"])))
 
@@ -141,12 +138,12 @@ class Chapter:
         id_ = f"{self.paper}.{short_id}"
         found, claim = self.record.verdicts[id_], self.claims[id_]
         seeds = "1 seed" if found.contrast.n == 1 else f"{found.contrast.n} seeds"
-        return f"{claim.contrast_in_words}: {with_minus(measured_in_words(claim, found))}, {seeds}, **{found.word}**"
+        return f"{claim.contrast_in_words}: {measured_in_words(claim, found)}, {seeds}, **{found.word}**"
 
     def contrast_in_words(self, metric: str, arm_a: str, arm_b: str, unit: str) -> str:
         """A contrast that no claim is about, in half a sentence."""
         contrast = self.record.contrast(metric, arm_a, arm_b)
-        return f"{arm_in_prose(arm_a)} minus {arm_in_prose(arm_b)}: {with_minus(with_interval(contrast, unit))}"
+        return f"{arm_in_prose(arm_a)} minus {arm_in_prose(arm_b)}: {with_interval(contrast, unit)}"
 
     # ---- figures and the end -----------------------------------------------------------------------------------------
 
@@ -154,22 +151,13 @@ class Chapter:
         """Show the current figure with its number, a caption that says what to see, and a description of it."""
         show(alt)
         self.figures += 1
-        display(Markdown(f"*Figure {self.figures}.* {caption}"))
+        display(Markdown(f"*Figure {self.figures}.* {with_minus(caption)}"))
 
     def provenance(self, described: Mapping[str, object] | None = None) -> None:
         """Write the record, and show what made it."""
         self.record.write()
         kept = {name: self.record.provenance[name] for name in _KEPT}
         display(facts(kept | dict(described or {})))
-
-
-def with_minus(text: str) -> str:
-    """The text with a minus sign, not a hyphen, before negative numbers.
-
-    >>> with_minus("KD at 2023-05: -0.4 (-1.2 to +0.4) points")
-    'KD at 2023-05: −0.4 (−1.2 to +0.4) points'
-    """
-    return re.sub(r"(?<!\w)-(?=\.?\d)", "−", text)
 
 
 def _boxed(lines: Sequence[str]) -> str:

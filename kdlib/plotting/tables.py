@@ -11,12 +11,12 @@ MINUS = "\u2212"
 _HYPHEN = re.compile(r"(?<![\w)\]/.-])-(?=\.?\d)")
 
 
-def minus_signs(text: str) -> str:
+def with_minus(text: str) -> str:
     """`text` with the sign of minus before its negative numbers, where Python writes a hyphen.
 
     Records keep the hyphen; whatever a reader sees has the sign.
 
-    >>> minus_signs("-3 (-4.5 to -0.1) points on 2026-11-20, pp. 3-4")
+    >>> with_minus("-3 (-4.5 to -0.1) points on 2026-11-20, pp. 3-4")
     '−3 (−4.5 to −0.1) points on 2026-11-20, pp. 3-4'
     """
     return _HYPHEN.sub(MINUS, text)
@@ -38,7 +38,7 @@ class Table(pd.DataFrame):
         with pd.option_context("display.max_colwidth", None):
             page = self.to_html(index=False, justify="left", border=0)
         # Jupyter's own style would set texts to the right.
-        return minus_signs(page.replace("<td>", '<td style="text-align: left">'))
+        return with_minus(page.replace("<td>", '<td style="text-align: left">'))
 
 
 def facts(values: dict[str, object]) -> Table:
