@@ -37,6 +37,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # One thread each: the workers share the cores. A conftest.py holds no examples, and several of them cannot be collected.
 test: check
@@ -60,4 +61,4 @@ vendor: $(VENV)/.book
 	$(BIN)/python book/vendor.py
 
 clean:
-	rm -rf _build book/executed out .pytest_cache .ruff_cache .mypy_cache
+	rm -rf _build book/executed out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

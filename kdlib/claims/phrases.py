@@ -28,6 +28,19 @@ def with_interval(contrast: Contrast, unit: str = "") -> str:
     return f"{mean} ({first} to {last}){tail}"
 
 
+def interval_in_words(contrast: Contrast) -> str:
+    """Mean difference with the wider of both 95 % intervals at each end.
+
+    >>> from kdlib.stats import paired_contrast
+    >>> interval_in_words(paired_contrast([2.0], [1.0])), interval_in_words(paired_contrast([2, 3], [1, 1]))
+    ('+1 (no interval)', '+1.5 (−4.85 to +7.85)')
+    """
+    if contrast.n == 1:
+        return f"{number(contrast.mean_difference)} (no interval)"
+    low, high = contrast.widest
+    return f"{number(contrast.mean_difference)} ({number(low)} to {number(high)})"
+
+
 def signed(value: float, decimals: int) -> str:
     """A difference with its sign, which zero does not have.
 

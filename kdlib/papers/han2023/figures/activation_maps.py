@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdlib.capture import features_of
+from kdlib.claims.phrases import interval_in_words
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError, positive_integer
 from kdlib.metrics.dissection.activations import Checked, concept_names_of, layer_activations
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_NAMES
-from kdlib.papers.han2023.figures.similarity import interval_in_words
 from kdlib.plotting.style import picture
 from kdlib.stats import paired_contrast
 

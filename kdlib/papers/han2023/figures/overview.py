@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 
 from kdlib.claims import Claim, Record
 from kdlib.claims.on_file import Drawer, Drawn, measured, strongest, values_of
+from kdlib.claims.phrases import interval_in_words
 from kdlib.claims.verdicts import WORDS, Verdict
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
 from kdlib.papers.han2023.figures import overview_steps
-from kdlib.papers.han2023.figures.similarity import interval_in_words
 from kdlib.plotting.seeds import seeds_and_means, seeds_in_words
 from kdlib.stats import paired_contrast
 

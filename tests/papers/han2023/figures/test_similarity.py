@@ -14,6 +14,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from kdlib.claims import load_claims
+from kdlib.claims.phrases import interval_in_words
 from kdlib.claims.verdicts import WORDS, Verdict
 from kdlib.metrics.class_similarity import PRIMARY, class_similarity
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
@@ -23,8 +24,6 @@ from kdlib.papers.han2023.figures.similarity import (
     decision,
     definitions_in_rows,
     follows_paper,
-    forest,
-    interval_in_words,
     means_table,
     over_temperature,
 )
@@ -125,30 +124,6 @@ class TestTemperatures:
         ]
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == [MODEL_NAMES["scratch"], MODEL_NAMES["kd"]]
-
-
-class TestForest:
-    def test_rows_are_shared_and_a_missing_arm_leaves_its_row_empty(self):
-        panels = {
-            "minus scratch": {"kd": UP, "label_smoothing": DOWN},
-            "minus KD": {"scratch": DOWN, "label_smoothing": OPEN},
-        }
-        figure = forest(panels, ("scratch", "kd", "label_smoothing"), {"minus scratch": 0.5, "minus KD": 1.5})
-        first, second = figure.axes
-        names = [text.get_text() for text in first.get_yticklabels()]
-        assert names == [MODEL_NAMES[arm] for arm in ("scratch", "kd", "label_smoothing")]
-        for axis, by_arm, places in ((first, panels["minus scratch"], [1, 2]), (second, panels["minus KD"], [0, 2])):
-            means, spans = axis.lines[2::2], axis.lines[1::2]
-            assert [line.get_ydata()[0] for line in means] == places
-            assert [line.get_xdata()[0] for line in means] == [c.mean_difference for c in by_arm.values()]
-            assert [tuple(line.get_xdata()) for line in spans] == [c.widest for c in by_arm.values()]
-        bands = [axis.patches[0].get_bbox().intervalx.tolist() for axis in figure.axes]
-        assert bands == [[-0.5, 0.5], [-1.5, 1.5]]
-        assert first.yaxis_inverted()
-
-    def test_places_that_no_panel_takes_are_blank(self):
-        figure = forest({name: {"kd": UP} for name in "abc"}, ["kd"], dict.fromkeys("abc", 1.0))
-        assert [axis.axison for axis in figure.axes] == [True, True, True, False]
 
 
 def judged(short: str, word: str, difference: Contrast = OPEN) -> Verdict:
