@@ -82,11 +82,6 @@ class Contrast:
         """
         return 2.0 ** (1 - self.n)
 
-    @property
-    def wilcoxon_can_decide(self) -> bool:
-        """Whether `n` pairs are enough for p < 1 - confidence at all: at 95 %, six or more."""
-        return self.smallest_p < 1 - self.confidence
-
 
 def _values(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
     """Seed values as float64 `(n,)`; refuses what is empty, not flat, not a number or not finite."""
@@ -206,8 +201,6 @@ def paired_contrast(
     >>> contrast = paired_contrast([61.0, 63.0, 62.5], [54.0, 55.0, 56.0], name="detectors")
     >>> (round(contrast.mean_difference, 2), contrast.n, contrast.excludes_zero)
     (7.17, 3, True)
-    >>> contrast.wilcoxon_can_decide
-    False
     >>> paired_contrast([1.0], [0.0]).excludes_zero
     False
     >>> paired_contrast([33.3333, 33.3333, 33.3333], [0.0, 33.3333, 66.6667], digits=6).mean_difference

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -235,15 +235,3 @@ def noise_floor(concepts: Tensor, cells: Tensor | None = None) -> Tensor:
     inside = concepts if cells is None else concepts & cells.to(concepts.device)
     union = inside.any(0).flatten(1).sum(1).clamp(min=1).double()
     return (inside.flatten(2).sum(2) / union).mean(0)
-
-
-def repeated(measure: Callable[[int], Tensor], repeats: int, first_seed: int = 0) -> Tensor:
-    """(repeats, ...) what `measure` gives for the noise seeds first_seed, first_seed + 1, ...: fit for `noise_floor`.
-
-    measure: from a noise seed to the concepts of one checkpoint, (N, rows, columns) bool.
-
-    >>> repeated(lambda seed: torch.full((1, 2, 2), seed % 2 == 0), 3).shape
-    torch.Size([3, 1, 2, 2])
-    """
-    positive_integer(repeats, "repeats", 2)
-    return torch.stack([measure(first_seed + number) for number in range(repeats)])

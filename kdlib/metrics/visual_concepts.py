@@ -108,17 +108,6 @@ def foreground_cells(masks: Tensor, grid: Grid = 16, rule: str = "nearest") -> T
     return inside[:, first_row][:, :, first_column]
 
 
-def central_box(images: int, grid: int = 16) -> Tensor:
-    """(images, grid, grid) bool: the paper's foreground for pictures without masks, cells G/6 to 5 G/6 a side.
-
-    >>> int(central_box(1).sum())  # rows and columns 2 to 13
-    144
-    """
-    inside = torch.zeros(images, grid, grid, dtype=torch.bool)
-    inside[:, grid // 6 : grid * 5 // 6 + 1, grid // 6 : grid * 5 // 6 + 1] = True
-    return inside
-
-
 def visual_concepts(
     entropy: Tensor, foreground: Tensor, threshold: float = THRESHOLD, *, keep: Tensor | None = None
 ) -> VisualConcepts:

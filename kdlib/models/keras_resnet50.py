@@ -16,7 +16,6 @@ The last three are exact in eval mode, which is what these weights are for.
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from kdlib.errors import KdlibError
 from kdlib.models import build
 
 NUM_CLASSES = 1000
-FILE, LABELS_FILE = "resnet50_keras.npz", "imagenet_labels.json"
+FILE = "resnet50_keras.npz"
 # Of Keras' ResNet-50 and, but for the last digit, of the Caffe network that these weights come from. Older releases had
 # 1e-3 there: on foolbox's 20 photographs the top-1 is the same then and the cross-entropy higher.
 KERAS_EPSILON = 1.001e-5
@@ -157,15 +156,3 @@ def load_keras_resnet50(path: Path | str) -> nn.Module:
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise KdlibError(f"{path} cannot be read as a .npz archive ({error}); get the file again") from error
     return from_keras(arrays, str(path))
-
-
-def imagenet_labels(path: Path | str) -> tuple[str, ...]:
-    """The 1000 class names of ImageNet, in the order of the logits, from a JSON file {"0": "tench", ...}."""
-    path = Path(path).expanduser()
-    try:
-        named = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(str(named[str(index)]).replace("_", " ") for index in range(NUM_CLASSES))
-    except FileNotFoundError as error:
-        raise KdlibError(f"there is no file {path}; give the JSON file of ImageNet's class names") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KdlibError(f"{path} does not name the classes '0' to '999' ({error}); get the file again") from error

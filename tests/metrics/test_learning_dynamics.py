@@ -13,7 +13,6 @@ from kdlib.metrics.learning_dynamics import (
     cumulative_distance,
     learning_speed,
     noise_floor,
-    repeated,
     stability,
     weight_distance,
 )
@@ -205,19 +204,6 @@ def test_noise_alone_keeps_rho_as_low_as_probability_says_and_more_checkpoints_l
         assert float(noise_floor(concepts[:repeats])) == pytest.approx(0.3 / (1 - 0.7**repeats), abs=0.01)
 
 
-def test_repeated_measures_with_each_seed():
-    asked = []
-
-    def measured(seed):
-        asked.append(seed)
-        return torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(seed)) < 0.5
-
-    repeats = repeated(measured, 3, first_seed=7)
-    assert asked == [7, 8, 9]
-    assert repeats.shape == (3, 1, 4, 4)
-    assert 0 < float(noise_floor(repeats)) < 1
-
-
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +227,6 @@ def test_repeated_measures_with_each_seed():
             r"cells must be bool of shape \(3, 4, 4\)",
         ),
         (lambda: noise_floor(torch.ones(1, 3, 4, 4).bool()), "number of repeats must be a whole number of at least 2"),
-        (lambda: repeated(lambda seed: torch.ones(1, 1, 1), 1), "repeats must be a whole number of at least 2"),
     ],
 )
 def test_mistakes_are_one_sentence(call, message):

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from kdlib.errors import KdlibError
 from kdlib.metrics.visual_concepts import (
     agreement,
-    central_box,
     discards,
     foreground_cells,
     precision_recall,
@@ -164,13 +163,6 @@ def test_pixels_are_their_own_cells():
     masks = torch.rand(2, 6, 5) < 0.5
     for rule in ("nearest", "majority"):
         assert torch.equal(foreground_cells(masks, "pixel", rule), masks)
-
-
-def test_the_central_box_is_rows_and_columns_2_to_13():
-    box = central_box(2)
-    assert box.shape == (2, 16, 16)
-    assert box[1].any(1).nonzero()[:, 0].tolist() == list(range(2, 14))
-    assert int(box[1].sum()) == 144
 
 
 # ---- the selection of images ----------------------------------------------------------------------------------------

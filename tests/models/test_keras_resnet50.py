@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 from pathlib import Path
@@ -20,12 +19,10 @@ from kdlib.models import build
 from kdlib.models.keras_resnet50 import (
     FILE,
     KERAS_EPSILON,
-    LABELS_FILE,
     MEAN,
     STD,
     fold_into_batch_norm,
     from_keras,
-    imagenet_labels,
     load_keras_resnet50,
 )
 
@@ -180,17 +177,6 @@ def test_an_archive_is_read_whole_or_not_at_all(arrays, tmp_path):
     (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(KdlibError, match="cannot be read"):
         load_keras_resnet50(tmp_path / FILE)
-
-
-def test_labels_come_in_the_order_of_the_logits(tmp_path):
-    path = tmp_path / LABELS_FILE
-    path.write_text(json.dumps({str(i): f"class_{i}" for i in reversed(range(1000))}))
-    assert imagenet_labels(path)[:2] == ("class 0", "class 1")
-    path.write_text(json.dumps({"0": "tench"}))
-    with pytest.raises(KdlibError, match="does not name the classes '0' to '999'"):
-        imagenet_labels(path)
-    with pytest.raises(KdlibError, match="there is no file"):
-        imagenet_labels(tmp_path / "nowhere.json")
 
 
 # ---- the real weights ----------------------------------------------------------------------------------------------

@@ -93,5 +93,5 @@ def test_temperatures_tell_the_change_from_the_lowest_to_the_highest():
     arms = {"ls_teacher_t1": 50.0, "ls_teacher_t8": 47.0}
     metrics = dict.fromkeys(("accuracy", "detectors", "sibling_mass_ratio"), arms)
     figure, words = FIGURES["temperatures"](CLAIMS, [record_of("class_similarity", metrics)])
-    assert [axis.get_title() for axis in figure.axes] == ["T = 8 minus T = 1:\n-3 (-3 to -3)"] * 3
+    assert [axis.get_title() for axis in figure.axes] == ["T = 8 minus T = 1:\n−3 (−3 to −3)"] * 3
     assert "siblings' share (%): 51.0 at T = 1, 48.0 at T = 8" in words
