@@ -23,7 +23,6 @@ SECTIONS = (
     r"Parameters",
     r"Run",
     r"Paper says",
-    r"Widget",
     r"Controls",
     r"Limits",
     r"Exercises",
@@ -113,8 +112,9 @@ def test_solutions_are_hidden(path):
 @every_notebook
 def test_a_notebook_with_an_experiment_ends_by_writing_its_record(path):
     source = "\n".join(cell.source for cell in code_cells(read_notebook(path)))
-    if "Record(" in source:
-        assert "record.write()" in code_cells(read_notebook(path))[-1].source
+    if "Chapter(" in source or "Record(" in source:
+        last = code_cells(read_notebook(path))[-1].source
+        assert "chapter.provenance(" in last or "record.write()" in last
 
 
 def prepared_copy(path: Path, folder: Path) -> Path:

@@ -1,6 +1,6 @@
-"""Bring your own distillation loss: checks that the right one passes and every wrong one of `kd_mistakes` fails.
+"""Bring your own distillation loss: checks that the right one passes and every wrong one of `losses` fails.
 
-Notation as in `kd_mistakes`: logits z_s, z_t (B, K), temperature T, q = softmax(z_s / T), p = softmax(z_t / T).
+Notation as in `losses`: logits z_s, z_t (B, K), temperature T, q = softmax(z_s / T), p = softmax(z_t / T).
 Everything is compared with float64 arithmetic written from the definition, never with another implementation.
 """
 

@@ -7,10 +7,10 @@ q = softmax(z_s / T), p = softmax(z_t / T). The right soft term (Hinton, Vinyals
 
 Every function of `SOFT_MISTAKES` replaces L and has its signature `(student_logits, teacher_logits, temperature)`.
 Those of `TOTAL_MISTAKES` replace alpha · L + (1 - alpha) · cross-entropy. Ways of asking the teacher wrongly are in
-`kd_teacher_mistakes`. `kd_checks` finds what is wrong with each of them, and with a loss of your own.
+`teachers`; `checks` finds what is wrong with each of them, and with a loss of your own.
 
-References name the public thread or file where the mistake was reported or read; some are long mended, and some are
-deliberate choices of their authors. They are given to be learnt from.
+References name the public thread or file where the mistake was reported or read; some were corrected long ago, and some
+are deliberate choices of their authors. They are given to be learnt from.
 """
 
 from __future__ import annotations
@@ -294,6 +294,11 @@ class Mistake:
         return self.function.__name__
 
     @property
+    def title(self) -> str:
+        """The name as prose has it."""
+        return self.name.replace("_", " ")
+
+    @property
     def summary(self) -> str:
         """The first line of the function's docstring."""
         return (self.function.__doc__ or "").partition("\n")[0]
@@ -321,14 +326,14 @@ SOFT_MISTAKES = gallery(
     Mistake(
         mean_over_classes,
         ("haitongli/knowledge-distillation-pytorch#2", "facebookresearch/deit#61", "GMvandeVen/continual-learning#5"),
-        "kept on purpose in the second, mended in the third",
+        "kept on purpose in the second, corrected in the third",
     ),
     Mistake(sum_over_batch),
     Mistake(
         doubled,
         ("szagoruyko/attention-transfer#7", "haitongli/knowledge-distillation-pytorch:mnist/distill_mnist.py"),
     ),
-    Mistake(reverse_direction, ("paiml/aprender#2153",), "mended there"),
+    Mistake(reverse_direction, ("paiml/aprender#2153",), "corrected there"),
     Mistake(probabilities_as_input, ("microsoft/ProDA#20",), "confirmed by its authors"),
     Mistake(log_target_forgotten, ("jongwooko/Pytorch-MiniLM#2",), "a question"),
     Mistake(
@@ -338,11 +343,11 @@ SOFT_MISTAKES = gallery(
     ),
     Mistake(temperature_not_squared),
     Mistake(temperature_on_teacher_only, ("yuanli2333/Teacher-free-Knowledge-Distillation#24",), "a question"),
-    Mistake(softmax_over_batch, ("fxia22/pointnet.pytorch#27",), "the same slip in a classifier, mended"),
+    Mistake(softmax_over_batch, ("fxia22/pointnet.pytorch#27",), "the same slip in a classifier, corrected"),
     Mistake(
         softmax_twice,
         ("yuanli2333/Teacher-free-Knowledge-Distillation:my_loss_function.py", "tflearn/tflearn#562"),
-        "of the target only in the first, where it is a hand-made one; in a classifier in the second, mended",
+        "of the target only in the first, where it is a hand-made one; in a classifier in the second, corrected",
     ),
     Mistake(argmax_of_teacher, ("gmboquet/mixle#96",), "the pull request that adds soft targets"),
     Mistake(
@@ -350,13 +355,13 @@ SOFT_MISTAKES = gallery(
         ("SforAiDl/KD_Lib:KD_Lib/KD/vision/vanilla/vanilla_kd.py",),
         "its default, another loss can be passed",
     ),
-    Mistake(log_of_softmax, ("yzd-v/cls_KD#13",), "the variant without the constant, mended"),
-    Mistake(teacher_against_itself, ("labmlai/annotated_deep_learning_paper_implementations#66",), "mended there"),
+    Mistake(log_of_softmax, ("yzd-v/cls_KD#13",), "the variant without the constant, corrected"),
+    Mistake(teacher_against_itself, ("labmlai/annotated_deep_learning_paper_implementations#66",), "corrected there"),
     Mistake(teacher_not_detached, ("pytorch/translate#391",), "the pull request that detaches it"),
 )
 
 TOTAL_MISTAKES = gallery(
-    Mistake(alpha_swapped, ("lucidrains/vit-pytorch#91",), "mended there"),
+    Mistake(alpha_swapped, ("lucidrains/vit-pytorch#91",), "corrected there"),
     Mistake(temperature_squared_on_both, ("akimach/tensorflow-distillation-examples#1",), "an issue"),
     Mistake(temperature_in_hard_term),
     Mistake(

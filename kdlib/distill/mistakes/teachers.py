@@ -2,7 +2,7 @@
 
 Each function takes the teacher and the epochs to come, and returns its logits batch by batch, as a training loop would
 get them. `live_supply` is the right way, if the slowest; `kdlib.distill.teacher.Teacher` remembers by (image, view).
-References as in `kd_mistakes`.
+References as in `losses`.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kdlib.data.image_set import Splits
 from kdlib.papers.arms import basic_arms
 from kdlib.papers.study import ImageStudy
+from kdlib.runs.parallel import train_missing_of
 
 
 class FirstStudy(ImageStudy):
@@ -29,3 +31,15 @@ class FirstStudy(ImageStudy):
         **others: Any,
     ) -> None:
         super().__init__(basic_arms(temperature, alpha, smoothing), data, preset, seed, n_seeds, device, **others)
+
+
+def train_with_scenes(study: ImageStudy, scenes: ImageStudy, arms: Sequence[str]) -> None:
+    """Train the study's arms at every seed, and on other data one student from scratch, in parallel on a CPU.
+
+    The second training fills a core that would wait for the teacher.
+    """
+    specs = [study.spec("teacher"), *(study.spec(arm, seed) for seed in study.seeds for arm in arms)]
+    wanted = [(specs, study.splits)]
+    if scenes is not study:
+        wanted.append(([scenes.spec("scratch")], scenes.splits))
+    train_missing_of(wanted, device=str(study.device))

@@ -8,25 +8,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
 from kdlib.data.drawn.concept_world import contact_sheet, draw_scenes
 from kdlib.metrics.dissection.dissect import dissect
 from kdlib.models import build
-from kdlib.names import MODEL_COLOURS
 from kdlib.papers.han2023.figures.detectors import (
     detector_curves,
     detectors_by_category,
-    hesitant_image,
     reachable_concepts,
     sheet_figure,
-    softened_outputs,
-    unit_figure,
 )
 from kdlib.plotting.seeds import seeds_and_means
 from kdlib.plotting.style import image_grid, picture
 from kdlib.stats import mean_interval
-from kdlib.widgets import unit_views
 
 
 @pytest.fixture(scope="module")
@@ -63,24 +57,6 @@ def test_one_seed_has_no_interval():
     assert not axis.containers
 
 
-def test_softened_outputs_are_softmaxes_in_the_order_of_superclasses(probe):
-    logits = {"teacher": torch.randn(20), "kd": torch.randn(20)}
-    figure = softened_outputs(logits, (1.0, 4.0), probe, 0)
-    order = sorted(range(20), key=lambda c: (probe.superclass_of[c], c))
-    for axis, temperature in zip(figure.axes[1:], (1.0, 4.0), strict=True):
-        for bars, z in zip(axis.containers, logits.values(), strict=True):
-            heights = [bar.get_height() for bar in bars]
-            assert heights == pytest.approx((z / temperature).softmax(0)[order].tolist(), rel=1e-5)
-    assert figure.axes[1].containers[1][0].get_facecolor()[:3] == pytest.approx(
-        matplotlib.colors.to_rgb(MODEL_COLOURS["kd"])
-    )
-
-
-def test_the_hesitant_image_is_right_but_barely():
-    logits = torch.tensor([[5.0, 0.0], [1.0, 0.9], [0.9, 1.0], [2.0, 1.0]])
-    assert hesitant_image(logits, torch.tensor([0, 1, 1, 0])) == 2
-
-
 def test_bars_of_categories_are_mean_counts(dissection):
     _, axis = plt.subplots()
     detectors_by_category({"scratch": [dissection], "kd": [dissection, dissection]}, 0.03, axis)
@@ -101,13 +77,6 @@ def test_reachable_concepts_plots_every_concept_on_the_ceiling(dissection):
     reachable_concepts(dissection, 0.05, axis)
     points = np.concatenate([collection.get_offsets() for collection in axis.collections])
     assert len(points) == sum(len(c) for c in dissection.coverage.values())
-
-
-def test_a_unit_is_shown_with_its_concept(dissection, network, probe):
-    views = unit_views(dissection, network, probe, k=3)
-    figure = unit_figure(views, 2, probe)
-    assert len(figure.axes) == 3
-    assert f"IoU {float(dissection.score[2]):.3f}" in figure.get_suptitle()
 
 
 def test_pictures_and_sheets(probe):
