@@ -31,23 +31,23 @@ from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.data.masked_photographs import (
-    VAL_SHARE,
     Box,
     check_box,
     check_memory,
-    cut,
-    enlarge,
+    checked_options,
+    cut_pair,
+    default_val,
+    is_found,
     need,
     read_image,
     read_lines,
 )
 from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, positive_integer
 
 FOLDER = Path("CUB_200_2011")
 MASKS = "segmentations"
-ENLARGEMENT = 1.2
 _REMEDY = "unpack CUB_200_2011.tgz again"
 _MASK_REMEDY = "unpack segmentations.tgz again"
 
@@ -89,14 +89,13 @@ def load(
     Raises KdlibError for a missing or half-unpacked archive, a line of an index that is none, a photograph without
     mask, a damaged file, and counts beyond what there is. Example: `load("/data", n_train=3000, image_size=96)`.
     """
-    size = positive_integer(64 if image_size is None else image_size, "image_size")
-    limit = finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
+    size, limit = checked_options(image_size, memory_limit)
     if positive_integer(least_vote, "least_vote") > 255:
         raise KdlibError(f"least_vote must be a grey level from 1 to 255, not {least_vote}")
     birds = read_index(root, boxes=crop)
     training, testing = (flags.nonzero().flatten() for flags in (birds.is_training, ~birds.is_training))
     where = f"the official training part of {birds.folder}"
-    n_val = _usual_val(len(training)) if n_val is None else n_val
+    n_val = default_val(len(training)) if n_val is None else n_val
     train, val = split_off_val(birds.labels[training], n_train, n_val, seed, where)
     where = f"the official test part of {birds.folder}"
     test, probe = (
@@ -107,10 +106,6 @@ def load(
     check_memory(sum(map(len, chosen.values())), size, limit, str(birds.folder))
     parts = {part: _image_set(birds, part, indices, size, least_vote) for part, indices in chosen.items()}
     return Splits(name="cub", **parts)
-
-
-def _usual_val(training: int) -> int:
-    return max(1, round(VAL_SHARE * training))
 
 
 def find_folders(root: str | Path | None = None) -> tuple[Path, Path]:
@@ -134,18 +129,14 @@ def find_folders(root: str | Path | None = None) -> tuple[Path, Path]:
 
 def is_present(root: str | Path | None = None) -> bool:
     """Whether photographs, index files and masks are in `root` (by name: reading checks the files)."""
-    try:
-        find_folders(root)
-    except KdlibError:
-        return False
-    return True
+    return is_found(find_folders, root)
 
 
 def available(root: str | Path | None = None, seed: int = 0) -> dict[str, int]:
     """How many photographs each part gets if nothing bounds it; none is decoded. The seed does not matter."""
     is_training = read_index(root).is_training
     training, testing = int(is_training.sum()), int((~is_training).sum())
-    val = _usual_val(training)
+    val = default_val(training)
     return {"train": training - val, "val": val, "test": testing, "probe": testing}
 
 
@@ -245,12 +236,11 @@ def _image_set(birds: Birds, part: str, indices: Tensor, size: int, least_vote: 
                 f"{path} is {mask.width}x{mask.height} pixels and its photograph {picture.width}x{picture.height}; "
                 f"{_MASK_REMEDY}"
             )
-        box = None
-        if birds.boxes:
-            check_box(birds.boxes[index], picture, f"{name} in {birds.folder / 'bounding_boxes.txt'}", _REMEDY)
-            box = enlarge(birds.boxes[index], ENLARGEMENT)
-        images[row] = torch.tensor(cut(picture, box, size, smooth=True)).permute(2, 0, 1)
-        foreground[row] = torch.tensor(cut(mask, box, size, smooth=False) >= least_vote)
+        box = birds.boxes[index] if birds.boxes else None
+        if box is not None:
+            check_box(box, picture, f"{name} in {birds.folder / 'bounding_boxes.txt'}", _REMEDY)
+        images[row], votes = cut_pair(picture, mask, box, size)
+        foreground[row] = torch.tensor(votes >= least_vote)
     superclass_names, superclass_of = _superclasses(birds.class_names)
     return ImageSet(
         name=f"cub/{part}",

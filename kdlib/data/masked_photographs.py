@@ -1,9 +1,12 @@
-"""What readers of photographs with masks share: reading files, cutting out enlarged boxes, splitting by photograph."""
+"""What readers of photographs with masks share.
+
+Checked options, files that are there, decoding, cutting out enlarged boxes, splitting by photograph.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,37 @@ from torch import Tensor
 
 from kdlib.data.checksums import is_there
 from kdlib.data.splitting import balanced_order
-from kdlib.errors import KdlibError, positive_integer
+from kdlib.errors import KdlibError, finite_number, positive_integer
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; pixel k spans k to k + 1
 VAL_SHARE = 0.1
+ENLARGEMENT = 1.2
+SIDE = 64  # of a square picture where no image_size is given
 _GIB = 2**30
+
+
+def checked_options(image_size: int | None, memory_limit: float) -> tuple[int, float]:
+    """The side of the square pictures and the GiB that all of them may take.
+
+    >>> checked_options(None, 4.0)
+    (64, 4.0)
+    """
+    size = positive_integer(SIDE if image_size is None else image_size, "image_size")
+    return size, finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
+
+
+def default_val(training: int) -> int:
+    """How many of the official training images are val where no n_val is given: a tenth, one at least."""
+    return max(1, round(VAL_SHARE * training))
+
+
+def is_found(find: Callable[[str | Path | None], object], root: str | Path | None) -> bool:
+    """Whether `find`, which raises KdlibError where files are missing, finds its folders in `root`."""
+    try:
+        find(root)
+    except KdlibError:
+        return False
+    return True
 
 
 def read_image(path: Path, remedy: str) -> Image.Image:
@@ -87,8 +116,18 @@ def cut(image: Image.Image, box: Box | None, size: int, *, smooth: bool) -> np.n
     if box is not None:
         left, top, right, bottom = box
         image = image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
-    way = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-    return np.asarray(image.resize((size, size), way))
+    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return np.asarray(image.resize((size, size), method))
+
+
+def cut_pair(picture: Image.Image, mask: Image.Image, box: Box | None, size: int) -> tuple[Tensor, np.ndarray]:
+    """The same square of a photograph and of its mask: (3, size, size) uint8, averaged, and the nearest mask values.
+
+    box: as annotated, checked by `check_box`; it is enlarged `ENLARGEMENT` times about its centre. None: everything.
+    """
+    square = None if box is None else enlarge(box, ENLARGEMENT)
+    image = torch.tensor(cut(picture, square, size, smooth=True)).permute(2, 0, 1)
+    return image, cut(mask, square, size, smooth=False)
 
 
 def check_memory(count: int, size: int, limit: float, where: str) -> None:
@@ -115,7 +154,7 @@ def split_by_photograph(
     (True, 1)
     """
     total = len(photographs)
-    n_val = max(1, round(VAL_SHARE * total)) if n_val is None else positive_integer(n_val, "n_val")
+    n_val = default_val(total) if n_val is None else positive_integer(n_val, "n_val")
     if n_train is not None:
         positive_integer(n_train, "n_train")
     crops: dict[str, list[int]] = {}

@@ -39,11 +39,15 @@ from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
 from kdlib.data.masked_photographs import (
+    ENLARGEMENT,
     Box,
     check_box,
     check_memory,
+    checked_options,
     cut,
+    cut_pair,
     enlarge,
+    is_found,
     need,
     read_image,
     read_lines,
@@ -51,7 +55,7 @@ from kdlib.data.masked_photographs import (
 )
 from kdlib.data.root import data_root
 from kdlib.data.splitting import take
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import KdlibError, choose
 
 CLASS_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -62,7 +66,6 @@ SUPERCLASS_OF = (0, 0, 1, 0, 2, 0, 0, 1, 2, 1, 2, 1, 1, 0, 3, 2, 1, 2, 0, 2)
 FOLDER = Path("VOCdevkit", "VOC2012")
 FOLDERS = ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
 VOID = 255
-ENLARGEMENT = 1.2
 _REMEDY = "unpack VOCtrainval_11-May-2012.tar again"
 
 
@@ -104,8 +107,7 @@ def load(
     do not belong together, and counts beyond what there is. Example: `load("/data", n_train=2000, image_size=96)`.
     """
     folder = find_folder(root)
-    size = positive_integer(64 if image_size is None else image_size, "image_size")
-    limit = finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
+    size, limit = checked_options(image_size, memory_limit)
     choose(foreground, ("object", "any"), "foreground")
     training, testing = (list_objects(folder, part, difficult) for part in ("train", "val"))
     where = f"the official train part of {folder}"
@@ -138,11 +140,7 @@ def find_folder(root: str | Path | None = None) -> Path:
 
 def is_present(root: str | Path | None = None) -> bool:
     """Whether the folders of VOC 2012 are in `root` (by name: reading checks the files)."""
-    try:
-        find_folder(root)
-    except KdlibError:
-        return False
-    return True
+    return is_found(find_folder, root)
 
 
 def download(root: str | Path | None = None) -> Path:
@@ -280,12 +278,11 @@ def _image_set(folder: Path, part: str, objects: Sequence[VocObject], size: int,
             raise KdlibError(f"photograph and masks of {photograph} in {folder} are of two sizes; {_REMEDY}")
         for index in indices:
             check_box(objects[index].box, picture, f"{photograph}.xml in {folder / 'Annotations'}", _REMEDY)
-            box = enlarge(objects[index].box, ENLARGEMENT)
-            images[index] = torch.tensor(cut(picture, box, size, smooth=True)).permute(2, 0, 1)
-            numbers = cut(mask, box, size, smooth=False)
+            images[index], numbers = cut_pair(picture, mask, objects[index].box, size)
             foreground[index] = torch.tensor(numbers > 0 if any_value else numbers == objects[index].number)
             if part == "probe":
-                around = cut(_read_mask(folder / "SegmentationClass" / f"{photograph}.png"), box, size, smooth=False)
+                whole = _read_mask(folder / "SegmentationClass" / f"{photograph}.png")
+                around = cut(whole, enlarge(objects[index].box, ENLARGEMENT), size, smooth=False)
                 classes[index] = torch.tensor(np.where(around == VOID, 0, around))
     concepts: tuple[ConceptMap, ...] = ()
     if part == "probe":

@@ -9,10 +9,8 @@ from archives import plant_cub
 from PIL import Image
 
 from kdlib.data import cub
-from kdlib.data.catalogue import get_dataset, list_datasets
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError
-from kdlib.papers.presets import load_data
 
 
 @pytest.fixture
@@ -50,22 +48,6 @@ class TestParts:
         rows = (folder / "train_test_split.txt").read_text().splitlines()
         (folder / "train_test_split.txt").write_text("\n".join(f"{i} {int(i > 2)}" for i in range(1, len(rows) + 1)))
         assert counts(cub.load(root, image_size=16, n_val=2)) == [12, 2, 2, 2]
-
-    def test_counts_are_taken_from_what_there_is(self, root):
-        splits = cub.load(root, n_train=4, n_val=2, n_test=4, n_probe=2, image_size=16)
-        assert counts(splits) == [4, 2, 4, 2]
-        again = cub.load(root, n_train=4, n_val=2, n_test=4, n_probe=2, image_size=16)
-        assert again.content_hash() == splits.content_hash()
-
-    def test_a_preset_takes_all_where_there_are_fewer(self, root):
-        assert counts(load_data("cub", "quick", data_folder=str(root))) == [7, 1, 8, 8]
-        assert cub.available(root) == {"train": 7, "val": 1, "test": 8, "probe": 8}
-
-    def test_root_is_the_data_root_by_default(self, root, folder, monkeypatch):
-        monkeypatch.setenv("KDLIB_DATA", str(root))
-        assert counts(cub.load(image_size=16)) == [7, 1, 8, 8]
-        assert {row.name: row for row in list_datasets()}["cub"].present
-        assert get_dataset("cub") == f"cub is in {folder}; its files are checked when they are read"
 
     def test_root_may_be_the_folder_itself_and_masks_may_lie_in_it(self, root, folder):
         beside = cub.load(folder, image_size=16)
@@ -115,19 +97,8 @@ class TestPictures:
             Image.open(path).convert(mode).save(path)
         assert cub.load(root, image_size=30).content_hash() == before
 
-    def test_grey_photographs_are_read_as_colour(self, root, folder):
-        for path in (folder / "images").rglob("*.jpg"):
-            Image.open(path).convert("L").save(path)
-        images = cub.load(root, image_size=16).train.images
-        assert images.shape[1] == 3 and torch.equal(images[:, 0], images[:, 1])
-
 
 class TestRefusals:
-    def test_nothing_there(self, tmp_path):
-        with pytest.raises(KdlibError, match=r"there is no CUB_200_2011 in .*; unpack CUB_200_2011.tgz and .*by root"):
-            cub.load(tmp_path)
-        assert not cub.is_present(tmp_path)
-
     @pytest.mark.parametrize("name", ["images", "images.txt", "image_class_labels.txt", "train_test_split.txt"])
     def test_half_unpacked(self, root, folder, name):
         (folder / name).rename(root / "away")
@@ -195,11 +166,8 @@ class TestRefusals:
         [
             ({"n_train": 8}, "n_train=8 exceeds the 7 images that n_val=1 leaves of the official training part of"),
             ({"n_val": 8}, "n_val=8 leaves none of the 8 images of the official training part"),
-            ({"n_test": 9}, "n_test=9 exceeds the 8 images of the official test part of"),
-            ({"image_size": 0}, "image_size must be"),
             ({"least_vote": 0}, "least_vote must be a whole number of at least 1"),
             ({"least_vote": 256}, "least_vote must be a grey level from 1 to 255, not 256"),
-            ({"image_size": 400, "memory_limit": 0.001}, r"the 24 pictures of .*CUB_200_2011 take 0.011 GiB"),
         ],
     )
     def test_options(self, root, options, message):
