@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kdlib.book.chapters import fill, fill_chapters
 from kdlib.claims import Record, all_claims
 from kdlib.errors import KdlibError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def detectors_record(preset: str = "quick", kd: float = 60.0) -> Record:
@@ -25,7 +26,7 @@ def detectors_record(preset: str = "quick", kd: float = 60.0) -> Record:
 
 def test_a_verdict_is_the_records(tmp_path):
     text = fill("before\n\n<!-- verdict: han2023.1b -->\n\nafter", all_claims(), [detectors_record()], tmp_path)
-    assert "- Claim 1b, *KD gives more concept detectors*: **supported**, +10 (+10 to +10) points" in text
+    assert "- Claim 1b, *KD gives more concept detectors*: **supported**, +10.0 (+10.0 to +10.0) points" in text
     assert "[quick, 3 seeds](../notebooks/han2023_concept_detectors.ipynb)" in text
     assert text.startswith("before") and text.endswith("after")
 
@@ -46,7 +47,7 @@ def test_the_larger_preset_speaks(tmp_path):
 def test_a_figure_is_drawn_described_and_captioned(tmp_path):
     text = fill("<!-- figure: headline han2023: What to see. -->", all_claims(), [detectors_record()], tmp_path)
     assert (tmp_path / "han2023_headline.png").stat().st_size > 10_000
-    assert "What to see." in text
+    assert "*Figure 1.* What to see." in text and ":width: 480px" in text
     (alt,) = [line for line in text.splitlines() if line.startswith(":alt:")]
     assert "Paper, detectors: Scratch 275, Label smoothing 219, Distilled (KD) 312" in alt
     assert "Distilled (KD): mean 60.3 %" in alt
@@ -67,6 +68,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
     [
         ("<!-- verdict: han2023.1z -->", "unknown claim"),
         ("<!-- figure: headlin han2023: x -->", "did you mean 'headline'"),
+        ("<!-- figure: headline han2032: x -->", "did you mean 'han2023'"),
     ],
 )
 def test_a_misspelt_mark_is_refused(tmp_path, mark, message):
@@ -74,12 +76,36 @@ def test_a_misspelt_mark_is_refused(tmp_path, mark, message):
         fill(mark, all_claims(), [], tmp_path)
 
 
+def test_figures_are_numbered_down_the_page_and_what_is_not_drawn_has_no_number(tmp_path):
+    marks = [f"<!-- figure: {name} han2023: Look. -->" for name in ("headline", "controls", "at_a_glance")]
+    text = fill("\n\n".join(marks), all_claims(), [detectors_record()], tmp_path)
+    assert re.findall(r"\*Figure (\d)\.\*", text) == ["1", "2"] and "not yet on file" in text
+
+
+def test_a_chapter_s_answer_is_the_record_s_first_line(tmp_path):
+    record = detectors_record()
+    mark = "<!-- found: han2023_concept_detectors -->"
+    assert fill(mark, all_claims(), [record], tmp_path) == (
+        "- [](../notebooks/han2023_concept_detectors.ipynb): this chapter has not been run with this version of the "
+        "book."
+    )
+    record.found = ("Fewer\n(-3 points).", "Three seeds.", "None.")
+    text = fill(f"{mark}\n<!-- found: start_here -->", all_claims(), [record], tmp_path)
+    assert text.splitlines()[0] == "- [](../notebooks/han2023_concept_detectors.ipynb): Fewer (−3 points)."
+    assert "start_here.ipynb): this chapter has not been run" in text.splitlines()[1]
+    long = detectors_record("long")
+    long.found = ("More.", "Eight seeds.", "None.")
+    assert fill(mark, all_claims(), [record, long], tmp_path).endswith(": More.")
+
+
 def test_every_mark_of_the_books_chapters_is_understood(tmp_path):
-    for path in (ROOT / "book").glob("*.md"):
+    chapters = sorted((ROOT / "book").glob("*.md"))
+    assert {"intro.md", "han2023.md", "cheng2020.md"} <= {path.name for path in chapters}
+    for path in chapters:
         (tmp_path / path.name).write_text(path.read_text())
     fill_chapters(tmp_path, [ROOT / "book/results"])
     for path in tmp_path.glob("*.md"):
-        assert "<!-- verdict" not in path.read_text() and "<!-- figure" not in path.read_text()
+        assert "<!--" not in path.read_text()
 
 
 def concepts_record(arms: dict[str, float]) -> Record:

@@ -1,38 +1,45 @@
-"""Figures of the opening chapter on Cheng et al. 2020: their six measures, over seeds, from our records."""
+"""Figures of the opening chapter on Cheng et al. 2020: their six measures, over seeds, from our records.
+
+Panels stand one below the other, so that a phone shows them at a size to be read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from statistics import fmean
 from textwrap import wrap
 
 import matplotlib.pyplot as plt
 
 from kdlib.claims import Claim, Record
-from kdlib.claims.on_file import Drawer, Drawn, measured, values_of
+from kdlib.claims.on_file import TITLE_WIDTH, Drawer, Drawn, judged_in_words, measured, values_of
 from kdlib.names import MODEL_NAMES
 from kdlib.plotting.seeds import seeds_and_means
+from kdlib.plotting.tables import with_minus
+from kdlib.plotting.titles import WIDTH, entitle, within
 
+# By measure: its name, the axis, the most that can occur, and the claims about it.
 _COUNTS = {
-    "concepts_on_object": ("on the object", "concepts (cells of 256)"),
-    "concepts_beside_object": ("beside the object", "concepts (cells of 256)"),
-    "share_on_object": ("share on the object", "share of concepts"),
+    "concepts_on_object": ("On the object", "concepts (cells of 256)", 256.0, ("1a", "1d")),
+    "concepts_beside_object": ("Beside the object", "concepts (cells of 256)", 256.0, ("1b",)),
+    "share_on_object": ("Share on the object", "share of concepts", 1.0, ("1c",)),
 }
 _DYNAMICS = {
-    "distance_mean": ("how early", "mean way (first norms)"),
-    "distance_deviation": ("how simultaneously", "spread of ways (first norms)"),
-    "stability": ("how directly", "part kept to the end"),
+    "distance_mean": ("How early", "mean path length", inf, ("2a", "2c")),
+    "distance_deviation": ("How simultaneously", "spread of path lengths", inf, ("2b", "2d")),
+    "stability": ("How directly", "part kept to the end", 1.0, ("3a", "3b")),
 }
 
 
 def concepts(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Hypothesis 1: concepts on and beside the object, and their share, of teacher, student and baseline."""
-    return _panels(records, "cheng2020_visual_concepts", _COUNTS, ("teacher", "student", "baseline"))
+    return _panels(claims, records, "cheng2020_visual_concepts", _COUNTS, ("teacher", "student", "baseline"))
 
 
 def learning(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Hypotheses 2 and 3: D_mean, D_std and rho of student, baseline and the baseline with the student's rates."""
-    return _panels(records, "cheng2020_learning_dynamics", _DYNAMICS, ("student", "baseline", "baseline_slow"))
+    return _panels(claims, records, "cheng2020_learning_dynamics", _DYNAMICS, ("student", "baseline", "baseline_slow"))
 
 
 def schedule(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
@@ -42,10 +49,11 @@ def schedule(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     values = {} if record is None else values_of(record, "accuracy", arms)
     if record is None or set(values) != set(arms):
         return None
-    figure, axis = plt.subplots(figsize=(5.4, 3.8))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.8))
     seeds_and_means(values, axis, ylabel="test accuracy (%)")
     axis.set_xticks(range(len(arms)), [_SHORT[arm] for arm in arms])
     axis.set_ylim(bottom=0)
+    within(axis, 0, 100)
     means = {arm: fmean(found) for arm, found in values.items()}
     words = (
         f"With the student's rates the baseline is right on {means['baseline_slow']:.1f} % of the test pictures, with "
@@ -55,7 +63,7 @@ def schedule(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     if by_chance:
         axis.axhline(fmean(by_chance), color="0.4", linestyle="--", linewidth=1.2)
         words += f"; guessing on {fmean(by_chance):.1f} %"
-    figure.suptitle("\n".join(wrap(f"{words}. {_size(record, values)}.", 68)), fontsize=9)
+    figure.suptitle("\n".join(wrap(f"{words}. {_size(record, values)}.", TITLE_WIDTH + 6)), fontsize=10)
     return figure, f"{words}. {_size(record, values)}."
 
 
@@ -66,23 +74,25 @@ def imitation(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     panels = {} if record is None else {layer: values_of(record, f"explained_{layer}", arms) for layer in layers}
     if record is None or any(set(found) != set(arms) for found in panels.values()):
         return None
-    figure, axes = plt.subplots(1, len(layers), figsize=(9, 3.8))
+    figure, axes = plt.subplots(len(layers), 1, figsize=(WIDTH, 8.4), sharex=True)
     words = []
     for axis, (layer, values) in zip(axes, panels.items(), strict=True):
-        seeds_and_means(values, axis, ylabel="explained (%)" if layer == layers[0] else "")
+        seeds_and_means(values, axis, ylabel="explained (%)")
+        within(axis, -inf, 100)
         axis.axhline(0, color="0.4", linewidth=1)
-        axis.set_title(layer.upper(), fontsize=11)
+        means = [with_minus(f"{fmean(found):.0f} %") for found in values.values()]
+        entitle(axis, f"{layer.upper()}: {', '.join(means)} explained")
         axis.set_xticks(range(len(arms)), [_TAUGHT_BY[arm] for arm in arms])
-        axis.tick_params(axis="x", labelsize=8)
-        told = ", ".join(
+        by_arm = ", ".join(
             f"{MODEL_NAMES[arm]} {fmean(found):.0f} % ({min(found):.0f} to {max(found):.0f})"
             for arm, found in values.items()
         )
-        words.append(f"{layer.upper()}: {told}")
+        words.append(f"{layer.upper()}: {by_arm}")
     size = _size(record, panels[layers[0]])
-    axes[1].set_xlabel("taught by", fontsize=10)
+    axes[-1].set_xlabel("taught by")
     figure.suptitle(size, fontsize=10)
-    return figure, f"Part of the own teacher's outputs explained, mean and range of seeds. {'. '.join(words)}. {size}."
+    text = f"Part of the own teacher's outputs explained, mean and range of seeds. {'. '.join(words)}. {size}."
+    return figure, with_minus(text)
 
 
 def _size(record: Record, values: Mapping[str, Sequence[float]]) -> str:
@@ -90,7 +100,11 @@ def _size(record: Record, values: Mapping[str, Sequence[float]]) -> str:
 
 
 def _panels(
-    records: Sequence[Record], notebook: str, panels: Mapping[str, tuple[str, str]], arms: Sequence[str]
+    claims: Mapping[str, Claim],
+    records: Sequence[Record],
+    notebook: str,
+    panels: Mapping[str, tuple[str, str, float, Sequence[str]]],
+    arms: Sequence[str],
 ) -> Drawn:
     record = measured(records, notebook)
     if record is None:
@@ -98,18 +112,19 @@ def _panels(
     values = {metric: values_of(record, metric, arms) for metric in panels}
     if any(set(found) != set(arms) for found in values.values()):
         return None
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.8))
+    figure, axes = plt.subplots(3, 1, figsize=(WIDTH, 8.8), sharex=True)
     words = []
-    for axis, (metric, (title, label)) in zip(axes, panels.items(), strict=True):
+    for axis, (metric, (title, label, most, judging)) in zip(axes, panels.items(), strict=True):
         seeds_and_means(values[metric], axis, ylabel=label)
-        axis.set_title(title, fontsize=11)
+        within(axis, 0, most)
+        judged = judged_in_words(record, claims, [f"cheng2020.{short}" for short in judging])
+        entitle(axis, judged or title)
         axis.set_xticks(range(len(arms)), [_SHORT[arm] for arm in arms])
-        axis.tick_params(axis="x", labelsize=8)
-        told = [
+        by_arm = [
             f"{MODEL_NAMES[arm]} {fmean(found):.3g} ({min(found):.3g} to {max(found):.3g})"
             for arm, found in values[metric].items()
         ]
-        words.append(f"{title}, {label}, mean and range of seeds: {', '.join(told)}")
+        words.append(f"{title}, {label}, mean and range of seeds: {', '.join(by_arm)}")
     figure.suptitle(_size(record, values[next(iter(panels))]), fontsize=10)
     return figure, ". ".join(words) + "."
 

@@ -1,7 +1,7 @@
 """Figures of a paper's opening chapter: its argument, redrawn from our records beside what the paper reports.
 
 Each function takes the claims and the records on file and returns a figure with its description, or None where the
-records do not hold what it shows.
+records do not hold what it shows. Panels stand one below the other, so that a phone shows them at a size to be read.
 """
 
 from __future__ import annotations
@@ -15,21 +15,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kdlib.claims import Claim, Record
-from kdlib.claims.on_file import Drawer, Drawn, measured, strongest, values_of
-from kdlib.claims.phrases import interval_in_words
-from kdlib.claims.verdicts import WORDS, Verdict
+from kdlib.claims.on_file import Drawer, Drawn, judged_in_words, measured, names_by_word, values_of
+from kdlib.claims.phrases import with_interval
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
 from kdlib.papers.han2023.figures import overview_steps
 from kdlib.plotting.seeds import seeds_and_means, seeds_in_words
+from kdlib.plotting.titles import WIDTH, entitle, within
 from kdlib.stats import paired_contrast
-
-# Okabe and Ito; the shape says the same, for readers who see no colour.
-VERDICT_LOOKS = {
-    "supported": ("#009E73", "o"),
-    "not supported": ("#56B4E9", "s"),
-    "contradicted": ("#D55E00", "X"),
-    "inconclusive": ("#777777", "d"),
-}
 
 
 def _reported(claim: Claim) -> dict[str, float]:
@@ -46,22 +38,23 @@ def headline(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     ours = {metric: values_of(record, metric, arms) for metric in ("accuracy", "detectors")}
     if any(set(values) != set(arms) for values in ours.values()):
         return None
-    figure, axes = plt.subplots(2, 2, figsize=(8, 6.4))
-    theirs = {"accuracy": ("1a", "2a", "test accuracy (%)"), "detectors": ("1b", "2b", "detectors (of 512 units)")}
+    figure, axes = plt.subplots(4, 1, figsize=(WIDTH, 10))
+    theirs = {"accuracy": ("1a", "2a", "accuracy (%)"), "detectors": ("1b", "2b", "detectors (of 512)")}
+    here = {"accuracy": "accuracy (%)", "detectors": "detectors (% of units)"}
     words = []
-    for row, (metric, (kd, smoothing, label)) in enumerate(theirs.items()):
+    for place, (metric, (kd, smoothing, label)) in enumerate(theirs.items()):
         numbers = _reported(claims[f"han2023.{kd}"]) | _reported(claims[f"han2023.{smoothing}"])
         named = {"scratch": "scratch", "label_smoothing": "label smoothing", "kd": "KD"}
         values = {arm: [numbers[named[arm]]] for arm in arms}
-        seeds_and_means(values, axes[row, 0], ylabel=label)
+        paper, own = axes[2 * place : 2 * place + 2]
+        seeds_and_means(values, paper, ylabel=label)
         words.append(f"Paper, {metric}: " + ", ".join(f"{MODEL_NAMES[arm]} {v[0]:g}" for arm, v in values.items()))
-        unit = "test accuracy (%)" if metric == "accuracy" else "detectors (% of units)"
-        seeds_and_means(ours[metric], axes[row, 1], ylabel=unit)
+        entitle(paper, f"The paper, {metric}: ResNet-18, ImageNet, single runs")
+        seeds_and_means(ours[metric], own, ylabel=here[metric])
+        within(own, 0, 100)
+        judged = judged_in_words(record, claims, (f"han2023.{kd}", f"han2023.{smoothing}"))
+        entitle(own, f"Here: small networks, {len(ours[metric]['kd'])} seeds, {record.preset}", judged)
         words.append(f"Here, {metric}: {seeds_in_words(ours[metric], '%')}")
-    axes[0, 0].set_title("The paper: ResNet-18, ImageNet, single runs")
-    axes[0, 1].set_title(f"Here: small nets, {len(next(iter(ours['accuracy'].values())))} seeds, {record.preset}")
-    for axis in axes.flat:
-        axis.tick_params(axis="x", labelsize=9)
     return figure, ". ".join(words) + "."
 
 
@@ -77,10 +70,11 @@ def logits_added(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
     }
     if any(value is None for pair in ours.values() for value in pair):
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.9))
-    words = []
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6))
+    words, named = [], {}
     for place, (method, letter) in enumerate(zip(methods, "abcd", strict=True)):
         claim = claims[f"han2023.5{letter}"]
+        named[claim.id] = MODEL_NAMES[method]
         alone, added = _reported(claim).values()
         _slope(axes[0], place, method, [[alone], [added]])
         pair = [np.asarray(value) for value in ours[method]]
@@ -89,8 +83,12 @@ def logits_added(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
             f"{MODEL_NAMES[method]}: paper {alone:g} to {added:g} of 512 units, here {pair[0].mean():.1f} to "
             f"{pair[1].mean():.1f} % of units"
         )
-    axes[0].set(title="The paper: single runs", ylabel="detectors (of 512 units)")
-    axes[1].set(title=f"Here: {len(pair[0])} seeds, {record.preset}", ylabel="detectors (% of units)")
+    entitle(axes[0], "The paper: logits add detectors, in single runs")
+    axes[0].set_ylabel("detectors (of 512)")
+    seeds = f"Here, {len(pair[0])} seeds, {record.preset}: do logits add detectors?"
+    entitle(axes[1], seeds, names_by_word(record, named))
+    axes[1].set_ylabel("detectors (% of units)")
+    within(axes[1], 0, 100)
     for axis in axes:
         axis.set_xticks(range(len(methods)), [MODEL_NAMES[method] for method in methods])
         axis.grid(axis="x", visible=False)
@@ -135,70 +133,33 @@ def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
         "detectors": "detectors (% of units)",
         "accuracy": "test accuracy (%)",
     }
+    judging = {"detectors": ("han2023.6a",), "accuracy": ("han2023.6b",)}
     ours = {metric: values_of(record, metric, arms) for metric in panels}
     if len(arms) < 2 or any(set(values) != set(arms) for values in ours.values()):
         return None
     seeds = len(ours["accuracy"][arms[0]])
     x = [int(arm.removeprefix("ls_teacher_t")) for arm in arms]
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.5))
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 8))
     words = []
     for axis, (metric, label) in zip(axes, panels.items(), strict=True):
         table = np.array([ours[metric][arm] for arm in arms])
         axis.plot(x, table, color="0.75", linewidth=1)
         axis.plot(x, table.mean(1), color=MODEL_COLOURS["ls_teacher_t4"], marker="o", linewidth=2)
-        axis.set(xscale="log", xlabel="temperature T", ylabel=label)
+        axis.set(xscale="log", ylabel=label)
         axis.set_xticks(x, [str(t) for t in x])
         axis.minorticks_off()
-        change = interval_in_words(paired_contrast(table[-1], table[0]))
-        axis.set_title(f"T = {x[-1]} minus T = {x[0]}:\n{change}", fontsize=9.5)
+        within(axis, 0, 100)
+        change = with_interval(paired_contrast(table[-1], table[0]), "points")
+        judged = judged_in_words(record, claims, judging.get(metric, ()))
+        entitle(axis, f"T = {x[-1]} minus T = {x[0]}: {change}", judged)
         at = ", ".join(f"{mean:.1f} at T = {t}" for t, mean in zip(x, table.mean(1), strict=True))
         words.append(f"Mean of {label}: {at}; highest minus lowest T: {change}")
-    figure.suptitle(f"{seeds} seeds, preset {record.preset}", fontsize=10)
+    axes[-1].set_xlabel(f"temperature T ({seeds} seeds, {record.preset})")
     return figure, ". ".join(words) + "."
-
-
-def at_a_glance(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
-    """Every judged claim's contrast with its interval, in units of the smallest effect that would matter.
-
-    Turned so that the claimed direction is to the right.
-    """
-    judged: list[tuple[Claim, Verdict]] = []
-    for claim in claims.values():
-        best = strongest(records, claim.id)
-        if best is not None:
-            judged.append((claim, best[1]))
-    if not judged:
-        return None
-    figure, axis = plt.subplots(figsize=(8, 0.29 * len(judged) + 1.3))
-    axis.axvspan(-1, 1, color="0.93", zorder=0)
-    axis.axvline(0, color="0.4", linewidth=1)
-    limit = 12.0
-    for place, (claim, found) in enumerate(judged):
-        sign = (1 if claim.direction == "greater" else -1) / claim.smallest_effect
-        mean, (low, high) = sign * found.contrast.mean_difference, sorted(sign * end for end in found.contrast.widest)
-        colour, marker = VERDICT_LOOKS[found.word]
-        axis.plot(np.clip([low, high], -limit, limit), [place, place], color=colour, linewidth=2)
-        for end in (low, high):
-            if abs(end) > limit:
-                axis.plot([np.sign(end) * limit], [place], marker="<" if end < 0 else ">", color=colour, markersize=5)
-        axis.plot([np.clip(mean, -limit, limit)], [place], marker=marker, color=colour, markersize=7)
-    axis.set_yticks(range(len(judged)), [f"{claim.short_id} {claim.short}" for claim, _ in judged], fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlim(-limit - 0.6, limit + 0.6)
-    axis.set_xlabel(
-        "difference in the claimed direction, in units of the smallest effect that would matter", fontsize=9
-    )
-    for word, (colour, marker) in VERDICT_LOOKS.items():
-        axis.plot([], [], marker=marker, color=colour, linestyle="-", label=word)
-    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, 1.0 + 0.55 / (0.29 * len(judged) + 1.3)), ncols=4)
-    words = [f"{claim.short_id} {claim.short}: {found.word}" for claim, found in judged]
-    counts = [f"{sum(found.word == word for _, found in judged)} {word}" for word in WORDS]
-    return figure, f"{', '.join(counts)}. " + "; ".join(words) + "."
 
 
 FIGURES: dict[str, Drawer] = {
     "headline": headline,
     "logits_added": logits_added,
     "temperatures": temperatures,
-    "at_a_glance": at_a_glance,
 } | overview_steps.FIGURES

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from kdlib.claims import Claim, Record
-from kdlib.claims.on_file import Drawer, Drawn, measured, strongest, values_of
+from kdlib.claims.on_file import Drawer, Drawn, judged_in_words, measured, names_by_word, strongest, values_of
+from kdlib.claims.phrases import with_interval
 from kdlib.names import MODEL_NAMES
 from kdlib.papers.han2023.figures.methods import methods_in_rows
 from kdlib.plotting.seeds import seeds_and_means, seeds_in_words
+from kdlib.plotting.titles import WIDTH, entitle, within
+from kdlib.stats import paired_contrast
 
+_BESIDE_NAMES = 38  # characters of a title over rows with names at their left
 _THREE = ("scratch", "label_smoothing", "kd")
 _SHORT = {"scratch": "Scratch", "label_smoothing": "LS", "kd": "KD"}
 _DETECTORS = "concept detectors (% of units)"
@@ -29,8 +33,8 @@ _OTHER_MEASURES = {
 }
 
 
-def _title(record: Record, seeds: int) -> str:
-    return f"{seeds} seeds, preset {record.preset}"
+def _size(record: Record, seeds: int) -> str:
+    return f"{seeds} seeds, {record.preset}"
 
 
 def categories(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
@@ -41,16 +45,18 @@ def categories(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     panels = {name: values_of(record, f"{name}_detectors", _THREE) for name in ("object", "scene")}
     if any(set(values) != set(_THREE) for values in panels.values()):
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6))
+    judging = {"object": ("han2023.4a", "han2023.4b"), "scene": ("han2023.4c",)}
     words = []
     for axis, (name, values) in zip(axes, panels.items(), strict=True):
-        seeds_and_means(values, axis, ylabel=f"{name} detectors (% of units)")
-        axis.set_xticks(range(len(_THREE)), [MODEL_NAMES[arm] for arm in _THREE], fontsize=9)
+        seeds_and_means(values, axis, ylabel=f"{name} detectors (%)")
+        within(axis, 0, 100)
         if not any(value for seeds in values.values() for value in seeds):
-            axis.set_ylim(-0.1, 1)
+            axis.set_ylim(-0.03, 1)
             axis.text(0.5, 0.5, "none in any network", transform=axis.transAxes, ha="center", color="0.3")
+        judged = judged_in_words(record, claims, judging[name])
+        entitle(axis, f"{name.capitalize()} detectors, {_size(record, len(values['kd']))}", judged)
         words.append(f"{name.capitalize()} detectors. {seeds_in_words(values, '% of units')}")
-    figure.suptitle(_title(record, len(panels["object"]["kd"])), fontsize=10)
     return figure, ". ".join(words) + "."
 
 
@@ -60,37 +66,61 @@ def similarity(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     ours = {} if record is None else values_of(record, "sibling_mass_ratio", _THREE)
     if record is None or set(ours) != set(_THREE):
         return None
-    told = [item for short in ("3a", "3b") for item in claims[f"han2023.{short}"].reported if item.value is not None]
-    numbers = {item.what: float(item.value or 0) for item in told}
+    known = [item for short in ("3a", "3b") for item in claims[f"han2023.{short}"].reported if item.value is not None]
+    numbers = {item.what: float(item.value or 0) for item in known}
     theirs = {"scratch": [numbers["scratch"]], "label_smoothing": [numbers["label smoothing"]], "kd": [numbers["KD"]]}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
-    entropy = str(told[0].unit)
-    seeds_and_means(theirs, left, ylabel=entropy)
-    left.set_title("The paper: single runs, not defined to us")
-    seeds_and_means(ours, right, ylabel="siblings' share of wrong classes (%)")
-    right.set_title(f"Here: {_title(record, len(ours['kd']))}")
-    for axis in (left, right):
-        axis.set_xticks(range(len(_THREE)), [MODEL_NAMES[arm] for arm in _THREE], fontsize=9)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 6))
+    entropy = str(known[0].unit)
+    seeds_and_means(theirs, above, ylabel=entropy)
+    entitle(above, "The paper: single runs, definition not known")
+    seeds_and_means(ours, below, ylabel="siblings' share (%)")
+    within(below, 0, 100)
+    judged = judged_in_words(record, claims, ("han2023.3a", "han2023.3b"))
+    entitle(below, f"Here: {_size(record, len(ours['kd']))}", judged)
     paper = ", ".join(f"{MODEL_NAMES[arm]} {values[0]:g}" for arm, values in theirs.items())
     return figure, f"Paper, {entropy}: {paper}. Here, siblings' share: {seeds_in_words(ours, '%')}."
 
 
 def controls(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
-    """Similarity taken away from a teacher and given without one: siblings' share beside detectors."""
+    """Similarity taken away from a teacher and given without one: siblings' share above detectors."""
     arms = ("scratch", "kd", "kd_shuffled", "kd_wrong_classes", "superclass_smoothing", "antisibling_smoothing")
     panels = {"sibling_mass_ratio": "siblings' share of wrong classes (%)", "detectors": _DETECTORS}
-    return _rows(records, "han2023_class_similarity", arms, panels, "kd_shuffled")
+
+    def titles(record: Record) -> dict[str, str]:
+        shares = values_of(record, "sibling_mass_ratio", ("kd", "kd_shuffled"))
+        lost = paired_contrast(shares["kd"], shares["kd_shuffled"])
+        return {
+            "sibling_mass_ratio": f"KD's share minus that of shuffled KD:\n{with_interval(lost, 'points')}",
+            "detectors": judged_in_words(record, claims, ("han2023.3d", "han2023.3e"), width=_BESIDE_NAMES),
+        }
+
+    return _rows(records, "han2023_class_similarity", arms, panels, "kd_shuffled", titles)
 
 
 def every_method(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Accuracy and detectors of all methods of distillation against scratch."""
-    arms = ("scratch", "kd", "self_kd", "at", "ft", "crd", "sskd")
+    methods = {"self_kd": "8", "at": "7", "ft": "7", "crd": "7", "sskd": "7"}
     panels = {"accuracy": "test accuracy (%)", "detectors": _DETECTORS}
-    return _rows(records, "han2023_kd_methods", arms, panels, "self_kd")
+    claimed = {"accuracy": ("More accurate than scratch?", "cmnop"), "detectors": ("More than scratch?", "aabcd")}
+
+    def titles(record: Record) -> dict[str, str]:
+        found = {}
+        for metric, (question, letters) in claimed.items():
+            pairs = zip(methods.items(), letters, strict=True)
+            named = {f"han2023.{number}{letter}": MODEL_NAMES[arm] for (arm, number), letter in pairs}
+            found[metric] = f"{question}\n{names_by_word(record, named, width=_BESIDE_NAMES)}".strip()
+        return found
+
+    return _rows(records, "han2023_kd_methods", ("scratch", "kd", *methods), panels, "self_kd", titles)
 
 
 def _rows(
-    records: Sequence[Record], notebook: str, arms: Sequence[str], panels: Mapping[str, str], needed: str
+    records: Sequence[Record],
+    notebook: str,
+    arms: Sequence[str],
+    panels: Mapping[str, str],
+    needed: str,
+    titles: Callable[[Record], Mapping[str, str]],
 ) -> Drawn:
     """A row for each arm on file, a panel for each metric; None unless scratch, KD and `needed` are in all panels."""
     record = measured(records, notebook)
@@ -100,13 +130,15 @@ def _rows(
     if any(not {"scratch", "kd", needed} <= set(found) for found in values.values()):
         return None
     rows = [arm for arm in arms if all(arm in found for found in values.values())]
-    figure, axes = plt.subplots(1, len(panels), figsize=(8, 0.42 * len(rows) + 1.2), sharey=True)
-    words = []
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, len(panels) * (0.36 * len(rows) + 1.5)))
+    words, over = [], titles(record)
     for axis, (metric, label) in zip(axes, panels.items(), strict=True):
         shown = {arm: values[metric][arm] for arm in rows}
         methods_in_rows(shown, axis, xlabel=label)
+        within(axis, 0, 100, which="x")
+        entitle(axis, over[metric])
         words.append(f"{label[0].upper()}{label[1:]}: {seeds_in_words(shown, '%')}")
-    figure.suptitle(_title(record, len(values[next(iter(panels))]["scratch"])), fontsize=10)
+    figure.suptitle(_size(record, len(values[next(iter(panels))]["scratch"])), fontsize=10)
     return figure, ". ".join(words) + "."
 
 
@@ -118,27 +150,30 @@ def other_measures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Dr
         best = strongest(records, claim.id)
         if best is None:
             continue
-        measured_arms = values_of(best[0], claim.metric, [f"{prefix}{arm}" for arm in _THREE])
+        record, verdict = best
+        measured_arms = values_of(record, claim.metric, [f"{prefix}{arm}" for arm in _THREE])
         values = {arm.removeprefix(prefix): seeds for arm, seeds in measured_arms.items()}
-        found[short] = (f"{short}. {title}", label, claim.direction, values, best[0].preset)
+        found[short] = (f"{short}. {title}", label, claim.direction, values, record.preset, verdict.word)
     if not found:
         return None
-    columns = 4
+    columns = 2
     rows = -(-len(found) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(9, 2.75 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows), squeeze=False)
     for axis in axes.flat[len(found) :]:
         axis.axis("off")
     words = []
-    for axis, (title, label, direction, values, preset) in zip(axes.flat, found.values(), strict=False):
+    for axis, (title, label, direction, values, preset, word) in zip(axes.flat, found.values(), strict=False):
         seeds_and_means(values, axis, ylabel=label)
+        # DiffROAR is a difference of accuracies: it has no floor at zero.
+        within(axis, -100 if label.startswith("points") else 0, 100)
         more = "higher" if direction == "greater" else "lower"
-        axis.set_title(title, fontsize=9.5)
-        axis.set_xlabel(f"claimed: KD {more}\n{len(values['kd'])} seeds, {preset}", fontsize=8)
+        entitle(axis, title, word)
+        axis.set_xlabel(f"claimed: KD {more}\n{len(values['kd'])} seeds, {preset}", fontsize=9.5)
         axis.set_xticks(range(len(values)), [_SHORT[arm] for arm in values])
-        axis.tick_params(labelsize=8)
-        axis.yaxis.label.set_size(9)
+        axis.tick_params(labelsize=9.5)
+        axis.yaxis.label.set_size(10)
         means = ", ".join(f"{MODEL_NAMES[arm]} {np.mean(seeds):.1f}" for arm, seeds in values.items())
-        words.append(f"{' '.join(title.split())}, {label}, means: {means}; claimed: KD {more}")
+        words.append(f"{' '.join(title.split())}, {label}, means: {means}; claimed: KD {more}; {word}")
     return figure, ". ".join(words) + "."
 
 

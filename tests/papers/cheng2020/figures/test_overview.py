@@ -40,4 +40,6 @@ def test_what_students_explain_is_told_by_layer_and_teacher():
             record.measure(f"explained_{layer}/{arm}", {seed: base + place + seed for seed in range(3)}, "percent")
     figure, words = imitation({}, [record]) or (None, "")
     assert figure is not None and len(figure.axes) == 3
-    assert "FC1: Student 51 % (50 to 52)" in words and "Student of an untrained teacher -27 % (-28 to -26)" in words
+    assert "FC1: Student 51 % (50 to 52)" in words and "Student of an untrained teacher −27 % (−28 to −26)" in words
+    assert figure.axes[2].get_title(loc="left") == "FC3: 53 %, 43 %, −27 % explained"
+    assert max(axis.get_ylim()[1] for axis in figure.axes) < 104

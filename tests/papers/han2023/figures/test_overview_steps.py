@@ -13,7 +13,7 @@ import pytest
 from kdlib.claims import Record, load_claims, read_records
 from kdlib.papers.han2023.figures.overview import FIGURES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 CLAIMS = load_claims("han2023")
 STEPS = ("categories", "similarity", "controls", "every_method", "other_measures")
 
@@ -58,7 +58,7 @@ def test_the_paper_s_entropy_is_the_claims_and_stands_apart():
     figure, words = FIGURES["similarity"](CLAIMS, [record_of("concept_detectors", {"sibling_mass_ratio": arms})])
     assert "Scratch 2.8986, Label smoothing 2.604, Distilled (KD) 2.9041" in words
     assert figure.axes[0].get_ylabel() == "entropy within the category"
-    assert figure.axes[1].get_title() == "Here: 3 seeds, preset quick"
+    assert figure.axes[1].get_title(loc="left") == "Here: 3 seeds, quick"
 
 
 def test_methods_stand_in_rows_and_the_larger_preset_is_taken():
@@ -66,7 +66,7 @@ def test_methods_stand_in_rows_and_the_larger_preset_is_taken():
     metrics = {"accuracy": arms, "detectors": arms}
     small, large = (record_of("kd_methods", metrics, preset, seeds) for preset, seeds in (("quick", 3), ("long", 8)))
     figure, words = FIGURES["every_method"](CLAIMS, [small, large])
-    assert figure.get_suptitle() == "8 seeds, preset long"
+    assert figure.get_suptitle() == "8 seeds, long"
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["Scratch", "Distilled (KD)", "Self-KD", "AT"]  # what is not on file has no row
     assert "Self-KD: mean 53.5 %, seeds 50.0 to 57.0" in words
@@ -81,11 +81,11 @@ def test_other_measures_take_each_panel_from_the_record_that_judges_its_claim():
     nets.claim("han2023.7l")
     figure, words = FIGURES["other_measures"](CLAIMS, [measures, nets])
     shown = [axis for axis in figure.axes if axis.axison]
-    assert [axis.get_title()[:3] for axis in shown] == ["7f.", "7l."]
+    assert [axis.get_title(loc="left")[:3] for axis in shown] == ["7f.", "7l."]
     assert [axis.get_xlabel() for axis in shown] == [
         "claimed: KD lower\n3 seeds, quick", "claimed: KD higher\n8 seeds, long",
     ]  # fmt: skip
-    assert "means: Scratch 7.0, Distilled (KD) 6.0; claimed: KD lower" in words
+    assert "means: Scratch 7.0, Distilled (KD) 6.0; claimed: KD lower; supported" in words
     assert "means: Scratch 83.5, Distilled (KD) 85.5" in words
 
 
@@ -93,5 +93,41 @@ def test_temperatures_tell_the_change_from_the_lowest_to_the_highest():
     arms = {"ls_teacher_t1": 50.0, "ls_teacher_t8": 47.0}
     metrics = dict.fromkeys(("accuracy", "detectors", "sibling_mass_ratio"), arms)
     figure, words = FIGURES["temperatures"](CLAIMS, [record_of("class_similarity", metrics)])
-    assert [axis.get_title() for axis in figure.axes] == ["T = 8 minus T = 1:\n−3 (−3 to −3)"] * 3
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["T = 8 minus T = 1: −3.0 (−3.0 to −3.0) points"] * 3
     assert "siblings' share (%): 51.0 at T = 1, 48.0 at T = 8" in words
+
+
+def test_a_panel_s_title_says_what_the_record_says_of_its_claims():
+    arms = {"scratch": 20.0, "label_smoothing": 15.0, "kd": 30.0}
+    record = record_of("concept_detectors", {"accuracy": arms, "detectors": arms})
+    record.claim("han2023.1b")
+    figure, _ = FIGURES["headline"](CLAIMS, [record])
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles[3] == "Here: small networks, 3 seeds, quick\nKD gives more concept detectors: supported"
+    assert titles[1] == "Here: small networks, 3 seeds, quick"  # no claim about accuracy was judged
+
+
+def test_methods_are_grouped_by_their_verdict():
+    arms = {"scratch": 40.0, "kd": 45.0, "self_kd": 50.0, "at": 44.0, "ft": 30.0}
+    record = record_of("kd_methods", {"accuracy": arms, "detectors": arms})
+    for claim in ("8a", "7a", "7b"):
+        record.claim(f"han2023.{claim}")
+    figure, _ = FIGURES["every_method"](CLAIMS, [record])
+    assert figure.axes[1].get_title(loc="left").split("\n", 1)[1].replace("\n", " ") == (
+        "supported: Self-KD, AT; contradicted: FT"
+    )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_panels_stand_below_each_other_and_no_axis_shows_what_cannot_occur(name):
+    figure, _ = FIGURES[name](CLAIMS, read_records([ROOT / "book/results"]))
+    assert figure.get_size_inches()[0] == 4.8
+    figure.draw_without_rendering()
+    if name == "other_measures":
+        return
+    lefts = [axis.get_position().x0 for axis in figure.axes]
+    assert max(lefts) - min(lefts) < 0.02
+    for axis in figure.axes:
+        for label, (low, high) in ((axis.get_xlabel(), axis.get_xlim()), (axis.get_ylabel(), axis.get_ylim())):
+            if "%" in label:
+                assert low > -4 and high < 104, label
