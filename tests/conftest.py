@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 from browser_checks import find_chromium, launched
+from stripes import striped_splits
 
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import Splits
 
 
 @pytest.fixture(autouse=True)
@@ -23,26 +24,10 @@ def _same_random_numbers_every_time():
     torch.manual_seed(0)
 
 
-def striped_images(count: int, seed: int, name: str = "stripes", size: int = 16) -> ImageSet:
-    """Four easily learned classes: bright rows or columns, left/top or right/bottom; noise around them."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(4, (count,), generator=generator)
-    images = torch.randint(0, 120, (count, 3, size, size), generator=generator, dtype=torch.uint8)
-    for index, label in enumerate(labels.tolist()):
-        half = slice(0, size // 2) if label % 2 else slice(size // 2, size)
-        if label < 2:
-            images[index, :, half] = 220
-        else:
-            images[index, :, :, half] = 220
-    return ImageSet(name, images, labels, ("bottom", "top", "right", "left"), ("rows", "columns"), (0, 0, 1, 1))
-
-
 @pytest.fixture
 def splits() -> Splits:
     """128 training images of `striped_images`, 64 of each other part."""
-    counts = {"train": 128, "val": 64, "test": 64, "probe": 64}
-    parts = {part: striped_images(n, seed, part) for seed, (part, n) in enumerate(counts.items())}
-    return Splits("stripes", **parts)
+    return striped_splits()
 
 
 @pytest.fixture(scope="session")

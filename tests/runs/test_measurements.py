@@ -28,7 +28,7 @@ def test_nothing_is_stored_of_one_that_fails():
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"values": 1}', '{"values": 5, "checksum": "0"}', "[1]"])
-def test_a_damaged_one_is_told_of_and_made_anew(damage, capsys):
+def test_a_damaged_one_is_reported_and_made_anew(damage, capsys):
     measure_once("toy", KEY, lambda: 1)
     (store_root() / "toy" / f"{KEY}.json").write_text(damage)
     assert measure_once("toy", KEY, lambda: 2) == 2

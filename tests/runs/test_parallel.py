@@ -1,4 +1,4 @@
-"""Trainings side by side: the same runs as one after another, teachers first, errors told, nobody left behind."""
+"""Trainings in parallel: the same runs as one after another, teachers first, errors reported, no process left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdlib.errors import KdlibError
-from kdlib.runs import parallel as side_by_side
+from kdlib.runs import parallel
 from kdlib.runs.parallel import cores, train_missing, train_missing_of
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train, is_stored
@@ -44,22 +44,22 @@ def test_processes_give_the_bits_of_one_training_after_another(splits, elsewhere
     elsewhere("processes")
     assert train_missing(specs, splits, device="cpu", workers=2) == 4  # with the teacher
     assert all(is_stored(spec, splits, "cpu") for spec in specs)
-    side = [get_or_train(spec, splits, device="cpu").state() for spec in specs]
+    together = [get_or_train(spec, splits, device="cpu").state() for spec in specs]
     elsewhere("alone")
     alone = [get_or_train(spec, splits, device="cpu").state() for spec in specs]
-    for a, b in zip(side, alone, strict=True):
+    for a, b in zip(together, alone, strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_what_is_stored_is_not_trained_again(splits, monkeypatch):
     train_missing([scratch()], splits, device="cpu", workers=1)
-    monkeypatch.setattr(side_by_side, "get_or_train", None)
+    monkeypatch.setattr(parallel, "get_or_train", None)
     assert train_missing([scratch(), scratch()], splits, device="cpu") == 0
 
 
 def test_teachers_come_first_and_those_who_need_them_last(splits, monkeypatch):
     order = []
-    monkeypatch.setattr(side_by_side, "get_or_train", lambda spec, *_, **__: order.append((spec.objective, spec.seed)))
+    monkeypatch.setattr(parallel, "get_or_train", lambda spec, *_, **__: order.append((spec.objective, spec.seed)))
     train_missing([distilled(0), scratch(0), distilled(1)], splits, device="cpu", workers=1)
     assert order == [("cross_entropy", 9), ("cross_entropy", 0), ("kd", 0), ("kd", 1)]
 
@@ -70,7 +70,7 @@ def test_of_several_data_sets_all_teachers_come_first_and_each_run_meets_its_own
     def noted(spec, data, **_):
         order.append((data.name, spec.objective, spec.seed))
 
-    monkeypatch.setattr(side_by_side, "get_or_train", noted)
+    monkeypatch.setattr(parallel, "get_or_train", noted)
     other = replace(splits, name="others", train=splits.val)
     specs = [scratch(0), distilled(0)]
     assert train_missing_of([(specs, splits), (specs, other)], device="cpu", workers=1) == 6
@@ -86,20 +86,20 @@ def test_students_of_one_teacher_and_method_stay_together_and_the_longest_begin_
         for seed in range(3)
         for method in methods
     ]
-    alone, *groups = side_by_side._groups([scratch(9), *students], workers=2)
+    alone, *groups = parallel._groups([scratch(9), *students], workers=2)
     assert alone == [scratch(9)]
     assert [{spec.objective for spec in group} for group in groups[:2]] == [{"self_supervision"}, {"factor_transfer"}]
     assert all(len(group) == 3 and len({spec.objective for spec in group}) == 1 for group in groups)
 
 
 def test_a_single_group_is_cut_so_that_every_process_has_work():
-    groups = side_by_side._groups([distilled(seed) for seed in range(5)], workers=2)
+    groups = parallel._groups([distilled(seed) for seed in range(5)], workers=2)
     assert sorted(spec.seed for group in groups for spec in group) == list(range(5))
     assert [len(group) for group in groups] == [3, 2]
 
 
 @pytest.mark.slow
-def test_an_error_in_a_process_is_told_and_no_process_stays(splits):
+def test_an_error_in_a_process_is_reported_and_no_process_stays(splits):
     before = set(multiprocessing.active_children())
     diverging = scratch(0, replace(RECIPE, learning_rate=1e30, warmup=0))
     endless = scratch(1, replace(RECIPE, epochs=10_000))
@@ -122,8 +122,8 @@ def test_at_least_one_core_can_be_used():
 def test_what_a_run_starts_from_is_trained_before_it(splits):
     base = scratch(0)
     later = replace(scratch(1), start=base)
-    assert side_by_side._needed_first([later]) == [base, later]
+    assert parallel._needed_first([later]) == [base, later]
     taught = replace(distilled(3), start=later)
-    order = side_by_side._needed_first([taught])
+    order = parallel._needed_first([taught])
     assert order.index(base) < order.index(later) < order.index(taught)
-    assert side_by_side._groups([base, later, distilled(2)], workers=2)[-1] == [later]
+    assert parallel._groups([base, later, distilled(2)], workers=2)[-1] == [later]
