@@ -68,8 +68,8 @@ def test_a_slip_of_the_pen_gets_the_nearest_name(arguments, message):
 
 
 def test_chapters_of_many_arms_differ_from_the_others_in_images_and_epochs_of_quick_alone():
-    assert {name: sizes for name, sizes in MANY_ARMS.items() if sizes != PRESETS[name]}.keys() == {"quick"}
-    quick, few = PRESETS["quick"], smaller(n_train=100, teacher_epochs=2, student_epochs=1)["quick"]
+    assert {name: sizes for name, sizes in MANY_ARMS.items() if sizes != HAN[name]}.keys() == {"quick"}
+    quick, few = HAN["quick"], smaller(n_train=100, teacher_epochs=2, student_epochs=1)["quick"]
     assert (few.n_train, few.teacher_recipe.epochs, few.student_recipe.epochs) == (100, 2, 1)
     alike = replace(
         few, n_train=quick.n_train, teacher_recipe=quick.teacher_recipe, student_recipe=quick.student_recipe

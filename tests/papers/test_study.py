@@ -17,7 +17,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
         study = HanStudy("fashion_mnist", "smoke", seed=3, device="cpu", temperature=4.0, alpha=0.9)
-        study.train()
+        study.train(ARMS)
         yield study
 
 
