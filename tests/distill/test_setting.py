@@ -18,8 +18,8 @@ BY_CLASSES = [name for name in TAUGHT if name != "layer_mse"]  # a layer may be 
 @pytest.mark.parametrize("method", BY_CLASSES)
 def test_a_teacher_of_other_classes_is_refused_before_a_step_is_made(splits, method):
     setting = setting_of(splits, teacher=teacher_net(num_classes=7))
-    told = "the teacher has 7 outputs and the student 4; train both on the same classes"
-    with pytest.raises(KdlibError, match=told):
+    message = "the teacher has 7 outputs and the student 4; train both on the same classes"
+    with pytest.raises(KdlibError, match=message):
         METHODS[method].build(setting)
 
 
