@@ -6,7 +6,8 @@ says supported, not supported, contradicted or inconclusive; `kdlib.claims.ledge
 
 from __future__ import annotations
 
-from kdlib.claims.claim import Claim, Paper, Reported, all_claims, load_claims, papers
+from kdlib.claims.claim import Claim, Paper, Reported
+from kdlib.claims.claim_files import all_claims, load_claims, papers
 from kdlib.claims.records import Measurement, Record, read_records
 from kdlib.claims.verdicts import WORDS, Verdict, verdict
 

@@ -1,4 +1,4 @@
-"""What a paper claims, read from its `claims.toml` and checked.
+"""What a paper claims: one claim, what the paper reports about it, and how both read.
 
 A claim is fixed before its result is known: the contrast that tests it (metric and two arms), the claimed
 direction, the smallest effect that would matter, the fewest seeds a verdict needs. `kdlib.claims.verdicts` turns
@@ -8,17 +8,11 @@ a measured contrast into one of four words by a rule that looks at nothing else.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 from kdlib.names import MEASURES, arm_in_prose
 
-#: Where each paper has a folder; the engine knows none of them.
-PAPERS = Path(__file__).parents[1] / "papers"
 DIRECTIONS = ("greater", "less")
 STATUSES = ("in the book", "not yet measured")
 TESTS = ("paired_contrast",)
@@ -102,6 +96,7 @@ class Claim:
     book measures it. `reported` is empty where the value is not known. `note` is what a reader should know beside
     a verdict; empty where there is nothing.
 
+    >>> from kdlib.claims import load_claims
     >>> load_claims("han2023")["han2023.4c"].note.split(";")[0]
     'Rests on an unpublished draft of a blog post only'
     """
@@ -149,6 +144,7 @@ class Claim:
     def short_id(self) -> str:
         """The id without the paper, for tables that say which paper they are about.
 
+        >>> from kdlib.claims import load_claims
         >>> load_claims("han2023")["han2023.1a"].short_id
         '1a'
         """
@@ -163,6 +159,7 @@ class Claim:
     def smallest(self) -> str:
         """The smallest effect that would matter, with its unit.
 
+        >>> from kdlib.claims import load_claims
         >>> claims = load_claims("han2023")
         >>> claims["han2023.1a"].smallest, claims["han2023.7e"].smallest
         ('0.5 percentage points', '1 percentage point')
@@ -176,6 +173,7 @@ class Claim:
     def contrast_in_words(self) -> str:
         """The contrast as prose, from measure to arms.
 
+        >>> from kdlib.claims import load_claims
         >>> claims = load_claims("han2023")
         >>> claims["han2023.1b"].contrast_in_words
         'detectors, KD minus scratch'
@@ -192,6 +190,7 @@ class Claim:
     def reported_as(self) -> str:
         """Heading of what the paper reports: second-hand where its text was not open to us.
 
+        >>> from kdlib.claims import load_claims
         >>> load_claims("han2023")["han2023.1b"].reported_as
         'reported (second-hand)'
         """
@@ -206,6 +205,7 @@ class Claim:
     def paper_says(self) -> str:
         """What the paper reports, in one line with provenance tags.
 
+        >>> from kdlib.claims import load_claims
         >>> load_claims("han2023")["han2023.1b"].paper_says
         'scratch 275, KD 312 detectors of 512 units [page:fig, page:note]'
         >>> load_claims("han2023")["han2023.3d"].paper_says
@@ -229,99 +229,3 @@ def contrast_name(metric: str, arm_a: str, arm_b: str) -> str:
     'detectors: kd - scratch'
     """
     return f"{metric}: {arm_a} - {arm_b}"
-
-
-def _checked(table: object, kind: type, what: str, given: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`table` as keyword arguments of the dataclass `kind`; names what is unknown or missing."""
-    if not isinstance(table, dict):
-        raise KdlibError(f"{what} must be a table of keys and values, not {table!r}")
-    keys = [field.name for field in fields(kind) if field.name not in given]
-    for key in table:
-        choose(key, keys, f"key of {what}")
-    needed = [f.name for f in fields(kind) if f.name in keys and f.default is MISSING]
-    missing = [key for key in needed if key not in table]
-    if missing:
-        raise KdlibError(f"{what} lacks {', '.join(missing)}; add what is missing")
-    return dict(table)
-
-
-def parse_claims(text: str, source: str) -> dict[str, Claim]:
-    """The claims in a TOML `text`, by id in the order of the file; `source` names the file in errors."""
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise KdlibError(f"{source} is not valid TOML ({error}); mend it there") from error
-    for key in content:
-        choose(key, ("paper", "claim"), f"key of {source}")
-    paper = Paper(**_checked(content.get("paper"), Paper, f"[paper] of {source}"))
-    entries = content.get("claim", [])
-    if not isinstance(entries, list) or not entries:
-        raise KdlibError(f"{source} holds no [[claim]]; add one for each claim of the paper")
-    claims: dict[str, Claim] = {}
-    for number, entry in enumerate(entries, 1):
-        what = f"claim {entry['id']}" if isinstance(entry, dict) and "id" in entry else f"claim number {number}"
-        what = f"{what} of {source}"
-        values = _checked(entry, Claim, what, given=("paper",))
-        values["reported"] = _reported(values["reported"], what)
-        experiments = values["experiments"]
-        if not isinstance(experiments, list) or not all(isinstance(item, str) for item in experiments):
-            raise KdlibError(f"{what}: experiments must be a list of names, not {experiments!r}")
-        values["experiments"] = tuple(experiments)
-        claim = Claim(paper=paper, **values)
-        if claim.id in claims:
-            raise KdlibError(f"{source} holds {claim.id} twice; every claim needs its own id")
-        claims[claim.id] = claim
-    return claims
-
-
-def _reported(value: object, what: str) -> tuple[Reported, ...]:
-    """The reported values: `"not known"` or a list of tables."""
-    if value == NOT_KNOWN:
-        return ()
-    if not isinstance(value, list) or not value:
-        raise KdlibError(f'{what}: reported must be a list of tables or "{NOT_KNOWN}", not {value!r}')
-    return tuple(Reported(**_checked(item, Reported, f"reported of {what}")) for item in value)
-
-
-def papers() -> tuple[str, ...]:
-    """The short names of the papers in the book: the folders of `kdlib/papers` that have a `settings.py`.
-
-    >>> "han2023" in papers()
-    True
-    """
-    return tuple(sorted(path.parent.name for path in PAPERS.glob("*/settings.py")))
-
-
-def load_claims(paper: str) -> dict[str, Claim]:
-    """The claims of one paper, by id, from `kdlib/papers/<paper>/claims.toml`.
-
-    >>> claim = load_claims("han2023")["han2023.2b"]
-    >>> claim.direction, claim.contrast_name
-    ('less', 'detectors: label_smoothing - scratch')
-    """
-    path = PAPERS / choose(paper, papers(), "paper") / "claims.toml"
-    if not path.is_file():
-        raise KdlibError(f"the paper {paper} has no {path.name} in its folder; write its claims there")
-    source = f"{paper}/{path.name}"
-    claims = parse_claims(path.read_text(encoding="utf-8"), source)
-    key = next(iter(claims.values())).paper.key
-    if key != paper:
-        raise KdlibError(f"{source} says it is about '{key}'; the folder's name and the paper's key must agree")
-    return claims
-
-
-def all_claims(only: Mapping[str, object] | None = None) -> dict[str, Claim]:
-    """The claims of every paper, by id, in the order of the book.
-
-    only: claim ids; the claims of their papers alone.
-    """
-    wanted = papers() if only is None else {claim_id.split(".")[0] for claim_id in only}
-    by_number: dict[int, dict[str, Claim]] = {}
-    for key in sorted(wanted):
-        claims = load_claims(key)
-        paper = next(iter(claims.values())).paper
-        if paper.number in by_number:
-            other = next(iter(by_number[paper.number].values())).paper
-            raise KdlibError(f"the papers {other.key} and {key} both have the number {paper.number}; give each its own")
-        by_number[paper.number] = claims
-    return {id_: claim for number in sorted(by_number) for id_, claim in by_number[number].items()}

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kdlib.claims.claim import PROVENANCE, Claim, all_claims, papers
+from kdlib.claims.claim import PROVENANCE, Claim
+from kdlib.claims.claim_files import all_claims, papers
 from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.records import Record, read_records
 from kdlib.claims.verdicts import RULE, WORDS, Verdict

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdlib.claims.claim import all_claims, contrast_name
+from kdlib.claims.claim import contrast_name
+from kdlib.claims.claim_files import all_claims
 from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.provenance import free_of_paths, provenance
 from kdlib.claims.verdicts import WORDS, Verdict, verdict

@@ -76,7 +76,7 @@ def verdict(claim: Claim, contrast: Contrast) -> Verdict:
 
     Raises `KdlibError` for a contrast at another confidence than 95 %, or one that names other arms.
 
-    >>> from kdlib.claims.claim import load_claims
+    >>> from kdlib.claims.claim_files import load_claims
     >>> from kdlib.stats import paired_contrast
     >>> claim = load_claims("han2023")["han2023.1b"]
     >>> result = verdict(claim, paired_contrast([61.0, 63.0, 62.5], [54.0, 55.0, 56.0]))

@@ -21,7 +21,7 @@ import numpy as np
 from IPython.display import Markdown, display, update_display
 
 from kdlib.claims import Claim, Record, load_claims
-from kdlib.claims.claim import papers
+from kdlib.claims.claim_files import papers
 from kdlib.claims.phrases import measured_in_words, with_interval
 from kdlib.claims.records import METRICS_VARIABLE
 from kdlib.claims.verdicts import rule_in_words

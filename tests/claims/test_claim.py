@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kdlib.claims.claim import NOT_KNOWN, PAPERS, PROVENANCE, all_claims, load_claims, papers, parse_claims
+from kdlib.claims.claim import NOT_KNOWN, PROVENANCE
+from kdlib.claims.claim_files import PAPERS, all_claims, load_claims, papers, parse_claims
 from kdlib.errors import KdlibError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,7 +242,7 @@ class TestFolders:
 
     @pytest.fixture
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setattr("kdlib.claims.claim.PAPERS", tmp_path)
+        monkeypatch.setattr("kdlib.claims.claim_files.PAPERS", tmp_path)
         for key, number in (("demo2020", 7), ("demo2021", 3)):
             (tmp_path / key).mkdir()
             (tmp_path / key / "settings.py").touch()
