@@ -1,4 +1,4 @@
-"""Broden, the densely labelled data set of network dissection: a reader of its folders and a writer of its format.
+"""Broden, the densely labelled data set of network dissection: a reader of its folders.
 
 The layout (Bau, Zhou, Khosla, Oliva and Torralba, "Network Dissection", CVPR 2017; release broden1):
 
@@ -17,8 +17,6 @@ their unit is whole images.
 from __future__ import annotations
 
 import copy
-import csv
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,41 +26,13 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.data.broden_export import export_broden
+from kdlib.data.broden_tables import primary_categories, read_category, read_table, require_columns, whole
 from kdlib.data.image_set import CATEGORIES, UNLABELLED, Batch, ConceptMap, ImageSet
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 
 __all__ = ["BrodenFolder", "export_broden"]
 
 _SIZES = ("ih", "iw", "sh", "sw")
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV file that must have at least these columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError as error:
-        raise KdlibError(f"there is no {path}; give a folder in Broden's layout") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KdlibError(f"cannot read {path} ({error}); copy or download it again") from error
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise KdlibError(f"{path} lacks the column '{missing[0]}'; is it Broden's? If so, copy or download it again")
-    for line, row in enumerate(rows, start=2):
-        if any(row[column] is None for column in columns):
-            raise KdlibError(f"line {line} of {path} has too few cells; the file may have been cut short")
-    return rows
-
-
-def _whole(text: str, what: str, path: Path, minimum: int = 0) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = minimum - 1
-    if number < minimum:
-        raise KdlibError(f"{what} in {path} must be a whole number of at least {minimum}, not '{text}'")
-    return number
 
 
 def _pixels(path: Path, mode: str, size: tuple[int, int], what: str) -> np.ndarray:
@@ -125,21 +95,19 @@ class BrodenFolder:
             raise KdlibError(
                 f"{index} has a column for none of the categories {', '.join(CATEGORIES)}; copy or download it again"
             )
-        self._require_columns(index)
+        require_columns(index, self.categories)
         for row in self._rows:
             if any(row[category] is None for category in self.categories):
                 raise KdlibError(
                     f"the row of '{row['image']}' in {index} has too few cells; it may have been cut short"
                 )
-        sizes = {
-            tuple(_whole(row[key], f"{key} of '{row['image']}'", index, 1) for key in _SIZES) for row in self._rows
-        }
+        sizes = {tuple(whole(row[key], f"{key} of '{row['image']}'", index, 1) for key in _SIZES) for row in self._rows}
         if len(sizes) > 1:
             raise KdlibError(f"images in {index} have several sizes; a folder must have one")
         ih, iw, sh, sw = sizes.pop()
         self.image_size, self.mask_size = (ih, iw), (sh, sw)
-        tables = {category: self._read_category(category) for category in self.categories}
-        self.primary_category = self._primary_categories(tables, one_category)
+        tables = {category: read_category(self.folder, category) for category in self.categories}
+        self.primary_category = primary_categories(self.folder, tables, one_category)
         self.concept_names: dict[str, tuple[str, ...]] = {}
         # Per category, and per category whose masks may show its labels (its own first): from Broden's number to the
         # position of the name; 0 for a number that counts elsewhere, -1 for one that the masks' category does not list.
@@ -157,56 +125,6 @@ class BrodenFolder:
                 for number in (0, *tables[source]):
                     codes[number] = code.get(number, 0)
                 self._codes[category][source] = codes
-
-    def _require_columns(self, index: Path) -> None:
-        summary = self.folder / "category.csv"
-        listed = {row["name"] for row in read_table(summary, ("name",))} if summary.exists() else set()
-        for category in CATEGORIES:
-            table = self.folder / f"c_{category}.csv"
-            if category not in self.categories and (table.exists() or category in listed):
-                sign = f"{table.name} is there" if table.exists() else f"{summary.name} names it"
-                raise KdlibError(f"{index} lacks the column '{category}', though {sign}; copy or download it again")
-
-    def _read_category(self, category: str) -> dict[int, tuple[str, float]]:
-        # Name and coverage of each number, in the order of the codes.
-        path = self.folder / f"c_{category}.csv"
-        table: dict[int, tuple[str, float]] = {}
-        rows = read_table(path, ("code", "number", "name", "coverage"))
-        for row in sorted(rows, key=lambda row: _whole(row["code"], "code", path)):
-            number = _whole(row["number"], f"number of '{row['name']}'", path)
-            if number == 0:  # "unlabelled" is no concept
-                continue
-            if number in table:
-                raise KdlibError(f"{path} gives number {number} to two labels; copy or download it again")
-            try:
-                covered = float(row["coverage"])
-            except ValueError:
-                covered = -1.0
-            if not 0 <= covered < math.inf:
-                raise KdlibError(
-                    f"coverage of '{row['name']}' in {path} must be a number of at least 0, not '{row['coverage']}'; "
-                    "copy or download it again"
-                )
-            table[number] = (row["name"], covered)
-        return table
-
-    def _primary_categories(
-        self, tables: dict[str, dict[int, tuple[str, float]]], one_category: bool
-    ) -> dict[int, str]:
-        # For every number, the category where it covers most.
-        primary: dict[int, str] = {}
-        for category, table in tables.items():
-            for number, (name, covered) in table.items():
-                first = primary.setdefault(number, category)
-                other, largest = tables[first][number]
-                if one_category and name != other:
-                    raise KdlibError(
-                        f"number {number} is '{other}' in {self.folder / f'c_{first}.csv'} and '{name}' in "
-                        f"c_{category}.csv; take both from one copy, or read the folder with one_category=False"
-                    )
-                if covered > largest:
-                    primary[number] = category
-        return primary
 
     def __len__(self) -> int:
         return len(self._rows)
