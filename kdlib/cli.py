@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from kdlib import __version__
-from kdlib.errors import KdlibError, choose
+from kdlib.errors import KdlibError, choose, positive_integer
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,6 +104,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     part.add_argument("--preset", metavar="P", default="quick", help="smoke, quick (default), long or gpu")
     part.add_argument(
+        "--execute",
+        metavar="WHICH",
+        choices=("changed", "all", "none"),
+        default="changed",
+        help="notebooks to execute: changed (default: those whose outputs no longer fit their source), all, none",
+    )
+    part.add_argument("--jobs", metavar="N", type=int, help="notebooks to execute at once (default: one a core)")
+    part.add_argument(
         "--commit-outputs",
         action="store_true",
         help="instead of pages, write the outputs back to notebooks/ and the metrics to book/results/",
@@ -172,36 +180,16 @@ def _are_rows(value: object) -> bool:
 # ---- the commands --------------------------------------------------------------------------------------------------
 
 
-def summary(notebook: Any) -> str:
-    """The first sentence below a notebook's title: what it shows."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for paragraph in re.split(r"\n\s*\n", cell.source):
-                text = " ".join(line for line in paragraph.splitlines() if not line.startswith(("#", ":", "`", "(")))
-                text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*_`]{1,2}", r"\1", text).strip()
-                if text:
-                    return re.split(r"(?<=[.?!])\s", text)[0]
-    return ""
-
-
-def _measured_seconds() -> dict[str, float]:
-    """How long each notebook took when its committed results were made, in seconds."""
-    from kdlib.book.build import TIMES
-    from kdlib.book.execute import REPOSITORY
-
-    record = REPOSITORY / "book/results/quick" / TIMES
-    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-
-
 def _list(options: argparse.Namespace) -> None:
-    from kdlib.book.execute import list_notebooks, notebooks_folder, read_notebook
+    from kdlib.book.notebooks import list_notebooks, notebooks_folder, read_cells, summary
+    from kdlib.book.project import Project
 
-    seconds = _measured_seconds()
+    seconds = Project().seconds()
     rows = [
         {
             "notebook": path.stem,
             "time (quick)": f"{seconds[path.stem]:.0f} s" if path.stem in seconds else "not measured",
-            "shows": summary(read_notebook(path)),
+            "shows": summary(read_cells(path)),
         }
         for path in list_notebooks(notebooks_folder(options.notebooks))
     ]
@@ -209,12 +197,12 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _params(options: argparse.Namespace) -> None:
-    from kdlib.book.execute import notebook_form, notebook_path, notebooks_folder, read_notebook
+    from kdlib.book.notebooks import form_of, notebook_path, notebooks_folder, read_cells
 
     path = notebook_path(options.notebook, notebooks_folder(options.notebooks))
     rows = [
         {"name": p.name, "type": p.type_name, "default": repr(p.default), "range": str(p.limit or ""), "help": p.help}
-        for p in notebook_form(read_notebook(path), path.stem)
+        for p in form_of(read_cells(path), path.stem)
     ]
     print(format_table(rows) if rows else f"{path.stem} has no parameters")
 
@@ -237,8 +225,9 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from kdlib.book.build import line_on_terminal
-    from kdlib.book.execute import notebook_path, notebooks_folder, run_notebook
+    from kdlib.book.notebooks import form_of, notebook_path, notebooks_folder, read_cells
+    from kdlib.book.parameters import check_parameters
+    from kdlib.book.progress import line_on_terminal
 
     parameters = parse_assignments(options.param)
     if options.preset is not None:
@@ -248,7 +237,12 @@ def _run(options: argparse.Namespace) -> None:
     if options.cell_timeout is not None and options.cell_timeout < 1:
         raise KdlibError(f"--cell-timeout must be at least 1 second, not {options.cell_timeout}")
     folder = notebooks_folder(options.notebooks)
-    name = notebook_path(options.notebook, folder).stem
+    path = notebook_path(options.notebook, folder)
+    name = path.stem
+    # Refused before anything that takes seconds to load.
+    check_parameters(form_of(read_cells(path), name), parameters, name)
+    from kdlib.book.execute import run_notebook
+
     out = Path(options.out) if options.out else Path("out") / name
     written = run_notebook(
         name,
@@ -299,18 +293,35 @@ def _runs_remove(options: argparse.Namespace) -> None:
 
 
 def _book(options: argparse.Namespace) -> None:
-    from kdlib.book.build import build_book, commit_outputs
+    from kdlib.names import PRESETS
 
+    choose(options.preset, PRESETS, "preset")
+    if options.jobs is not None:
+        positive_integer(options.jobs, "--jobs")
+    how = {"preset": options.preset, "execute": options.execute, "jobs": options.jobs}
     if options.commit_outputs:
-        for path in commit_outputs(preset=options.preset):
+        from kdlib.book.outputs import commit_outputs
+
+        for path in commit_outputs(**how):
             print(path)
         return
-    print(f"The book: {build_book(preset=options.preset)}")
+    from kdlib.book.build import build_book
+
+    print(f"The book: {build_book(**how)}")
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    # As an exception, so that the notebook being executed is ended too.
+    # As an exception, so that the notebooks being executed are ended too.
     raise SystemExit(128 + number)
+
+
+def _handle_signals() -> None:
+    """What ends the command ends what it started; also where it was started in the background, which ignores Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _terminated)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -319,10 +330,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["params", "no_such_notebook", "--notebooks", "no/such/folder"])
     2
     """
-    from kdlib.book.execute import NotebookFailed
+    from kdlib.book.notebooks import NotebookFailed
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
+    _handle_signals()
     try:
         options = build_parser().parse_args(arguments)
         options.run(options)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from toy_notebooks import MEASURE, write_notebook
 
 from kdlib import cli
-from kdlib.book.execute import read_notebook
-from kdlib.cli import build_parser, format_table, main, parse_assignments, summary
+from kdlib.book.notebooks import read_cells, summary
+from kdlib.book.project import Project
+from kdlib.cli import build_parser, format_table, main, parse_assignments
 from kdlib.errors import KdlibError
 
 
@@ -60,7 +63,7 @@ def test_list_tells_the_time_measured_with_the_committed_results(folder, capsys,
     results = tmp_path / "book/results/quick"
     results.mkdir(parents=True)
     (results / "seconds.json").write_text('{"toy": 81.4}')
-    monkeypatch.setattr("kdlib.book.execute.REPOSITORY", tmp_path)
+    monkeypatch.setattr("kdlib.book.project.Project", lambda: Project(tmp_path))
     assert main(["list", "--notebooks", str(folder)]) == 0
     broken, toy = capsys.readouterr().out.splitlines()[1:]
     assert "81 s" in toy
@@ -175,6 +178,49 @@ def test_an_unknown_preset_of_the_book_is_refused(capsys):
     assert "did you mean 'quick'?" in capsys.readouterr().err
 
 
+def test_the_book_is_told_what_to_execute_and_how_many_at_once(monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setattr("kdlib.book.build.build_book", lambda **options: asked.update(options) or "there")
+    assert main(["book", "--execute", "none", "--jobs", "3"]) == 0
+    assert asked == {"preset": "quick", "execute": "none", "jobs": 3}
+    assert main(["book", "--jobs", "0"]) == 2
+    assert "--jobs must be a whole number of at least 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main(["book", "--execute", "al"])
+    assert left.value.code == 2
+    assert "did you mean 'all'?" in capsys.readouterr().err
+
+
+# What takes seconds to load, or is loaded for nothing. numpy comes with torch and pandas.
+HEAVY = ("torch", "numpy", "pandas", "scipy", "PIL", "nbformat", "jsonschema", "papermill", "yaml", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["list"],
+        ["params", "kd_loss"],
+        ["data", "list"],
+        ["runs", "list"],
+        ["run", "kd_loss", "-p", "temperature=0"],
+        ["run", "kd_lss"],
+        ["book", "--preset", "qick"],
+    ],
+    ids=" ".join,
+)
+def test_an_answer_loads_nothing_heavy(words):
+    """Counted rather than timed: these imports are what took seconds."""
+    code = (
+        "import sys\n"
+        "from kdlib.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        f"print('loaded', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    finished = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "loaded []"
+
+
 def test_assignments_keep_later_equals_signs_and_refuse_nameless_ones():
     assert parse_assignments(["a=b=c", " seed = 3 "]) == {"a": "b=c", "seed": "3"}
     with pytest.raises(KdlibError):
@@ -188,4 +234,4 @@ def test_a_table_aligns_its_columns_and_leaves_missing_cells_empty():
 
 def test_summary_is_the_first_sentence_below_the_title(tmp_path):
     path = write_notebook(tmp_path / "x.ipynb", text="Does *it* work? Yes.")
-    assert summary(read_notebook(path)) == "Does it work?"
+    assert summary(read_cells(path)) == "Does it work?"

@@ -6,16 +6,15 @@ either a complete executed notebook or one error that names the notebook and the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,50 +24,17 @@ from typing import Any
 import nbformat
 import yaml
 
-from kdlib.book.parameters import (
-    LIMITS,
-    PRESETS,
-    Limit,
-    Parameter,
-    check_parameters,
-    read_parameters,
-)
+from kdlib.book.guard import guarded
+from kdlib.book.notebooks import REPOSITORY, NotebookFailed, form_of, notebook_path, notebooks_folder, unreadable
+from kdlib.book.parameters import Parameter, check_parameters
 from kdlib.book.single_page import write_page
-from kdlib.errors import KdlibError, choose
+from kdlib.book.stamps import fingerprint
+from kdlib.errors import KdlibError
+from kdlib.names import PRESETS
 
-__all__ = [
-    "LIMITS",
-    "PRESETS",
-    "Limit",
-    "NotebookFailed",
-    "Parameter",
-    "Result",
-    "check_parameters",
-    "execute_notebook",
-    "fingerprint",
-    "list_notebooks",
-    "notebook_form",
-    "notebook_path",
-    "notebooks_folder",
-    "read_parameters",
-    "run_notebook",
-]
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 CELL_TIMEOUT = 3600  # seconds, at the presets of the book: a hanging cell must not hang a build for ever
-IN_THE_BOOK = ("smoke", "quick")
-_SHAPES_RESULTS = (".py", ".js", ".css", ".toml", ".npz", ".txt")
-
-
-class NotebookFailed(RuntimeError):
-    """A notebook stopped: the message names it, the cell and the error.
-
-    bad_input: the cell refused what it was given (a KdlibError), rather than breaking.
-    """
-
-    def __init__(self, message: str, bad_input: bool = False) -> None:
-        super().__init__(message)
-        self.bad_input = bad_input
+# One thread a process: chapters are executed in parallel, and their results do not depend on the number of cores.
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 @dataclass(frozen=True)
@@ -80,28 +46,6 @@ class Result:
     seconds: float
 
 
-def notebooks_folder(given: str | Path | None = None) -> Path:
-    """The folder of notebooks: `given`, or `notebooks/` of the repository kdlib was installed from."""
-    folder = Path(given) if given is not None else REPOSITORY / "notebooks"
-    if not folder.is_dir():
-        raise KdlibError(
-            f"there is no folder of notebooks at {folder}; install kdlib with `pip install -e .` from a clone of "
-            "the repository, or name the folder with --notebooks"
-        )
-    return folder.resolve()
-
-
-def list_notebooks(folder: Path) -> list[Path]:
-    """The notebooks of a folder, in alphabetical order."""
-    return sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
-
-
-def notebook_path(name: str, folder: Path) -> Path:
-    """The path of a notebook given by name, with or without `.ipynb`; unknown names get the nearest match."""
-    name = name.removesuffix(".ipynb").removeprefix("notebooks/")
-    return folder / (choose(name, [path.stem for path in list_notebooks(folder)], "notebook") + ".ipynb")
-
-
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """Read a notebook file, or say in one sentence why it cannot be read."""
     try:
@@ -109,27 +53,12 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     except OSError as error:
         raise KdlibError(f"cannot read {path}: {error.strerror}") from None
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, ValueError):
-        raise KdlibError(f"{path} is not a readable notebook; restore it from the repository") from None
+        raise unreadable(path) from None
 
 
 def notebook_form(notebook: nbformat.NotebookNode, name: str) -> list[Parameter]:
     """The parameters of a notebook, read from its one cell tagged `parameters`."""
-    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise KdlibError(f"{name} has {len(tagged)} cells tagged 'parameters'; it must have exactly one")
-    try:
-        return read_parameters(tagged[0].source)
-    except SyntaxError as error:
-        raise KdlibError(f"the parameters cell of {name} is not valid Python: {error.msg}") from None
-
-
-def code_hash(package: Path = REPOSITORY / "kdlib") -> str:
-    """A hash of every file of kdlib that can shape a result."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        if path.suffix in _SHAPES_RESULTS and "__pycache__" not in path.parts:
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return form_of(notebook.cells, name)
 
 
 def versions() -> dict[str, str]:
@@ -143,45 +72,26 @@ def versions() -> dict[str, str]:
     return found
 
 
-def fingerprint(notebook: nbformat.NotebookNode, parameters: Mapping[str, Any]) -> str:
-    """What an executed notebook depends on: source cells, parameters, kdlib, the versions beneath, committed results.
-
-    Outputs and metadata are left out, so that storing fresh outputs does not ask for another run.
-    """
-    committed = REPOSITORY / "book/results/gpu"
-    parts = {
-        "cells": [(cell.cell_type, cell.source) for cell in notebook.cells],
-        "parameters": dict(parameters),
-        "kdlib": code_hash(),
-        "versions": versions(),
-        "committed": [
-            hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(committed.rglob("*")) if path.is_file()
-        ],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _kernel_of_this_python(folder: Path) -> Path:
+    """A Jupyter path, in `folder`, whose kernel `python3` is the running interpreter, not a user's own of that name."""
+    spec = folder / "jupyter/kernels/python3"
+    spec.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    # Errors only: ipykernel 7 warns on every start that a local kernel is not encrypted.
+    command.append("--log-level=40")
+    (spec / "kernel.json").write_text(
+        json.dumps({"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"})
+    )
+    return folder / "jupyter"
 
 
-@contextmanager
-def _kernel_of_this_python() -> Iterator[str]:
-    """A Jupyter path whose kernel `python3` is the running interpreter, not a user's own kernel of that name."""
-    with tempfile.TemporaryDirectory(prefix="kdlib-kernel-") as folder:
-        spec = Path(folder) / "kernels/python3"
-        spec.mkdir(parents=True)
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        # Errors only: ipykernel 7 warns on every start that a local kernel is not encrypted.
-        command.append("--log-level=40")
-        (spec / "kernel.json").write_text(
-            json.dumps({"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"})
-        )
-        yield folder
-
-
-def _environment(metrics: Path, jupyter_path: str) -> dict[str, str]:
-    environment = dict(os.environ)
+def _environment(metrics: Path, temporary: Path, jupyter_path: Path) -> dict[str, str]:
+    environment = {**os.environ, **ONE_THREAD}
     environment["KDLIB_METRICS"] = str(metrics)
+    environment["TMPDIR"] = str(temporary)  # what a killed training leaves there goes with the folder
     environment["PYTHONHASHSEED"] = "0"
     environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    for name, first in (("JUPYTER_PATH", jupyter_path), ("PYTHONPATH", str(REPOSITORY))):
+    for name, first in (("JUPYTER_PATH", str(jupyter_path)), ("PYTHONPATH", str(REPOSITORY))):
         rest = environment.get(name)
         environment[name] = first + (os.pathsep + rest if rest else "")
     return environment
@@ -197,19 +107,8 @@ def _progress(partial: Path) -> tuple[int, int]:
     return sum(state == "completed" for state in states), len(states)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End papermill and the kernel it started."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _failure(name: str, partial: Path, log: str) -> NotebookFailed:
-    """Say which cell failed and how, from the notebook papermill left."""
+def _failure(name: str, partial: Path, log: str, limit: float | None = None) -> NotebookFailed:
+    """Say which cell failed and how, from the notebook papermill left; limit: the seconds after which it was ended."""
     try:
         cells = nbformat.read(partial, as_version=4).cells
     except (OSError, ValueError):
@@ -221,7 +120,9 @@ def _failure(name: str, partial: Path, log: str) -> NotebookFailed:
         if not errors and (answered or not cell.source.strip()):
             continue
         first_line = next((line.strip() for line in cell.source.splitlines() if line.strip()), "")
-        if "CellTimeoutError" in log:
+        if limit is not None:
+            reason = f"the notebook did not end within {limit:.0f} s"
+        elif "CellTimeoutError" in log:
             reason = "it took longer than the time limit"
         elif errors:
             reason = f"{errors[0].ename}: {errors[0].evalue}"
@@ -233,6 +134,8 @@ def _failure(name: str, partial: Path, log: str) -> NotebookFailed:
             f"{name} failed in code cell {number} of {len(code)} ({first_line[:70]!r}): {reason}",
             bad_input=bool(errors) and errors[0].ename == KdlibError.__name__,
         )
+    if limit is not None:
+        return NotebookFailed(f"{name} did not end within {limit:.0f} s; it had not begun its first cell")
     last = log.strip().splitlines()[-1:] or ["no message"]
     return NotebookFailed(f"{name} could not be executed: {last[0]}")
 
@@ -243,52 +146,60 @@ def execute_notebook(
     *,
     failed_copy: Path | None = None,
     cell_timeout: int | None = None,
+    limit: float | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> Result:
     """Execute the notebook at `path` and return it with its metrics; write nothing but `failed_copy`, on failure.
 
     `parameters` (texts or typed values) are checked against the notebook's form first and raise KdlibError. A failing
     cell raises NotebookFailed; the notebook as far as it got is then kept at `failed_copy`, if that is given.
     `on_progress(cells done, cells in all, seconds)` is called about once a second. `cell_timeout`: seconds a cell may
-    take; None for an hour, and for no limit at presets that train for hours.
+    take; None for an hour, and for no limit at presets that train for hours. `limit`: seconds after which the whole
+    notebook is taken for hanging. `stop`: once set, by another thread, everything is ended and KeyboardInterrupt
+    raised.
     """
     source = read_notebook(path)
     form = notebook_form(source, path.stem)
     given = check_parameters(form, parameters, path.stem)
     values = {parameter.name: given.get(parameter.name, parameter.default) for parameter in form}
     if str(values.get("device", "")).startswith("cuda"):
-        from kdlib.train.device import (
-            resolve_device,  # torch takes seconds to load: only where the answer depends on it
-        )
+        # torch takes seconds to load: only where the answer depends on it.
+        from kdlib.train.device import resolve_device
 
         resolve_device(values["device"])
     changed = {p.name: values[p.name] for p in form if values[p.name] != p.default}
-    if cell_timeout is None and values.get("preset", "quick") in IN_THE_BOOK:
+    if cell_timeout is None and PRESETS[values.get("preset", "quick")].cell_limit:
         cell_timeout = CELL_TIMEOUT
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="kdlib-run-") as folder, _kernel_of_this_python() as jupyter_path:
+    with tempfile.TemporaryDirectory(prefix="kdlib-run-") as folder:
         partial, metrics, log = (Path(folder) / name for name in (path.name, "metrics.json", "log.txt"))
+        temporary = Path(folder) / "tmp"
+        temporary.mkdir()
         # Not JSON: YAML takes JSON's 1e-05 for a text, it wants 1.0e-05.
         (Path(folder) / "parameters.yml").write_text(yaml.safe_dump(changed), encoding="utf-8")
         command = [sys.executable, "-m", "papermill", str(path), str(partial), "--cwd", str(path.parent)]
-        command += ["--kernel", "python3", "--start-timeout", "120"]
+        command += ["--kernel", "python3", "--start-timeout", "300"]
         command += [] if cell_timeout is None else ["--execution-timeout", str(cell_timeout)]
         command += ["--no-progress-bar", *(["-f", str(Path(folder) / "parameters.yml")] if changed else [])]
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                command, env=_environment(metrics, jupyter_path), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
-            )
-            try:
-                while process.poll() is None:
-                    try:
-                        process.wait(timeout=1)
-                    except subprocess.TimeoutExpired:
-                        if on_progress is not None:
-                            on_progress(*_progress(partial), time.monotonic() - started)
-            finally:
-                _stop(process)
-        if process.returncode != 0:
-            failure = _failure(path.stem, partial, log.read_text(encoding="utf-8", errors="replace"))
+        hung = False
+        environment = _environment(metrics, temporary, _kernel_of_this_python(Path(folder)))
+        with log.open("wb") as stream, guarded(command, Path(folder), environment, stream) as process:
+            told = started
+            while process.poll() is None and not hung:
+                try:
+                    process.wait(timeout=0.2)
+                except subprocess.TimeoutExpired:
+                    now = time.monotonic()
+                    if stop is not None and stop.is_set():
+                        raise KeyboardInterrupt from None
+                    hung = limit is not None and now - started > limit
+                    if on_progress is not None and now - told >= 1:
+                        told = now
+                        on_progress(*_progress(partial), now - started)
+        if hung or process.returncode != 0:
+            report = log.read_text(encoding="utf-8", errors="replace")
+            failure = _failure(path.stem, partial, report, limit if hung else None)
             if failed_copy is not None and partial.is_file():
                 failed_copy.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(failed_copy, partial.read_text(encoding="utf-8"))

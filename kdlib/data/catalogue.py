@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from kdlib.data import cifar10, cub, fashion_mnist, voc
-from kdlib.data.image_set import ImageSet
-from kdlib.data.registry import load
+from kdlib.data import on_disk
 from kdlib.data.root import data_root
 from kdlib.errors import KdlibError, choose
 from kdlib.names import DATA_SETS
+
+if TYPE_CHECKING:
+    from kdlib.data.image_set import ImageSet
 
 SPLITS = ("train", "val", "test", "probe")
 
@@ -60,11 +59,8 @@ def list_datasets(root: str | Path | None = None) -> list[DatasetRow]:
     place = data_root(root)
     found = {name: _row(name, place) for name in DATA_SETS}
     small = found["fashion_mnist"]
-    where = place / fashion_mnist.FOLDER
-    full = replace(
-        small, name="fashion_mnist (full)", images="60,000 + 10,000", where=str(where),
-        present=fashion_mnist.is_present(place),
-    )  # fmt: skip
+    where, present = on_disk.fashion_mnist(place)
+    full = replace(small, name="fashion_mnist (full)", images="60,000 + 10,000", where=str(where), present=present)
     return [row for name in found for row in ((small, full) if name == "fashion_mnist" else (found[name],))]
 
 
@@ -72,24 +68,14 @@ def _row(name: str, place: Path) -> DatasetRow:
     """The line of one data set, below the data root `place`."""
     kept = DATA_SETS[name]
     present = True
-    if name in _FILES:
-        folder, present = _FILES[name](place)
-        where = str(place / folder)
+    if name in on_disk.FILES:
+        folder, present = on_disk.FILES[name](place)
+        where = str(folder)
     elif kept.needs == "folder":
         where = "the folder named by root="
     else:
         where = "drawn from a seed" if kept.drawn else "ships with kdlib"
     return DatasetRow(name, kept.images, kept.size, kept.classes, kept.licence, where, present)
-
-
-# Where below the data root the files of a data set lie, and whether they are there.
-_FILES: dict[str, Callable[[Path], tuple[str | Path, bool]]] = {
-    "cifar10": lambda place: (
-        cifar10.present_folder(place) or cifar10.BINARY_FOLDER, cifar10.present_folder(place) is not None
-    ),
-    "voc": lambda place: (voc.FOLDER, voc.is_present(place)),
-    "cub": lambda place: (cub.FOLDER, cub.is_present(place)),
-}  # fmt: skip
 
 
 def get_dataset(name: str, root: str | Path | None = None) -> str:
@@ -104,6 +90,8 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
         return f"{name} is drawn from a seed: nothing to fetch"
     if name == "image_folder":
         return "image_folder reads your own folder of images: nothing to fetch, give it as root"
+    from kdlib.data import cifar10, cub, fashion_mnist, voc
+
     if name == "cub":
         return f"cub is in {cub.find_folders(root)[0]}; its files are checked when they are read"
     fetch: Callable[[str | Path | None], object]
@@ -135,12 +123,14 @@ def dataset_info(name: str, **options: Any) -> DatasetInfo:
     """
     choose(name, DATA_SETS, "data set")
     place = data_root(options.get("root"))
-    absent = (name == "cifar10" and cifar10.present_folder(place) is None) or (
-        name in ("fashion_mnist", "garment_scenes") and options.get("full") and not fashion_mnist.is_present(place)
+    absent = (name == "cifar10" and not on_disk.cifar10(place)[1]) or (
+        name in ("fashion_mnist", "garment_scenes") and options.get("full") and not on_disk.fashion_mnist(place)[1]
     )
     if absent:
         source = "fashion_mnist" if name == "garment_scenes" else name
         raise KdlibError(f"{source} is not in {place}; run `kdlib data get {source}`, or name its folder by root")
+    from kdlib.data.registry import load
+
     splits = load(name, **options)
     probe = splits.probe
     owners = (probe.superclass_names[index] for index in probe.superclass_of)
@@ -161,12 +151,16 @@ def concept_coverage(image_set: ImageSet) -> dict[str, dict[str, float]]:
 
     At the quantile 0.005 a unit can reach an IoU of 0.05 only for concepts between 0.00025 and 0.10.
 
+    >>> import torch
+    >>> from kdlib.data.image_set import ConceptMap, ImageSet
     >>> labels = torch.tensor([[[0, 1], [1, 1]]])
     >>> tiny = ImageSet("tiny", torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.tensor([0]), ("a",), ("b",), (0,),
     ...                 concepts=(ConceptMap("color", labels, ("unlabelled", "red")),))
     >>> concept_coverage(tiny)
     {'color': {'red': 0.75}}
     """
+    import torch
+
     coverage = {}
     for concept in image_set.concepts:
         counts = torch.zeros(len(concept.names), dtype=torch.int64, device=concept.labels.device)

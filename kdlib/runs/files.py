@@ -10,41 +10,18 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from kdlib.errors import KdlibError
+from kdlib.runs.place import INDEX, unwritable
 from kdlib.train.state import Progress, Run, State
-
-INDEX = "run.json"
-
-
-def store_root() -> Path:
-    """`$KDLIB_RUNS`, else ~/.cache/kdlib/runs."""
-    return Path(os.environ.get("KDLIB_RUNS") or Path.home() / ".cache" / "kdlib" / "runs").expanduser()
-
-
-@contextmanager
-def locked(root: Path, key: str) -> Iterator[None]:
-    """Hold the run's lock, which the system frees if this process dies."""
-    lock = FileLock(root / ".locks" / f"{key}.lock")
-    try:
-        (root / ".locks").mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise KdlibError(unwritable(root, error)) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def save_run(root: Path, run: Run) -> bool:
@@ -76,11 +53,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def unwritable(root: Path, error: OSError) -> str:
-    reason = error.strerror or error
-    return f"can't write to the run store {root} ({reason}): free space or set KDLIB_RUNS to another folder"
 
 
 def _checksum(index: dict[str, object]) -> str:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from kdlib.errors import KdlibError, choose
-from kdlib.runs.files import INDEX, locked, store_root
+from kdlib.runs.place import INDEX, locked, store_root
 
 
 def list_runs() -> list[dict[str, object]]:

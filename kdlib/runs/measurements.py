@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.errors import KdlibError
-from kdlib.runs.files import locked, store_root
+from kdlib.runs.place import locked, store_root
 
 
 def measurement_key(parts: Sequence[str]) -> str:

@@ -31,7 +31,8 @@ from kdlib.errors import KdlibError
 from kdlib.models import MODELS
 from kdlib.models import build as build_model
 from kdlib.models.freezing import freeze_up_to
-from kdlib.runs.files import INDEX, ProgressSaver, load_run, locked, remove_leftovers, save_run, store_root
+from kdlib.runs.files import ProgressSaver, load_run, remove_leftovers, save_run
+from kdlib.runs.place import INDEX, locked, store_root
 from kdlib.runs.source import training_source
 from kdlib.runs.spec import RunSpec
 from kdlib.runs.teachers import KnownTeacher, outputs_of

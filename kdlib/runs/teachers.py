@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kdlib.errors import KdlibError
-from kdlib.runs.files import store_root, unwritable
+from kdlib.runs.place import store_root, unwritable
 
 
 @dataclass(frozen=True)

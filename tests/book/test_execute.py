@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
-import nbformat
 import pytest
 from toy_notebooks import MEASURE, PARAMETERS, WIDGETS, write_notebook
 
-from kdlib.book.execute import (
-    REPOSITORY,
+from kdlib.book.execute import execute_notebook, notebook_form, read_notebook, replace_file, run_notebook
+from kdlib.book.notebooks import (
     NotebookFailed,
-    execute_notebook,
-    fingerprint,
     list_notebooks,
-    notebook_form,
     notebook_path,
     notebooks_folder,
-    read_notebook,
-    replace_file,
-    run_notebook,
+    read_cells,
 )
 from kdlib.errors import KdlibError
 
@@ -154,59 +146,27 @@ def test_a_good_run_removes_the_failed_copy_of_an_earlier_one(tmp_path):
     assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["metrics.json", "toy.html", "toy.ipynb"]
 
 
-def kernels_of(folder: Path) -> list[str]:
-    """Command lines of live processes that mention a folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if str(folder) in entry.read_bytes().decode(errors="replace"):
-                found.append((entry.parent / "cmdline").read_bytes().decode(errors="replace"))
-        except OSError:
-            continue
-    return [line for line in found if "ipykernel" in line]
+def test_a_hung_notebook_is_named(tmp_path):
+    path = write_notebook(tmp_path / "hung.ipynb", "import time\ntime.sleep(600)")
+    with pytest.raises(NotebookFailed, match=r"^hung .*did not end within 8 s"):
+        execute_notebook(path, {}, limit=8)
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_writes_nothing_and_leaves_no_kernel(tmp_path, number):
-    write_notebook(tmp_path / "notebooks/slow.ipynb", "import time\nprint('here', flush=True)\ntime.sleep(60)")
-    command = [sys.executable, "-m", "kdlib.cli", "run", "slow", "--notebooks", str(tmp_path / "notebooks")]
-    environment = {**os.environ, "KDLIB_TEST_MARK": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")],
-        env=environment,
-        stderr=subprocess.PIPE,
-        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 60
-    while not kernels_of(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(1)
-    process.send_signal(number)
-    _, message = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
-    if number == signal.SIGINT:
-        assert message.decode().strip().count("\n") == 0
-    deadline = time.monotonic() + 20  # a busy machine takes its time to end the kernel that was told to
-    while kernels_of(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert kernels_of(tmp_path) == []
-    assert not list((tmp_path / "out").iterdir())
+def test_temporary_files_of_a_notebook_go_with_it(tmp_path):
+    code = "import tempfile\nprint(tempfile.mkdtemp())"
+    result = execute_notebook(write_notebook(tmp_path / "toy.ipynb", code), {})
+    assert not Path(printed(result.notebook).strip()).exists()
 
 
-def test_fingerprint_follows_source_parameters_and_kdlib_but_not_outputs(executed, monkeypatch):
-    source, done = read_notebook(executed / "notebooks/toy.ipynb"), read_notebook(executed / "notebooks/toy.ipynb")
-    key = fingerprint(source, {"seed": 0})
-    for cell in done.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", text="x")], 3
-    assert fingerprint(done, {"seed": 0}) == key
-    assert fingerprint(source, {"seed": 1}) != key
-    done.cells[-1].source += "\n"
-    assert fingerprint(done, {"seed": 0}) != key
-    monkeypatch.setattr("kdlib.book.execute.code_hash", lambda: "another kdlib")
-    assert fingerprint(source, {"seed": 0}) != key
+def test_a_notebook_runs_with_one_thread(tmp_path):
+    path = write_notebook(tmp_path / "toy.ipynb", "import torch\nprint(torch.get_num_threads())")
+    assert printed(execute_notebook(path, {}).notebook) == "1\n"
+
+
+def test_plain_reading_gives_the_same_cells(tmp_path):
+    path = write_notebook(tmp_path / "toy.ipynb", MEASURE, WIDGETS)
+    for plain, cell in zip(read_cells(path), read_notebook(path).cells, strict=True):
+        assert plain == {key: cell[key] for key in ("cell_type", "metadata", "source")}
 
 
 def test_unknown_or_unreadable_notebooks_are_named(tmp_path):
@@ -217,6 +177,8 @@ def test_unknown_or_unreadable_notebooks_are_named(tmp_path):
     assert notebook_path("notebooks/kd_loss.ipynb", tmp_path) == tmp_path / "kd_loss.ipynb"
     with pytest.raises(KdlibError, match=r"broken.ipynb is not a readable notebook"):
         read_notebook(tmp_path / "broken.ipynb")
+    with pytest.raises(KdlibError, match=r"broken.ipynb is not a readable notebook"):
+        read_cells(tmp_path / "broken.ipynb")
     with pytest.raises(KdlibError, match="no folder of notebooks"):
         notebooks_folder(tmp_path / "none")
     assert [path.stem for path in list_notebooks(tmp_path)] == ["broken", "kd_loss"]

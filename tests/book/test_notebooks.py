@@ -6,13 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 
-from kdlib.book.execute import LIMITS, list_notebooks, notebook_form, read_notebook
-from kdlib.book.execute import REPOSITORY as ROOT
+from kdlib.book.execute import notebook_form, read_notebook
+from kdlib.book.notebooks import REPOSITORY as ROOT
+from kdlib.book.notebooks import list_notebooks
+from kdlib.book.outputs import MOST_BYTES
+from kdlib.book.parameters import LIMITS
+from kdlib.book.stamps import lost_widgets, read_stamp
 
 PATHS = list_notebooks(ROOT / "notebooks")
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -54,7 +57,7 @@ def test_every_parameter_has_a_help_and_a_default_within_its_range(path):
         assert parameter.help, f"{parameter.name} has no help"
         assert parameter.convert(parameter.default) == parameter.default
         if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool):
-            assert parameter.name in LIMITS, f"the number {parameter.name} has no range in kdlib.book.execute.LIMITS"
+            assert parameter.name in LIMITS, f"the number {parameter.name} has no range in kdlib.book.parameters.LIMITS"
 
 
 @every_notebook
@@ -83,10 +86,44 @@ def test_no_error_and_no_long_cell_is_stored(path):
 @every_notebook
 def test_the_stored_file_is_free_of_what_changes_from_run_to_run(path):
     text = path.read_text(encoding="utf-8")
-    for volatile in ('"papermill"', "iopub.status", "widget-state+json", "injected-parameters"):
+    for volatile in ('"papermill"', "iopub.status", "injected-parameters"):
         assert volatile not in text
     assert not re.search(r"(?<![\w.~])/(?:home|root|Users|tmp|work)/", text), "a path of one machine"
-    assert path.stat().st_size < 1_500_000
+    assert path.stat().st_size <= MOST_BYTES
+
+
+@every_notebook
+def test_a_stamp_is_whole_and_the_widgets_that_it_counts_are_alive(path):
+    notebook = read_notebook(path)
+    if "kdlib" in notebook.metadata:
+        stamp = read_stamp(notebook)
+        assert stamp is not None
+        assert not lost_widgets(notebook, stamp)
+        assert stamp["preset"] == "quick"
+
+
+WIDTH = 74  # characters of code that the book shows without scrolling
+# Notebooks that are still to be rewritten; none is added.
+TOO_WIDE = (
+    "cheng2020_information_discarding", "cheng2020_learning_dynamics", "cheng2020_visual_concepts",
+    "han2023_class_similarity", "han2023_concept_detectors", "han2023_kd_methods", "han2023_language",
+    "han2023_other_data", "han2023_other_measures", "kd_loss", "start_here",
+)  # fmt: skip
+
+
+@every_notebook
+def test_no_open_code_is_wider_than_the_page(path):
+    wide = [
+        line
+        for cell in code_cells(read_notebook(path))
+        if not {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(cell.metadata.get("tags", []))
+        for line in cell.source.splitlines()
+        if len(line) > WIDTH
+    ]
+    if path.stem in TOO_WIDE:
+        assert wide, f"{path.stem} fits now: take it off TOO_WIDE"
+    else:
+        assert wide == []
 
 
 @every_notebook
@@ -117,33 +154,51 @@ def test_a_notebook_with_an_experiment_ends_by_writing_its_record(path):
         assert "chapter.provenance(" in last or "record.write()" in last
 
 
-def prepared_copy(path: Path, folder: Path) -> Path:
-    """A copy whose stored parameters say smoke: nbval runs the cells as they stand."""
-    notebook = read_notebook(path)
-    form = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    form.source, replaced = re.subn(r'^preset = "\w+"', 'preset = "smoke"', form.source, flags=re.M)
-    assert replaced == 1
-    copy = folder / path.name
-    nbformat.write(notebook, copy)
-    return copy
+# ---- executed at smoke scale ----------------------------------------------------------------------------------------
+
+
+def is_checked(cell) -> bool:
+    """Whether nbval compares the cell's output: by its tag, or a comment of old."""
+    return "nbval-check-output" in cell.metadata.get("tags", []) or "# NBVAL_CHECK_OUTPUT" in cell.source
+
+
+def printed(cell) -> list[str]:
+    """What a cell printed or answered, as text."""
+    texts = (output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+    return "".join(texts).split("\n")
 
 
 @pytest.mark.slow
 @every_notebook
-def test_nbval_at_smoke_scale(path, tmp_path, run_store):
-    """Every cell runs, and each marked `# NBVAL_CHECK_OUTPUT` prints what is stored."""
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "500"]
-    command += ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(tmp_path)]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "KDLIB_METRICS"))
-    }
-    environment |= {"KDLIB_RUNS": str(run_store), "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
-    finished = subprocess.run(
-        [*command, str(prepared_copy(path, tmp_path))],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=580,
-    )
-    assert finished.returncode == 0, finished.stdout[-6000:]
+def test_it_runs_at_smoke_scale_and_what_is_checked_prints_what_is_stored(path, chapter):
+    """What nbval does, from the one execution of the session: the checked cells hold toys of the same size at each
+    preset."""
+    executed = [
+        cell
+        for cell in code_cells(chapter(path.stem).notebook)
+        if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    for stored, fresh in zip(code_cells(read_notebook(path)), executed, strict=True):
+        if is_checked(stored):
+            assert printed(fresh) == printed(stored), stored.source
+
+
+@pytest.mark.slow
+def test_nbval_takes_the_tag(tmp_path):
+    """A reader's `pytest --nbval-lax` compares the tagged cells and no others."""
+    right, wrong = (nbformat.v4.new_code_cell(f"print({text})") for text in ("1", "2"))
+    for cell in (right, wrong):
+        cell.outputs = [nbformat.v4.new_output("stream", text="1\n")]
+    right.metadata["tags"] = ["nbval-check-output"]
+
+    def nbval() -> int:
+        notebook = nbformat.v4.new_notebook(cells=[right, wrong])
+        nbformat.write(notebook, tmp_path / "toy.ipynb")
+        command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q"]
+        command += ["-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(tmp_path), str(tmp_path / "toy.ipynb")]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True).returncode
+
+    assert nbval() == 0
+    wrong.metadata["tags"] = ["nbval-check-output"]
+    assert nbval() == 1

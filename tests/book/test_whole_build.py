@@ -11,9 +11,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from kdlib.book.build import build_book
-from kdlib.book.execute import REPOSITORY as ROOT
-from kdlib.book.execute import list_notebooks, read_notebook
+from kdlib.book.build import render_book
+from kdlib.book.execute import read_notebook
+from kdlib.book.notebooks import REPOSITORY as ROOT
+from kdlib.book.notebooks import list_notebooks
+from kdlib.book.pages import make_pages
 
 pytestmark = pytest.mark.book
 
@@ -108,7 +110,8 @@ def test_everything_a_page_loads_or_links_to_inside_the_book_exists(built_book, 
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_output_of_a_notebook_stands_on_its_page(smoke_project, built_book, name):
+def test_every_output_of_a_notebook_stands_on_its_page(smoke_project, built_book, chapter, name):
+    chapter(name)
     notebook = read_notebook(smoke_project.build / f"source/notebooks/{name}.ipynb")
     shown = [
         cell
@@ -127,7 +130,8 @@ def test_every_output_of_a_notebook_stands_on_its_page(smoke_project, built_book
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_widget_of_a_notebook_stands_on_its_page_with_its_state(smoke_project, built_book, name):
+def test_every_widget_of_a_notebook_stands_on_its_page_with_its_state(smoke_project, built_book, chapter, name):
+    chapter(name)
     notebook = read_notebook(smoke_project.build / f"source/notebooks/{name}.ipynb")
     views = [
         output.data["application/vnd.jupyter.widget-view+json"]["model_id"]
@@ -152,11 +156,12 @@ def test_launch_buttons_lead_to_the_notebook_in_the_repository(built_book):
 
 
 @pytest.mark.skipif("KDLIB_BUILT_BOOK" in os.environ, reason="the book was built beforehand")
-def test_building_again_with_nothing_changed_does_nothing(smoke_project, run_store, monkeypatch):
-    monkeypatch.setenv("KDLIB_RUNS", str(run_store))
+def test_building_again_with_nothing_changed_does_nothing(smoke_project, smoke_pages, built_book):
     said: list[str] = []
-    build_book(smoke_project, preset="smoke", say=said.append)
-    assert all(line.endswith("unchanged") for line in said), said
+    render_book(smoke_project, list(smoke_pages.values()), said.append)
+    assert said == ["pages: unchanged"]
+    pages = make_pages(smoke_project, "smoke", said.append, execute="none")
+    assert [page.here for page in pages] == [page.failure is None for page in smoke_pages.values()]
 
 
 def test_no_page_tells_a_path_of_the_machine_that_built_it(built_book):

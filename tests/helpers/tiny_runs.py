@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kdlib.runs.files import store_root
+from kdlib.runs.place import store_root
 from kdlib.runs.spec import RunSpec, make_spec
 from kdlib.train.recipe import Recipe
 

@@ -44,3 +44,10 @@ def write_notebook(path: Path, *code: str, parameters: str = PARAMETERS, text: s
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
     return path
+
+
+def append(path: Path, code: str) -> None:
+    """Add code to a notebook's last cell."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].source += code
+    nbformat.write(notebook, path)

@@ -17,8 +17,8 @@ from tiny_runs import SCRATCH, leftovers, same
 
 from kdlib.errors import KdlibError
 from kdlib.runs import files, store
-from kdlib.runs.files import store_root
 from kdlib.runs.listing import list_runs, remove_run
+from kdlib.runs.place import store_root
 from kdlib.runs.store import get_or_train, run_key
 from kdlib.train.recipe import Recipe
 

@@ -6,8 +6,8 @@ import pytest
 from tiny_runs import SCRATCH, distilled
 
 from kdlib.errors import KdlibError
-from kdlib.runs.files import store_root
 from kdlib.runs.listing import list_runs, remove_run, show_run
+from kdlib.runs.place import store_root
 from kdlib.runs.store import get_or_train
 
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from kdlib.errors import KdlibError
-from kdlib.runs.files import store_root
 from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
+from kdlib.runs.place import store_root
 
 KEY = measurement_key(["data", "settings"])
 

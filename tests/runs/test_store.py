@@ -11,8 +11,8 @@ from tiny_runs import RECIPE, SCRATCH, distilled, leftovers, same
 
 from kdlib.errors import KdlibError
 from kdlib.runs import files, store
-from kdlib.runs.files import store_root
 from kdlib.runs.listing import remove_run
+from kdlib.runs.place import store_root
 from kdlib.runs.store import get_or_train, run_key
 
 

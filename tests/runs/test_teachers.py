@@ -11,7 +11,7 @@ from tiny_runs import NET, RECIPE, SCRATCH
 
 from kdlib.errors import KdlibError
 from kdlib.runs import teachers
-from kdlib.runs.files import store_root
+from kdlib.runs.place import store_root
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train, run_key
 from kdlib.runs.teachers import KnownTeacher, keep_teacher, outputs_of

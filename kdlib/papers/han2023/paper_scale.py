@@ -25,7 +25,7 @@ from kdlib.errors import KdlibError
 from kdlib.papers.han2023 import settings as paper_settings
 from kdlib.papers.han2023.arms import ARMS
 from kdlib.papers.han2023.study import HanStudy
-from kdlib.runs.files import store_root
+from kdlib.runs.place import store_root
 from kdlib.runs.store import get_or_train
 from kdlib.train.processes import Processes, ToldByFirst, several
 

@@ -28,7 +28,7 @@ from kdlib.papers.han2023 import paper_scale
 from kdlib.papers.han2023 import settings as paper_settings
 from kdlib.papers.han2023.arms import ARMS
 from kdlib.papers.han2023.study import HanStudy
-from kdlib.runs.files import store_root
+from kdlib.runs.place import store_root
 from kdlib.runs.store import is_stored
 
 SCRIPT = Path(__file__).with_name("tiny_paper_scale.py")

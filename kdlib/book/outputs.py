@@ -1,0 +1,104 @@
+"""Outputs back into the repository: executed notebooks, their stamps and widgets' state, and their metrics."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from kdlib.book.execute import replace_file
+from kdlib.book.notebooks import REPOSITORY
+from kdlib.book.pages import make_pages
+from kdlib.book.progress import Say
+from kdlib.book.project import TIMES, Project
+from kdlib.errors import KdlibError
+
+_VOLATILE_CELL = ("papermill", "execution", "ExecuteTime")
+MOST_BYTES = 2_000_000  # of a committed notebook
+
+
+def clean_notebook(executed: nbformat.NotebookNode, root: Path = REPOSITORY) -> nbformat.NotebookNode:
+    """A copy of an executed notebook without anything that changes from run to run or from machine to machine.
+
+    Dropped: papermill's metadata and injected cell, timings; absolute paths below `root` or the home folder become
+    relative ones. Kept: the state of its widgets, so that they live on the page, and the stamp.
+    """
+    clean = copy.deepcopy(executed)
+    clean.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            **{key: clean.metadata[key] for key in ("kdlib", "widgets") if key in clean.metadata},
+        }
+    )
+    clean.cells = [c for c in clean.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    counter = 0
+    for cell in clean.cells:
+        for key in _VOLATILE_CELL:
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            del cell.metadata["tags"]
+        if cell.cell_type != "code":
+            continue
+        counter += bool(cell.source.strip())
+        cell.execution_count = counter if cell.source.strip() else None
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
+    text = nbformat.writes(clean).replace(f"{root}/", "")
+    if Path.home() != Path("/"):
+        text = text.replace(f"{Path.home()}/", "~/")
+    return nbformat.reads(text, as_version=4)
+
+
+def commit_outputs(
+    project: Project | None = None,
+    preset: str = "quick",
+    say: Say = print,
+    *,
+    execute: str = "changed",
+    jobs: int | None = None,
+) -> list[Path]:
+    """Execute at `preset`, then write the cleaned notebooks to notebooks/ and their metrics to book/results/<preset>/;
+    the README's table of results follows.
+
+    Only for the preset that notebooks have as their default, because a stored output must fit the stored parameters.
+    Chapters whose committed outputs fit, and that were not executed here, stay as they are.
+    """
+    project = project or Project()
+    if preset != "quick":
+        raise KdlibError(f"committed notebooks hold the outputs of preset quick, not of '{preset}'")
+    written = []
+    results = project.root / "book/results" / preset
+    results.mkdir(parents=True, exist_ok=True)
+    pages = make_pages(project, preset, say, execute=execute, jobs=jobs)
+    known = project.seconds()
+    for page in pages:
+        if not page.here or page.stamp is None:
+            continue
+        text = nbformat.writes(clean_notebook(page.notebook, project.root))
+        if len(text.encode()) > MOST_BYTES:
+            say(
+                f"{page.path.stem}: {len(text.encode()) / 1e6:.1f} MB, more than the {MOST_BYTES / 1e6:g} MB that a "
+                "committed notebook may have; show fewer or smaller pictures, or pack the widget's data"
+            )
+        replace_file(project.notebooks / page.path.name, text)
+        written.append(project.notebooks / page.path.name)
+        metrics = project.executed / f"{page.path.stem}.metrics.json"
+        if metrics.is_file():
+            shutil.copyfile(metrics, results / metrics.name)
+            written.append(results / metrics.name)
+        known[page.path.stem] = page.stamp["seconds"]
+    times = {page.path.stem: known[page.path.stem] for page in pages if page.path.stem in known}
+    replace_file(results / TIMES, json.dumps(times, indent=1) + "\n")
+    readme = project.root / "README.md"
+    if readme.is_file():
+        from kdlib.claims import read_records
+        from kdlib.claims.ledger import refresh_readme
+
+        refresh_readme(readme, read_records([results.parent]))
+        written.append(readme)
+    return [*written, results / TIMES]
