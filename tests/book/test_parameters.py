@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdlib.book.parameters import LIMITS, PRESETS, Parameter, check_parameters, read_parameters
+from kdlib.book.parameters import LIMITS, Parameter, check_parameters, read_parameters
 from kdlib.errors import KdlibError
 
 CELL = """\
@@ -121,13 +121,12 @@ def test_an_iou_threshold_that_every_unit_reaches_is_refused_before_anything_is_
 
 
 def test_the_ranges_agree_with_the_rest_of_kdlib():
-    from kdlib import data, models
-    from kdlib.papers import presets
+    from kdlib import models, names
     from kdlib.papers.cheng2020 import concept_maps
     from kdlib.papers.cheng2020 import study as concept_study
 
-    assert tuple(presets.PRESETS) == PRESETS
-    assert set(LIMITS["data"].choices) == set(data.DATASETS)
+    assert LIMITS["preset"].choices == tuple(names.PRESETS)
+    assert LIMITS["data"].choices == tuple(names.DATA_SETS)
     assert LIMITS["regime"].choices == concept_study.REGIMES
     assert LIMITS["estimator"].choices == concept_maps.ESTIMATORS
     with_linear = {name for name in models.MODELS if name.startswith(("small_vgg", "vgg")) or "alexnet" in name}
