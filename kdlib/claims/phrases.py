@@ -52,12 +52,12 @@ def signed(value: float, decimals: int) -> str:
 
 
 def decimals_for(uncertainty: float) -> int:
-    """Decimals that show two significant digits of an uncertainty; one where it is zero.
+    """Decimals that show two significant digits of an uncertainty; one where there is none.
 
-    >>> [decimals_for(value) for value in (23.0, 7.4, 0.31, 0.004, 0.0)]
-    [0, 1, 2, 4, 1]
+    >>> [decimals_for(value) for value in (23.0, 7.4, 0.31, 0.004, 1e-15, 0.0)]
+    [0, 1, 2, 4, 1, 1]
     """
-    if not uncertainty > 0:
+    if not uncertainty > 1e-9:  # what is left of equal differences by rounding is no uncertainty
         return 1
     return max(0, 1 - math.floor(math.log10(uncertainty)))
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdlib.capture import features_of
-from kdlib.claims.phrases import interval_in_words
+from kdlib.claims.phrases import with_interval
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError, positive_integer
@@ -21,7 +21,8 @@ from kdlib.metrics.dissection.activations import Checked, concept_names_of, laye
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_NAMES
 from kdlib.plotting.style import picture
-from kdlib.stats import paired_contrast
+from kdlib.plotting.titles import headline
+from kdlib.stats import Contrast, paired_contrast
 
 CATEGORY = "object"
 DARKEST = 0.2  # of a pixel's brightness where the unit is silent, as in the paper's code
@@ -59,7 +60,7 @@ class UnitOnConcept:
 
     @property
     def inside(self) -> float:
-        """Of the active area on images that show the concept, the share on the concept; NaN without active area."""
+        """Precision: of the active area on images that show the concept, the share on it; NaN without active area."""
         active = int(self.active[self.concept > 0].sum())
         return int(self.both.sum()) / active if active else float("nan")
 
@@ -70,7 +71,7 @@ class UnitOnConcept:
 
     @property
     def found(self) -> float:
-        """Of the concept's area, the share on which the unit is active."""
+        """Of the concept's area, the share on which the unit is active: coverage."""
         return int(self.both.sum()) / int(self.concept.sum())
 
 
@@ -110,7 +111,7 @@ def unit_on_concept(
     return UnitOnConcept(unit, iou, shown, above, both, pixels, strongest)
 
 
-def first_that_show(concept: Tensor, count: int = 6) -> Tensor:
+def first_that_show(concept: Tensor, count: int = 4) -> Tensor:
     """Indices of the first images that show at least as much of the concept as half of those that show any.
 
     A fixed rule, so that no one can choose the images that suit a network. concept: (N,) pixels of it in each image.
@@ -144,7 +145,7 @@ def activation_gallery(
     concept: str,
     *,
     category: str = CATEGORY,
-    count: int = 6,
+    count: int = 4,
 ) -> Figure:
     """Images that show the concept, and below them each network's unit as their brightness; the concept is outlined.
 
@@ -156,7 +157,7 @@ def activation_gallery(
     images = batch.images.cpu()
     regions = _where(batch.concepts[category], concept_names_of(probe)[category].index(concept)).cpu().float()
     outlines = F.interpolate(regions[None], images.shape[2:], mode="nearest")[0].numpy()
-    size = (1.25 * len(indices) + 0.6, 1.25 * (len(units) + 1))
+    size = (1.05 * len(indices) + 0.6, 1.05 * (len(units) + 1) + 0.5)
     figure, axes = plt.subplots(len(units) + 1, len(indices), figsize=size, squeeze=False)
     titles = ["Image", *(f"{MODEL_NAMES.get(name, name)}\nunit {found.unit}" for name, found in units.items())]
     for row, title in zip(axes, titles, strict=True):
@@ -175,6 +176,8 @@ def activation_gallery(
         for axis, image, activation in zip(row, images, maps, strict=True):
             lit = as_brightness(image, activation, found.strongest).numpy()
             axis.imshow(lit.repeat(3, axis=2) if lit.shape[2] == 1 else lit, interpolation="nearest")
+    most = max(found.found for found in units.values() if np.isfinite(found.found))
+    headline(figure, f"On all images, no such unit is active on more than {100 * most:.0f}\u00a0% of “{concept}”")
     return figure
 
 
@@ -195,33 +198,62 @@ def inside_table(units: Mapping[str, Sequence[UnitOnConcept]]) -> list[dict[str,
         {
             "network": MODEL_NAMES.get(name, name),
             "IoU of the unit": f"{np.mean([found.iou for found in by_seed]):.3f}",
-            "of its active area, on the object (%)": _in_percent([found.inside for found in by_seed]),
-            "of the object, active (%)": _in_percent([found.found for found in by_seed]),
+            "precision: of its active area, on the object (%)": _in_percent([found.inside for found in by_seed]),
+            "coverage: of the object, active (%)": _in_percent([found.found for found in by_seed]),
         }
         for name, by_seed in units.items()
     ]
 
 
-def inside_in_words(units: Mapping[str, Sequence[UnitOnConcept]], concept: str) -> str:
-    """What the shares say of the paper's picture, with chance and the differences to scratch over paired seeds.
+def whole_object_in_words(units: Mapping[str, Sequence[UnitOnConcept]], concept: str, quantile: float) -> str:
+    """Whether the best units see the whole object: what coverage and precision can be, and are, on all images.
+
+    units: network -> one unit a seed. quantile: the fraction of all cells on which a unit counts as active.
+    """
+    every = [found for by_seed in units.values() for found in by_seed]
+    first = every[0]
+    showing, area = int((first.concept > 0).sum()), int(first.concept.sum())
+    most = min(1.0, quantile * len(first.concept) * first.pixels / area)
+    coverage = float(np.mean([found.found for found in every]))
+    precision = float(np.nanmean([found.inside for found in every]))
+    answer = "No" if coverage < 0.5 else "More than half of it"
+    return (
+        f"**Does the unit see the whole object?** {answer}: on average over the networks, the best unit is active on "
+        f"{100 * coverage:.1f} % of the area of “{concept}” (coverage). More than about {100 * most:.0f} % can't be, "
+        f"for a unit that is active on {100 * quantile:g} % of all cells. Of its active area on the {showing} images "
+        f"that show the object, {100 * precision:.1f} % lies on it (precision); a unit that looks anywhere would have "
+        f"{100 * first.chance:.1f} %."
+    )
+
+
+def inside_in_words(units: Mapping[str, Sequence[UnitOnConcept]]) -> str:
+    """What precision and coverage together say of KD and of label smoothing against scratch, over paired seeds.
 
     units: network -> one unit a seed, "scratch", "kd" and "label_smoothing" among them.
     """
-    first, seeds = units["scratch"][0], len(units["scratch"])
-    showing = int((first.concept > 0).sum())
-    told = [
-        f"Of the probe images {showing} show “{concept}”, on {100 * first.chance:.1f} % of their area: so much of its "
-        "active area a unit would have there that looks anywhere."
-    ]
+    told = []
     for arm in ("kd", "label_smoothing"):
-        pair = [[100 * found.inside for found in units[name]] for name in (arm, "scratch")]
-        name = MODEL_NAMES[arm]
-        if not np.isfinite(pair).all():
-            told.append(f"{name} can't be set against scratch: a unit is active on none of these images.")
+        name = f"{MODEL_NAMES[arm]} minus scratch"
+        shares = {
+            "precision": [[100 * found.inside for found in units[of]] for of in (arm, "scratch")],
+            "coverage": [[100 * found.found for found in units[of]] for of in (arm, "scratch")],
+        }
+        if not all(np.isfinite(pair).all() for pair in shares.values()):
+            told.append(f"{name}: no comparison, as a unit is active on none of these images.")
             continue
-        contrast = paired_contrast(*pair)
-        said = f"{'one seed' if seeds == 1 else f'these {seeds} seeds'} can't tell whether that is chance"
-        if contrast.excludes_zero:
-            said = f"{'more' if contrast.mean_difference > 0 else 'less'} of its active area is on the object"
-        told.append(f"{name} minus scratch: {interval_in_words(contrast)} points; {said}.")
+        contrasts = {share: paired_contrast(*pair) for share, pair in shares.items()}
+        numbers = ", ".join(f"{share} {with_interval(contrast, 'points')}" for share, contrast in contrasts.items())
+        told.append(f"{name}: {numbers}. {_together(contrasts['precision'], contrasts['coverage'])}")
     return " ".join(told)
+
+
+def _together(precision: Contrast, coverage: Contrast) -> str:
+    """What two contrasts say together; only what excludes zero counts."""
+    signs = [int(np.sign(c.mean_difference)) if c.excludes_zero else 0 for c in (precision, coverage)]
+    if signs == [0, 0]:
+        seeds = "One seed" if precision.n == 1 else f"These {precision.n} seeds"
+        return f"{seeds} can't tell either from chance."
+    covers = {1: "It covers more of the object", -1: "It covers less of the object"}
+    lies = {1: "more of its active area lies on it", -1: "less of its active area lies on it"}
+    coverage_said = covers.get(signs[1], "No difference in coverage is shown")
+    return f"{coverage_said}; {lies.get(signs[0], 'no difference in precision is shown')}."

@@ -12,13 +12,17 @@ from torch import Tensor
 
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.papers.han2023.figures.detector_words import by_category_in_words, largest_category, order_at, spelt
+from kdlib.plotting.titles import WIDTH, headline
 from kdlib.widgets.common import group_colours
+
+TAUS = tuple(round(0.02 + 0.005 * step, 4) for step in range(27))  # IoU thresholds of curves, to 0.15
 
 
 def sheet_figure(sheet: Tensor, names: Sequence[str], columns: int) -> Figure:
     """A contact sheet (C, H, W) uint8 with a name under each image."""
     rows = -(-len(names) // columns)
-    figure, axis = plt.subplots(figsize=(1.6 * columns, 1.65 * rows))
+    figure, axis = plt.subplots(figsize=(1.2 * columns, 1.25 * rows))
     axis.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
     height, width = sheet.shape[1] / rows, sheet.shape[2] / columns
     for place, name in enumerate(names):
@@ -38,7 +42,7 @@ def reachable_concepts(dissection: Dissection, tau: float, axis: Axes) -> Axes:
             color=colours[place],
             marker="os^Dv*P"[place % 7],
             edgecolor="0.3",
-            label=f"{category} ({len(coverage)})",
+            label=f"{spelt(category)} ({len(coverage)})",
             zorder=3,
         )
     g = np.logspace(-4, 0, 200)
@@ -48,8 +52,20 @@ def reachable_concepts(dissection: Dissection, tau: float, axis: Axes) -> Axes:
     axis.set(
         xscale="log", yscale="log", xlabel="coverage of the concept (% of all pixels)", ylabel="highest IoU possible"
     )
+    axis.set_xlim(right=100)
+    axis.set_ylim(top=1)
     axis.legend(title="category (concepts)", fontsize=8, title_fontsize=8, loc="lower left")
     return axis
+
+
+def draw_reachable(dissection: Dissection, tau: float) -> str:
+    """`reachable_concepts` as a figure; its title says how many are within reach."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 4))
+    reachable_concepts(dissection, tau, axis)
+    concepts = sum(len(coverage) for coverage in dissection.coverage.values())
+    found = f"{dissection.reachable(tau)} of {concepts} concepts are within reach of IoU {tau:g}"
+    headline(figure, found)
+    return f"Highest possible IoU against coverage, a symbol for each concept; {found}."
 
 
 def detectors_by_category(dissections: Mapping[str, Sequence[Dissection]], tau: float, axis: Axes) -> Axes:
@@ -66,11 +82,45 @@ def detectors_by_category(dissections: Mapping[str, Sequence[Dissection]], tau: 
         axis.bar(x, counts.mean(0), width, color=colour, alpha=0.75, label=MODEL_NAMES.get(name, name))
         for row in counts:
             axis.scatter(x, row, color="white", edgecolor="0.1", s=14, zorder=3, linewidth=0.8)
-    axis.set_xticks(range(len(categories)), categories)
+    axis.set_xticks(range(len(categories)), [spelt(c) for c in categories], fontsize=10)
     axis.set_ylabel("detectors (units)")
+    axis.set_ylim(bottom=0)
     axis.grid(axis="x", visible=False)
     axis.legend(fontsize=9, frameon=False)
     return axis
+
+
+def draw_categories(panels: Mapping[str, Mapping[str, Sequence[Dissection]]], tau: float) -> str:
+    """`detectors_by_category`, a panel below the other for each setting; titled by where KD and scratch differ most.
+
+    panels: name of the setting, empty for the only one -> model -> one dissection a seed.
+    """
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.6 * len(panels)), squeeze=False)
+    words = []
+    for axis, (name, networks) in zip(axes[:, 0], panels.items(), strict=True):
+        detectors_by_category(networks, tau, axis)
+        axis.set_title(name, fontsize=10)
+        words.append(f"{name}: {by_category_in_words(networks, tau)}" if name else by_category_in_words(networks, tau))
+    told = [largest_category(networks, "kd", "scratch", tau) for networks in panels.values()]
+    headline(figure, "; ".join(told))
+    return " ".join(words)
+
+
+def draw_thresholds(panels: Mapping[str, Mapping[str, Sequence[Dissection]]], tau: float) -> str:
+    """`detector_curves`, a panel below the other for each setting; the title says whether the order stays.
+
+    panels: as `draw_categories` has them.
+    """
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.6 * len(panels)), squeeze=False)
+    told = []
+    for axis, (name, networks) in zip(axes[:, 0], panels.items(), strict=True):
+        detector_curves(networks, TAUS, tau, axis)
+        axis.set_title(name, fontsize=10)
+        students = {arm: found for arm, found in networks.items() if arm != "teacher"}
+        _, same = order_at(students, (tau, 2 * tau))
+        told.append(f"{name + ': ' if name else ''}{'the same' if same else 'another'} order of students")
+    headline(figure, f"At IoU {tau:g} and {2 * tau:g}, {'; '.join(told)}")
+    return "Number of detectors against the IoU threshold, falling from left to right; means over seeds."
 
 
 def detector_curves(

@@ -27,6 +27,7 @@ from kdlib.papers.han2023.figures.activation_maps import (
     inside_table,
     shared_concept,
     unit_on_concept,
+    whole_object_in_words,
 )
 
 LAYER = "layer3"
@@ -207,20 +208,43 @@ class TestWords:
     def test_a_row_a_network(self):
         rows = inside_table(UNITS | {"teacher": [on_concept(7)]})
         assert [row["network"] for row in rows] == ["Scratch", "Label smoothing", "Distilled (KD)", "Teacher"]
-        shares = [row["of its active area, on the object (%)"] for row in rows]
+        precision, coverage = list(rows[0])[2:]
+        assert precision.startswith("precision") and coverage.startswith("coverage")
+        shares = [row[precision] for row in rows]
         assert shares == ["53.3 (50 to 60)", "53.3 (50 to 60)", "83.3 (80 to 90)", "70.0"]
-        assert rows[2]["of the object, active (%)"] == "41.7 (40 to 45)"
-        assert inside_table({"kd": [on_concept(0, active=0)]})[0]["of its active area, on the object (%)"] == "–"
+        assert rows[2][coverage] == "41.7 (40 to 45)"
+        assert inside_table({"kd": [on_concept(0, active=0)]})[0][precision] == "–"
 
     def test_only_what_excludes_zero_is_called_a_difference(self):
-        told = inside_in_words(UNITS, "dog")
-        assert "Of the probe images 1 show “dog”, on 20.0 % of their area" in told
-        kd, smoothing = told.split("Distilled (KD) minus scratch: ")[1].split("Label smoothing minus scratch: ")
-        assert kd.startswith("+30") and "more of its active area is on the object" in kd
-        assert "these 3 seeds can't tell" in smoothing
+        kd, smoothing = (
+            inside_in_words(UNITS)
+            .removeprefix("Distilled (KD) minus scratch: ")
+            .split("Label smoothing minus scratch: ")
+        )
+        assert kd.startswith("precision +30") and "coverage +15" in kd
+        assert "It covers more of the object; more of its active area lies on it." in kd
+        assert "These 3 seeds can't tell either from chance." in smoothing
 
-    def test_one_seed_and_silent_units_are_told(self):
+    def test_precision_and_coverage_are_judged_apart(self):
+        # Twice the active area at the same share on the object: more coverage, the same precision.
+        larger = {"kd": [on_concept(2 * found.both[0], active=20) for found in UNITS["scratch"]]}
+        kd = inside_in_words(UNITS | larger).split("Label smoothing")[0]
+        assert "It covers more of the object; no difference in precision is shown." in kd
+        smaller = {"kd": [on_concept(5, active=5), on_concept(6, active=6), on_concept(5, active=5)]}
+        kd = inside_in_words(UNITS | smaller).split("Label smoothing")[0]
+        assert "No difference in coverage is shown; more of its active area lies on it." in kd
+
+    def test_one_seed_and_silent_units_are_said(self):
         first = {name: found[:1] for name, found in UNITS.items()}
-        assert inside_in_words(first, "dog").count("(no interval) points; one seed can't tell") == 2
+        assert inside_in_words(first).count("One seed can't tell either from chance.") == 2
         silent = UNITS | {"kd": [on_concept(0, active=0)] * 3}
-        assert "Distilled (KD) can't be set against scratch" in inside_in_words(silent, "dog")
+        assert "Distilled (KD) minus scratch: no comparison" in inside_in_words(silent)
+
+    def test_coverage_has_a_ceiling_that_the_size_of_a_region_sets(self):
+        # 2 images of 100 pixels, 20 of them the object: a unit active on 5 % of all reaches half of it.
+        words = whole_object_in_words(UNITS, "dog", 0.05)
+        assert "More than about 50 % can't be" in words and "active on 5 % of all cells" in words
+        mean = np.mean([found.found for by_seed in UNITS.values() for found in by_seed])
+        assert f"active on {100 * mean:.1f} % of the area of “dog” (coverage)" in words
+        assert "on the 1 images that show the object" in words and "would have 20.0 %" in words
+        assert "More than about 100 % can't be" in whole_object_in_words(UNITS, "dog", 0.5)
