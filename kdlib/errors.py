@@ -1,4 +1,4 @@
-"""One error type for everything a user can put right, and the checks that raise it."""
+"""One error type for everything that a user can correct, and the checks that raise it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class KdlibError(ValueError):
-    """A mistake in the input, told in one sentence that names the value and the remedy.
+    """A mistake in the input, reported in one sentence that names the value and the remedy.
 
     The command line prints the message alone and exits with 2.
     """

@@ -2,7 +2,7 @@
 
 Every comparison in the book goes through `paired_contrast`: seed i of one arm
 is compared with seed i of the other (same initialisation, same order of the data), so that what the seed does
-to both drops out. Two intervals for the mean difference are given, because neither alone is honest with the 3 to 8
+to both drops out. Two intervals for the mean difference are given, because neither alone is reliable with the 3 to 8
 seeds one can afford: the bootstrap assumes no distribution but is too narrow (with 5 seeds its "95 %" interval
 covers the truth about 84 % of the time, `tests/test_stats.py` simulates it); Student's t has the right width but
 assumes normal differences. A difference counts only where both exclude zero.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SHARED = {path.stem for path in (ROOT / "kdlib/papers").glob("*.py")}  # by all papers
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -59,3 +62,12 @@ def test_a_broken_rule_is_reported_with_both_names(copy, importer, imported, rul
     # A circle is named by its package and the last parts of both modules.
     names = [importer, imported] if rule != "No circle" else [name.rpartition(".")[2] for name in (importer, imported)]
     assert all(name in named for name in names), named
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_imports_one_paper_at_most(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    papers = set(re.findall(r"^from kdlib\.papers\.(\w+)", code, re.M))
+    assert papers, "a chapter uses a paper's study or at least what all papers share"
+    assert len(papers - SHARED) <= 1

@@ -1,7 +1,7 @@
 """The ledger: every claim, what the paper reports, what we measured, the verdict, in one MyST page.
 
-Built from claims and records alone, so that no verdict can stand in it that no record backs; `check_prose` asks
-the same of any text in which claims and verdict words meet.
+Built from claims and records alone, so every verdict in it is backed by a record; `check_prose` checks the
+same for any text that has claims and verdict words.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def compile_ledger(
     for key in dict.fromkeys(claim.paper.key for claim in claims.values()):
         own = [claim for claim in claims.values() if claim.paper.key == key]
         paper = own[0].paper
-        # The target is a link's aim and tells `check_prose` whose claims the rows below are.
+        # The target is where links point, and `check_prose` reads from it whose claims the rows below are.
         lines += [f"(ledger-{key})=", f"## {_text(paper.title)}", ""]
         lines += [f"{_text(paper.authors)}. {_text(paper.venue)}.", "", *_sources(own)]
         columns = (*_COLUMNS, own[0].reported_as.capitalize(), "Seeds")

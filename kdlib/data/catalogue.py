@@ -1,4 +1,4 @@
-"""What data sets there are, what is in them and how to get them: the functions behind `kdlib data`."""
+"""Which data sets exist, what they contain and how to get them: the functions behind `kdlib data`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "test", "probe")
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """One line of `kdlib data list`; `present` tells whether it can be loaded without a download."""
+    """One line of `kdlib data list`; `present` says whether it can be loaded without a download."""
 
     name: str
     images: str

@@ -1,4 +1,4 @@
-"""Files are checked before they are believed: presence, size and checksum, told in one sentence."""
+"""Files are checked before they are used: presence, size and checksum; an error is one sentence."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def read_verified(path: Path, *, digest: str, remedy: str, size: int | None = No
     """The bytes of `path`, after their size and checksum have been found right.
 
     path: the file. digest: its expected checksum in hexadecimal. kind: "md5" (what the publishers of the data sets
-    give) or "sha256". size: expected bytes; a wrong size is told apart from damage, since it means a half download.
-    remedy: how to get the file, ending the sentence; a file that is there and wrong must be deleted first.
+    give) or "sha256". size: expected bytes; a wrong size is reported as such, since it means
+    an unfinished download, not damage. remedy: how to get the file, ending the sentence; a file that is wrong must be
+    deleted first.
 
     Raises KdlibError for a missing, unreadable, half-downloaded or damaged file.
 

@@ -2,7 +2,7 @@
 
 Broden names colours with a classifier learned by van de Weijer et al. (2009). Ours is simpler and can be checked by
 hand: each of the eleven basic colour terms of English (Berlin and Kay 1969) has two or three prototypes in sRGB, dark
-to light, and a pixel bears the name of the prototype nearest to it in CIELAB (D65 white, Euclidean distance). Every
+to light, and a pixel has the name of the prototype nearest to it in CIELAB (D65 white, Euclidean distance). Every
 pixel has a colour.
 """
 

@@ -54,7 +54,7 @@ _MASK_REMEDY = "unpack segmentations.tgz again"
 
 @dataclass(frozen=True)
 class Birds:
-    """What the archive's index files tell: files (relative to images/), labels (N,), official split, classes."""
+    """What the archive's index files say: files (relative to images/), labels (N,), official split, classes."""
 
     folder: Path
     masks: Path

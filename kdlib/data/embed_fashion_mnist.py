@@ -2,9 +2,9 @@
 
     python -m kdlib.data.embed_fashion_mnist [--root DIR]
 
-The file is made anew in `kdlib/data/embedded/` and its SHA-256 printed; it belongs into
+The file is written to `kdlib/data/embedded/` and its SHA-256 printed; copy it to
 `kdlib.data.fashion_mnist.EMBEDDED_SHA256`. Which images are taken depends on `SEED` alone; the bytes of the file also
-depend on the zlib at hand, so `content_hash`, over the arrays, is printed as well and tells whether the data changed.
+depend on the version of zlib, so `content_hash`, over the arrays, is printed too and shows whether the data changed.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ pixel. The concepts of the probe are computed from it and from the grey values, 
   heel, toe). A pixel of two or more rims is a "corner". A "gap" is background with foreground to its left and to its
   right in its row (between trouser legs, under a bag's handle, between straps).
 - color: the grey value of a foreground pixel in ten bands, each above its lower bound and up to its upper one. Half of
-  all pixels are foreground, most of them bright; fewer bands would put some above the coverage at which a unit can be
-  told a detector.
+  all pixels are foreground, most of them bright; with fewer bands, some would cover too much for a unit to be
+  counted as a detector.
 
 Every concept's coverage lies between 0.00025 and 0.10 of all pixels, where an IoU of 0.05 can be reached at the
 quantile 0.005 (see `kdlib.metrics.dissection.dissect`); a test holds it there.

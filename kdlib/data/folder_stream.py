@@ -1,7 +1,7 @@
-"""Trees of photographs of any size, decoded anew at each pass: what ImageNet is trained, tested and dissected from.
+"""Trees of photographs of any size, decoded again in each pass; ImageNet is trained, tested and dissected with it.
 
 The layouts are those of `kdlib.data.image_folder`. What a training sees is a function of the seed, the epoch and the
-image alone: it does not depend on how many processes decode or train, so an interrupted training can go on to the bit.
+image alone: it does not depend on how many processes decode or train, so an interrupted training resumes bit for bit.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Your own photographs: a tree of image files with one folder per class, as torchvision's ImageFolder reads it.
 
     root/cat/*.jpg  root/dog/*.jpg                       split here, class by class, by the seed
-    root/train/cat/*.jpg ... root/val/... root/test/...  the split that is there is kept
+    root/train/cat/*.jpg ... root/val/... root/test/...  the existing split is kept
 
 In the second layout a missing val is taken out of train. A missing test is taken out of train as well, unless there is
 a val: then that is the test (as in ImageNet, where only val is public) and selection gets its own images out of train.
 Nothing is ever selected on test.
 
 A file `superclasses.csv` in root, with the header `class,superclass` and one line per class, names the superclasses;
-without it every class belongs to "all". `load` keeps all images in memory; `kdlib.data.folder_stream` decodes them anew
-at each pass and so reads folders of any size.
+without it every class belongs to "all". `load` keeps all images in memory; `kdlib.data.folder_stream` decodes them
+again in each pass and so reads folders of any size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every model sees: images with labels, and where there are any, masks of what is in them."""
+"""What every model sees: images with labels, and, where available, masks of what is in them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ConceptMap:
             raise KdlibError(
                 f"the first name of concept map '{self.category}' must be '{UNLABELLED}', the name of label 0"
             )
-        # An expanded map repeats one value per image: its corner tells its range.
+        # An expanded map repeats one value per image: its corner has its range.
         seen = self.labels[:, :1, :1] if self.labels.stride()[1:] == (0, 0) else self.labels
         low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, 0)
         if low < 0 or high >= len(self.names):

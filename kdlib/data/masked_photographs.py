@@ -1,6 +1,6 @@
 """What readers of photographs with masks share.
 
-Checked options, files that are there, decoding, cutting out enlarged boxes, splitting by photograph.
+Checking options and files, decoding, cutting out enlarged boxes, splitting by photograph.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the data sets lie that kdlib does not ship."""
+"""Where data sets are stored that kdlib does not ship."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """SST-2 (Socher et al. 2013, as GLUE lays it out) from a folder on your disk; nothing is downloaded.
 
 The folder holds `train.tsv` and `dev.tsv`, each with a header line and the columns `sentence` and `label` (0 negative,
-1 positive), divided by a tab. The archive's `test.tsv` has no labels and is not read: dev is the part that is reported
-on, and the val part is split off from train. Many of train's entries are phrases, pieces of its sentences; val is
+1 positive), separated by a tab. The archive's `test.tsv` has no labels and is not read: results are reported on
+dev, and the val part is split off from train. Many of train's entries are phrases, pieces of its sentences; val is
 made of other texts, but a phrase in val may be a piece of a sentence in train.
 
-Word polarity comes from the first of these that is there:
+Word polarity comes from the first of these that exists:
 
 1. `dictionary.txt` (lines PHRASE|ID) and `sentiment_labels.txt` (a header, lines ID|VALUE, VALUE in [0, 1]), the phrase
    labels of the Stanford Sentiment Treebank, in the folder or in its subfolder `original`: a single word is negative
@@ -13,7 +13,7 @@ Word polarity comes from the first of these that is there:
 2. `lexicon.tsv`, a file of your own: lines WORD<TAB>POLARITY, POLARITY 1 or -1;
 3. the sentiment words of `kdlib.data.drawn.sentences_grammar`.
 
-In a sentence, negation turns a word's polarity round by the rule of `kdlib.data.drawn.sentences.contextual_polarity`.
+In a sentence, negation reverses a word's polarity by the rule of `kdlib.data.drawn.sentences.contextual_polarity`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Gradient maps over the pixels of an image, thin over captum.
+"""Gradient maps over the pixels of an image, a thin layer over captum.
 
-A map tells how an image's logit of one class changes with every channel of every pixel. Models are given as they are:
+A map says how an image's logit of one class changes with every channel of every pixel. Models are given as they are:
 they take images in [0, 1] and normalise inside, so the maps are with respect to the values in [0, 1].
 
 Guided backpropagation, deconvolution and DeepLift are not offered: captum changes how ReLU modules pass gradients on,

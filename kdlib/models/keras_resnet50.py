@@ -8,8 +8,8 @@ moving_mean and moving_variance. What differs from torchvision's ResNet-50, and 
 - convolutions have a bias b, taken off the mean of the BatchNorm that follows: BN(k * x + b) with mean m is BN(k * x)
   with mean m - b;
 - BatchNorm adds 1.001e-5 to the variance where torch adds 1e-5: the difference joins the stored variance;
-- pictures come as blue, green, red from 0 to 255 less a mean each, without scaling: the first kernel is turned round
-  and `model.normalise` does the rest. The model takes RGB in [0, 1], as all models here.
+- pictures come as blue, green, red from 0 to 255 less a mean each, without scaling: the first kernel's channels are
+  reversed and `model.normalise` does the rest. The model takes RGB in [0, 1], as all models here.
 
 The last three are exact in eval mode, which is what these weights are for.
 """

@@ -2,7 +2,7 @@
 
 Every network of the paper ends with three linear layers after its convolutions. Four outputs are probed, each before
 its ReLU: "conv", of the last convolution (in ResNets, where BatchNorm belongs to it, after that), "fc1", "fc2" and
-"fc3", the logits. A network says where they are in its attribute `probed_layers`.
+"fc3", the logits. A network names them in its attribute `probed_layers`.
 """
 
 from __future__ import annotations

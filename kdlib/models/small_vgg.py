@@ -4,8 +4,8 @@
 most often. Information discarding takes some 10,000 passes an image, so they are cheap: at width 12 and 32x32 pixels a
 forward pass of small_vgg multiplies and adds 1.9 million times, one of small_alexnet 1.1 million times.
 
-What differs from the paper's recipe of first weights: linear layers start as He et al. 2015 have it. With N(0, 0.01^2)
-and 64 features hardly any gradient reaches the convolutions: on 2,000 images of Concept World the loss stood still at
+What differs from the paper's recipe of first weights: linear layers start as in He et al. 2015. With N(0, 0.01^2)
+and 64 features hardly any gradient reaches the convolutions: on 2,000 images of Concept World the loss stayed at
 ln 20 for twelve epochs at a learning rate of 0.01, for four or more at 0.05, in three of three seeds.
 """
 

@@ -5,9 +5,9 @@ colour, inner bars and number of tails, on three kinds of background, in random 
 degrees, with a ragged border. Han et al. (ICML 2023) score saliency maps on pictures of this kind; these are not
 theirs. Sizes, colours and the exact shape of bar and pole are our choice.
 
-Every picture has a truth: a heat of 0.9 on the part that tells its class, 0.4 on the rest of the cell, 0 on the
+Every picture has a truth: a heat of 0.9 on the part that identifies its class, 0.4 on the rest of the cell, 0 on the
 background. Blank pictures have none. Colour of body and border, size, place and background are drawn alike in all
-classes, so that nothing but the discriminative part tells the classes of one outline apart.
+classes, so that only the discriminative part distinguishes the classes of one outline.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def load(
     border_noise: float = 0.03,
     device: torch.device | str = "cpu",
 ) -> Splits:
-    """Draw the four parts (8,000 + 1,000 + 2,000 + 2,000 pictures of 32x32 unless told otherwise), all with truth.
+    """Draw the four parts (8,000 + 1,000 + 2,000 + 2,000 pictures of 32x32 by default), all with truth.
 
     Every part has its own random stream, derived from `seed` and its name. Other arguments as in `draw_cells`.
 
@@ -92,10 +92,10 @@ def draw_cells(
 ) -> ImageSet:
     """Draw `n` pictures of cells with their truth.
 
-    n: number of pictures; classes are as equal in number as can be, in random order.
+    n: number of pictures; classes are as equal in number as possible, in random order.
     image_size: side in pixels, at least 16; from 32 on eight tails can be counted. The same seed shows the same cells
         at any size.
-    labels: (n,) classes of one's own instead. Nothing else changes: the same cell with another number of tails.
+    labels: (n,) classes to draw instead. Nothing else changes: the same cell with another number of tails.
     noise: standard deviation of the noise on every channel of every pixel, in [0, 1] units.
     border_noise: standard deviation of the outline's displacement; half the picture's side is 1, a cell's radius 0.36.
     pixels_at_once: memory bound; it has no influence on the result.

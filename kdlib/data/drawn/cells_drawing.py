@@ -25,7 +25,7 @@ SUPERCLASS_NAMES = ("round", "rectangular", "tailed", "blank")
 SUPERCLASS_OF = (0, 0, 0, 1, 1, 1, 2, 2, 2, 3)
 BACKGROUNDS = ("none", "patches", "rings")
 
-# Rectangles have the border of their class; on other cells any of these tells nothing.
+# Rectangles have the border of their class; on other cells the colour has no meaning.
 BORDER_COLOURS = ("red", "green", "blue", "purple", "orange", "brown")
 FIXED_BORDER = {3: "red", 4: "green", 5: "blue"}
 TAILS = {6: 1, 7: 3, 8: 8}
@@ -33,7 +33,7 @@ BLANK = 9
 
 # What is seen in a pixel, from the back to the front; a later one hides an earlier one.
 BACKGROUND, TAIL, BORDER, INSIDE, BAR, POLE = range(6)
-# What tells a class from the others: the number of tails, a bar and a pole if there are any, else the outline.
+# What distinguishes a class from the others: the number of tails, a bar and a pole if there are any, else the outline.
 DISCRIMINATIVE = {
     0: (BORDER,), 1: (BAR,), 2: (BAR, POLE),
     3: (BORDER,), 4: (BORDER,), 5: (BORDER,),

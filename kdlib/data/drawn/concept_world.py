@@ -3,7 +3,7 @@
 Twenty classes of objects in five superclasses stand in thirty types of scenes. Siblings share all parts but one small
 cue (a taxi's sign, a fire engine's ladder), so a good teacher doubts among siblings; noise, small cues and things that
 stand in front keep anyone from being certain. Every pixel is labelled in Broden's six categories (object, part, scene,
-material, texture, color). In train, val and test the scene tells something of the superclass; in probe nothing.
+material, texture, color). In train, val and test the scene is correlated with the superclass; in probe it is not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def load(
     test_correlation: float | None = None,
     plain_background: bool = False,
 ) -> Splits:
-    """Draw the four parts of a Concept World (8,000 + 1,000 + 2,000 + 2,000 images of 32x32 unless told otherwise).
+    """Draw the four parts of a Concept World (8,000 + 1,000 + 2,000 + 2,000 images of 32x32 by default).
 
     Every part has its own random stream, derived from `seed` and its name. Scenes of train, val and test are correlated
     with the superclass by `background_correlation`, those of probe never. test_correlation: that of test alone, None
@@ -106,12 +106,12 @@ def draw_scenes(
 ) -> ImageSet:
     """Draw `n` scenes with masks of everything in them.
 
-    n: number of images; classes are as equal in number as can be, in random order.
+    n: number of images; classes are as equal in number as possible, in random order.
     image_size: side in pixels, at least 16. The same seed shows the same scenes at any size.
     background_correlation: probability that a scene is drawn from the six types of its superclass; otherwise it is
         drawn from all thirty (so a superclass meets its own scenes with probability rho + (1 - rho) / 5).
     noise: standard deviation of the noise on every channel of every pixel, in [0, 1] units.
-    cue_size: least and largest size of the part that tells siblings apart; 1 is easily seen.
+    cue_size: least and largest size of the part that distinguishes siblings; 1 is easily seen.
     occlusion: probability that a rock, post or bush stands in front.
     plain_background: the same objects and occluders in white light on plain grey; the concept "scene" is unlabelled.
     pixels_at_once: memory bound; it has no influence on the result.
@@ -140,7 +140,7 @@ def draw_scenes(
     random = {key: value.to(device) for key, value in random.items()}
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8, device=device)
     maps = {c: torch.empty(n, image_size, image_size, dtype=torch.uint8, device=device) for c in PIXEL_CATEGORIES}
-    # Scenes of one kind lie side by side in a piece, so that each kind is drawn in few and large steps.
+    # Each piece holds many scenes of one kind, so that each kind is drawn in few and large steps.
     with one_thread():
         for piece in pieces(n, image_size, pixels_at_once):
             canvas, table = draw({key: value[piece] for key, value in random.items()}, image_size)

@@ -1,6 +1,6 @@
 """What stands in Concept World: 20 classes in 5 superclasses, as lists of parts drawn one over the other.
 
-Siblings share every part but one, the cue, which alone tells them apart. The frame of an object: u to the right, v
+Siblings share every part but one, the cue, which alone distinguishes them. The frame of an object: u to the right, v
 down, the object within [-1, 1]; objects look to the right (half are mirrored, all turned and stretched a little later).
 """
 
@@ -321,7 +321,7 @@ SUPERCLASSES = (VEHICLE, BOAT, BUILDING, SEA_ANIMAL, LAND_ANIMAL)
 CLASS_NAMES = tuple(name for superclass in SUPERCLASSES for name in superclass.cues)
 SUPERCLASS_NAMES = tuple(superclass.name for superclass in SUPERCLASSES)
 SUPERCLASS_OF = tuple(index for index, superclass in enumerate(SUPERCLASSES) for _ in superclass.cues)
-# The part that tells a class from its siblings.
+# The part that distinguishes a class from its siblings.
 CUE_PARTS = {name: tuple(dict.fromkeys(p.name for p in cue)) for s in SUPERCLASSES for name, cue in s.cues.items()}
 
 

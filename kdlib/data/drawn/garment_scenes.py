@@ -71,7 +71,7 @@ def load(
     root: str | Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Splits:
-    """Garment scenes as train, val, test and probe (7,000 + 1,000 + 2,000 + 2,000 of 32x32 unless told otherwise).
+    """Garment scenes as train, val, test and probe (7,000 + 1,000 + 2,000 + 2,000 of 32x32 by default).
 
     Each part has its own random stream, derived from `seed` and its name; garments of train, val and test are
     different ones, the probe shows those of the test part in other scenes. seed also chooses them, class-balanced.

@@ -70,7 +70,7 @@ def paint_ground(random: dict[str, Tensor], size: int) -> Tensor:
 
 
 def paint_blobs(image: Tensor, random: dict[str, Tensor], distractors: int) -> Tensor:
-    """Paint so many ragged blobs of one colour each on textured grounds, in place; returns where, (B, H, W) bool."""
+    """Paint ragged blobs of one colour each on textured grounds, in place; returns where they are, (B, H, W) bool."""
     size = image.shape[-1]
     textured = (random["texture"] != PLAIN).view(-1, 1, 1)
     x, y = _coordinates(len(image), size, image.device)

@@ -1,7 +1,7 @@
 """Sentences with a sentiment, and which of their words carry it: the language experiment's data.
 
 `load` draws sentences of the grammar in `kdlib.data.drawn.sentences_grammar`, whose every sentiment word is known;
-sentences of one's own (SST-2 as its archive lays it out) are read by `kdlib.data.sst2`. Both give `Splits` of
+sentences from files (SST-2 as in its archive) are read by `kdlib.data.sst2`. Both give `Splits` of
 `SentenceSet`.
 
 >>> splits = load(n_train=200, n_val=50, n_test=50)
@@ -36,7 +36,7 @@ NEGATION_WORDS = (*NEGATORS, "no", "n't", "nothing", "neither", "nor", "without"
 NEGATION_REACH = 3  # words
 _PARTS = {"train": range(7), "val": range(7, 8), "test": range(8, 10)}  # tenths of all sentences
 _TOKEN = re.compile(r"n't|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]")
-_MAXIMUM_DRAWS = 200  # a sentence; the grammar is then told to be exhausted
+_MAXIMUM_DRAWS = 200  # for each sentence; after that the grammar counts as exhausted
 
 
 @dataclass(frozen=True)

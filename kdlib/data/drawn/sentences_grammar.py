@@ -9,7 +9,7 @@ has a lexical polarity (good +1, dull -1) and a contextual one, which negation t
     P(label = positive) = 1 / (1 + exp(-SHARPNESS x score))
 
 The label is drawn from that probability, so faint or mixed sentences stay uncertain, as people's judgements do. Neither
-negation nor contrast can be told from a bag of words.
+negation nor contrast can be recognised from a bag of words.
 
 >>> import random
 >>> sentence = draw_sentence(random.Random(36))
