@@ -66,7 +66,7 @@ class Contrast:
 
     @property
     def excludes_zero(self) -> bool:
-        """True where both intervals lie on one and the same side of zero; never with one seed.
+        """True where both intervals lie on the same side of zero; never with one seed.
 
         The bootstrap alone would claim too much: with few seeds it covers less than it says.
         """

@@ -90,7 +90,7 @@ def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Rec
 
 
 def _summary(claims: Mapping[str, Claim], records: list[Record], link: str) -> str:
-    """How many claims stand where, presets apart, null results counted like the rest; `link` explains the presets."""
+    """How many claims have which verdict, for each preset, null results counted like the rest; `link` explains the presets."""
     measured = {claim_id for record in records for claim_id in record.verdicts}
     parts = [f"**{len(claims)} claims on file, {len(measured)} measured, {len(claims) - len(measured)} {NOT_YET}.**"]
     for preset in dict.fromkeys(record.preset for record in records):
@@ -261,7 +261,7 @@ def readme_table(records: Iterable[Record]) -> str:
 
 
 def refresh_between_markers(text: str, name: str, body: str) -> str:
-    """`text` with what stands between `<!-- name:begin -->` and `<!-- name:end -->` replaced by `body`.
+    """`text` with what is between `<!-- name:begin -->` and `<!-- name:end -->` replaced by `body`.
 
     A README is current when this changes nothing. Raises `KdlibError` unless both markers stand there once, in order.
 

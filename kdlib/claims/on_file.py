@@ -57,7 +57,7 @@ def judged_in_words(
 def names_by_word(record: Record, named: Mapping[str, str], *, width: int = TITLE_WIDTH) -> str:
     """The same claim about several arms in few words: "supported: SSKD; inconclusive: AT, FT".
 
-    named: claim id -> what stands for it.
+    named: claim id -> its text.
     """
     found = {name: record.verdicts[id_].word for id_, name in named.items() if id_ in record.verdicts}
     parts = [f"{word}: {', '.join(name for name in found if found[name] == word)}" for word in WORDS]

@@ -303,7 +303,7 @@ def _number(value: Any) -> float:
 
 
 def _from_json(content: Any) -> Record:
-    """A record from parsed JSON; raises for whatever does not fit."""
+    """A record from parsed JSON; raises for anything that does not fit."""
     if not isinstance(content, dict):
         raise ValueError("it holds no table")
     missing = [key for key in _KEYS if key not in content]

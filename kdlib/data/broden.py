@@ -61,7 +61,7 @@ class BrodenFolder:
     [0] being "unlabelled". Broden has no classes: all images are of the class "unlabelled". No split is left out, as in
     the original.
 
-    one_category: a label's number may stand in the tables of several categories ("wood", a material and an object).
+    one_category: a label's number may be in the tables of several categories ("wood", a material and an object).
         True, as in NetDissect and NetDissect-Lite (`primary_categories_per_index`; Han et al. 2023 build on it): it is
         a concept of `primary_category[number]` alone, the category where its coverage is largest (of equal ones the
         first of `CATEGORIES`), and its pixels count there, whatever category's masks show it. The other categories
@@ -144,7 +144,7 @@ class BrodenFolder:
         return self._layers({source: self._numbers(index, source) for source in sources}, category)
 
     def _numbers(self, index: int, category: str) -> list[tuple[np.ndarray, str]]:
-        # The items of a cell as Broden's numbers, (1, 1) or (sh, sw), and where each stands.
+        # The items of a cell as Broden's numbers, (1, 1) or (sh, sw), and where each is.
         found: list[tuple[np.ndarray, str]] = []
         for item in (piece.strip() for piece in self._rows[index][category].split(";")):
             if item.isdecimal():

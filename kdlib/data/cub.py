@@ -86,7 +86,7 @@ def load(
     image_size: side of the square pictures, 64 by default. crop: the bird's enlarged box instead of the whole.
     least_vote: least grey level of a mask, 1 to 255, that is foreground. memory_limit: GiB that the pictures may take.
 
-    Raises KdlibError for a missing or half-unpacked archive, a line of an index that is none, a photograph without
+    Raises KdlibError for a missing or half-unpacked archive, a malformed line of an index, a photograph without
     mask, a damaged file, and counts beyond what there is. Example: `load("/data", n_train=3000, image_size=96)`.
     """
     size, limit = checked_options(image_size, memory_limit)

@@ -55,7 +55,7 @@ class FolderStream:
 
     Has len(), `name`, `num_classes`, `channels`, `image_size`, `class_names`, `superclass_names`, `superclass_of`,
     `labels` (N,), `device`, `to`, `inputs`, `model_options`, `content_hash` and `batches(batch_size)` in order, as an
-    ImageSet has, and `training_batches`. Batches bear the basic colours as concepts, named in `concept_names`, so that
+    ImageSet has, and `training_batches`. Batches have the basic colours as concepts, named in `concept_names`, so that
     a stream can be dissected; there is no foreground.
     Example: `sum(len(batch.labels) for batch in FolderStream("imagenet/val", workers=8).batches(256))`.
     """
@@ -166,7 +166,7 @@ class FolderStream:
         """SHA-256 over each file's place and number of bytes, labels, names and sizes.
 
         The files' content is not read (for ImageNet it would take an hour): one that is replaced by another of the same
-        length goes unnoticed. Where the folder lies does not count.
+        length goes unnoticed. The folder's location does not count.
         """
         if not self._hash:
             digest = hashlib.sha256()
@@ -302,7 +302,7 @@ def stream_splits(
     to 256/224 of image_size, then the centre. n_val: images taken out of train for selection where there is no val
     folder besides a test folder; by default a tenth of train, but no more than 10 a class.
 
-    Raises KdlibError for whatever is wrong with the folder, before anything is decoded.
+    Raises KdlibError for anything that is wrong with the folder, before anything is decoded.
     """
     folder = existing_folder(root)
     positive_integer(image_size, "image_size")

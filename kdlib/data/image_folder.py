@@ -113,7 +113,7 @@ def existing_folder(root: str | Path) -> Path:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in `folder`, by name; an unreadable one is refused."""
+    """What is in `folder`, by name; an unreadable one is refused."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:

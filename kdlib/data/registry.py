@@ -19,7 +19,7 @@ from kdlib.names import DATA_SETS
 def load(name: str, **options: Any) -> Splits:
     """The splits of the data set `name` (one of `kdlib.names.DATA_SETS`); options are those of its module's `load`.
 
-    Raises KdlibError for an unknown name or option, naming the nearest, and for whatever the loader refuses.
+    Raises KdlibError for an unknown name or option, naming the nearest, and for anything that the loader refuses.
 
     >>> load("fashion_mnist", n_trian=100)
     Traceback (most recent call last):

@@ -46,7 +46,7 @@ def load(
 ) -> Splits[SentenceSet]:
     """The sentences of `folder`; at most n_train, n_val and n_test of them, balanced between the classes.
 
-    A text that stands twice counts once, and one of dev is no longer one of train. What is longer than max_length words
+    A text that occurs twice counts once, and a text of dev is removed from train. What is longer than max_length words
     is cut off. The vocabulary is that of the train part. The probe part is the test part.
 
     Raises KdlibError, in one sentence with file and line, for a missing file, column or word, or a label other than 0
@@ -111,7 +111,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read(path: Path) -> dict[str, int]:
-    """Text -> label, in the order of the file; the first label of a text that stands twice."""
+    """Text -> label, in the order of the file; the first label of a text that occurs twice."""
     rows = _lines(path)
     header = next(rows, (1, ""))[1].rstrip("\r").split("\t")
     for column in COLUMNS:

@@ -227,7 +227,7 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def read_annotation(path: Path) -> list[VocObject]:
-    """The annotated objects of one photograph, numbered from 1 as they stand in its XML file.
+    """The annotated objects of one photograph, numbered from 1 in the order of its XML file.
 
     The file counts pixels from 1 and its last ones are inside; boxes here are from 0 to the end of the last pixel.
     """

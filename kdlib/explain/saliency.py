@@ -94,7 +94,7 @@ def loss_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, batch_si
         logits, own = model(pixels), target[:, None]
         slope = logits.detach().double().softmax(1).scatter(1, own, 0.0)
         slope = slope.scatter(1, own, -slope.sum(1, keepdim=True))
-        # Images do not touch each other in eval mode, so each gets the gradient of its own loss.
+        # Images do not influence each other in eval mode, so each gets the gradient of its own loss.
         return torch.autograd.grad(logits, pixels, slope.to(logits.dtype))[0]
 
     return _by_batches(model, images, labels, batch_size, gradient)

@@ -35,7 +35,7 @@ MODELS = {
 def build(name: str, *, num_classes: int, seed: int = 0, **options: Any) -> nn.Module:
     """Build a randomly initialised network.
 
-    name: one of `MODELS`. options: what the network takes besides; those that describe the data are what
+    name: one of `MODELS`. options: further options of the network; those that describe the data are what
     `model_options()` of a data set gives. Networks for images take channels (3) and mean, std: per channel, of images
     scaled to [0, 1]; they become buffers of `model.normalise`, so that weights and normalisation never part. Networks
     for sentences take vocabulary (its size) and length (tokens a sentence has room for). The rest is the network's own,

@@ -58,7 +58,7 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader answers damage with whatever it trips over
+    except Exception as error:  # torch's reader raises many types for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KdlibError(
             f"checkpoint {path} cannot be read ({reason}); give a .safetensors file or a state_dict that torch saved"

@@ -1,8 +1,9 @@
 """The networks that Cheng et al. 2020 measure: AlexNet, VGG-11/16/19 and ResNets with three linear layers.
 
 torchvision's architectures with the same names of weights, so that its trained weights can be loaded where the shapes
-match; before them `normalise`, which takes images in [0, 1] and applies the statistics of their data. First weights are the
-paper's (`kdlib.models.probed.initialise`), also for AlexNet, for which torchvision has others. No operation works in place.
+match; before them `normalise`, which takes images in [0, 1] and applies the statistics of their data. First weights are
+the paper's (`kdlib.models.probed.initialise`), also for AlexNet, for which torchvision has others. No operation works in
+place.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from kdlib.vision import torchvision
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std per channel, with the statistics kept beside the weights."""
+    """(x - mean) / std per channel, with the statistics stored with the weights."""
 
     mean: Tensor
     std: Tensor

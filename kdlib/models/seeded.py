@@ -10,7 +10,7 @@ from torch import nn
 
 
 def seeded(builder: Callable[..., nn.Module], seed: int, **options: Any) -> nn.Module:
-    """builder(**options), the same for the same seed whatever the global random state, which is left as it was.
+    """builder(**options), the same for the same seed at any global random state, which is left unchanged.
 
     >>> torch.equal(seeded(nn.Linear, 1, in_features=2, out_features=3).weight,
     ...             seeded(nn.Linear, 1, in_features=2, out_features=3).weight)

@@ -1,6 +1,6 @@
 """Concept World: drawn scenes whose every concept is known, for experiments with no download and exact masks.
 
-Twenty classes of objects in five superclasses stand in thirty types of scenes. Siblings share all parts but one small
+Twenty classes of objects in five superclasses appear in thirty types of scenes. Siblings share all parts but one small
 cue (a taxi's sign, a fire engine's ladder), so a good teacher doubts among siblings; noise, small cues and things that
 stand in front keep anyone from being certain. Every pixel is labelled in Broden's six categories (object, part, scene,
 material, texture, color). In train, val and test the scene is correlated with the superclass; in probe it is not.
@@ -117,7 +117,7 @@ def draw_scenes(
     pixels_at_once: memory bound; it has no influence on the result.
 
     Returns an `ImageSet` with `foreground` (visible pixels of the object) and concept maps of all six categories:
-    uint8, of the images' size; color is the paint's name, whatever light or texture falls on it.
+    uint8, of the images' size; color is the paint's name, under any light or texture.
 
     >>> scenes = draw_scenes(20, seed=1)
     >>> [concept.category for concept in scenes.concepts]

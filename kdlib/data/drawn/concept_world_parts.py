@@ -24,7 +24,7 @@ class Part:
     """One layer of an object.
 
     shape: frame to signed distance. paint: a name of `COLOURS`, or "body" for the object's own colour.
-    material: a name of the materials, "body" for the object's own, or None. textured: bears the object's own texture.
+    material: a name of the materials, "body" for the object's own, or None. textured: has the object's own texture.
     """
 
     name: str

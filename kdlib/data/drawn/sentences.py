@@ -158,7 +158,7 @@ class SentenceSet:
 
 
 def tokenise(text: str) -> list[str]:
-    """Lower-case words and single punctuation marks; "n't" stands alone where a space divides it from its verb.
+    """Lower-case words and single punctuation marks; "n't" is a token of its own where a space separates it from its verb.
 
     >>> tokenise("It's NOT well-made, is n't it?")
     ["it's", 'not', 'well-made', ',', 'is', "n't", 'it', '?']
@@ -178,7 +178,7 @@ def make_vocabulary(sentences: Sequence[Sequence[str]], minimum_count: int = MIN
 
 
 def contextual_polarity(words: Sequence[str], lexicon: Mapping[str, int]) -> list[int]:
-    """Each word's polarity in its sentence by a common rule: a negation turns round the next `NEGATION_REACH`.
+    """Each word's polarity in its sentence by a common rule: a negation reverses the next `NEGATION_REACH`.
 
     A punctuation mark ends a negation's reach. The rule is right for most sentences of the grammar, whose own truth is
     exact, and a rough guide in natural language.
@@ -230,7 +230,7 @@ def encode(
 def load(n_train: int = 3000, n_val: int = 1000, n_test: int = 2000, *, seed: int = 0) -> Splits[SentenceSet]:
     """Sentences of the grammar; the same seed gives the same ones everywhere. The probe part is the test part.
 
-    No sentence stands twice, within a part or in two: which part a sentence may stand in is decided by its own text,
+    No sentence occurs twice, within a part or in two: which part a sentence may be in depends on its own text,
     so that one part does not change with another's size. The vocabulary is that of the training sentences.
     """
     counts = {"train": n_train, "val": n_val, "test": n_test}

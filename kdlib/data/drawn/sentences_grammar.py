@@ -1,7 +1,7 @@
 """A small grammar of reviews, written for this book: every sentiment word's polarity is known, alone and in context.
 
 A sentence is one or two clauses that judge something, perhaps with a clause that judges nothing. Each sentiment word
-has a lexical polarity (good +1, dull -1) and a contextual one, which negation turns round: "not good" is a reproach,
+has a lexical polarity (good +1, dull -1) and a contextual one, which negation reverses: "not good" is a reproach,
 "not dull" is praise. Each adds strength x contextual polarity to the sentence's score:
 
     strength = that of the word (2, 1.5 or 1; half of it before a noun), x 1.5 after "really", x 0.5 after "rather",
