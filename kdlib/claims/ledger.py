@@ -90,7 +90,7 @@ def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Rec
 
 
 def _summary(claims: Mapping[str, Claim], records: list[Record], link: str) -> str:
-    """How many claims have which verdict, for each preset, null results counted like the rest; `link` explains the presets."""
+    """How many claims have which verdict, for each preset, null results included; `link` explains the presets."""
     measured = {claim_id for record in records for claim_id in record.verdicts}
     parts = [f"**{len(claims)} claims on file, {len(measured)} measured, {len(claims) - len(measured)} {NOT_YET}.**"]
     for preset in dict.fromkeys(record.preset for record in records):

@@ -2,8 +2,7 @@
 
 torchvision's architectures with the same names of weights, so that its trained weights can be loaded where the shapes
 match; before them `normalise`, which takes images in [0, 1] and applies the statistics of their data. First weights are
-the paper's (`kdlib.models.probed.initialise`), also for AlexNet, for which torchvision has others. No operation works in
-place.
+the paper's (`kdlib.models.probed.initialise`), for AlexNet too, where torchvision has others. No operation is in place.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class SentenceSet:
 
 
 def tokenise(text: str) -> list[str]:
-    """Lower-case words and single punctuation marks; "n't" is a token of its own where a space separates it from its verb.
+    """Lower-case words and single punctuation marks; "n't" is one token where a space separates it from its verb.
 
     >>> tokenise("It's NOT well-made, is n't it?")
     ["it's", 'not', 'well-made', ',', 'is', "n't", 'it', '?']
