@@ -17,7 +17,17 @@ from kdlib.book.execute import list_notebooks, run_notebook
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
 NOTEBOOKS = [path.stem for path in list_notebooks(ROOT / "notebooks")]
-PAGES = ["book/intro", "book/ledger", "book/using", "book/references", *(f"notebooks/{name}" for name in NOTEBOOKS)]
+PAGES = [
+    "book/intro",
+    "book/han2023",
+    "book/cheng2020",
+    "book/ledger",
+    "book/glossary",
+    "book/using",
+    "book/extending",
+    "book/references",
+    *(f"notebooks/{name}" for name in NOTEBOOKS),
+]
 
 # A table's rule or a formula as they are written in Markdown, where a reader should see a table or a formula. The
 # typographer makes dashes of hyphens.
