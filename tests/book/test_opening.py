@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdlib.book.notebooks import list_notebooks, read_notebook
+from kdlib.book.execute import read_notebook
+from kdlib.book.notebooks import list_notebooks
 from kdlib.claims import all_claims
 
 ROOT = Path(__file__).resolve().parents[2]
