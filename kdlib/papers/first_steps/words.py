@@ -24,12 +24,18 @@ def direction(contrast: Contrast, more: str, less: str) -> str:
 
 
 def same_sign(contrast: Contrast) -> str:
-    """In how many seeds the difference has the sign of its mean.
+    """In how many seeds the difference has the sign of its mean, to follow "the difference has".
 
     >>> from kdlib.stats import paired_contrast
     >>> same_sign(paired_contrast([3.0, 0.5, 4.0], [1.0, 1.0, 1.0]))
     'the same sign in 2 of 3 seeds'
+    >>> same_sign(paired_contrast([1.0, 1.0], [1.0, 1.0]))
+    'the value 0 in every seed'
     """
+    if contrast.n == 1:
+        return "one seed only"
+    if not any(contrast.differences):
+        return "the value 0 in every seed"
     count = sum(np.sign(difference) == np.sign(contrast.mean_difference) for difference in contrast.differences)
     return f"the same sign in {count} of {contrast.n} seeds"
 

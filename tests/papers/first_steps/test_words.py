@@ -31,3 +31,9 @@ def test_a_difference_is_named_only_where_it_is_shown():
     assert direction(below, "more", "less") == "less"
     assert direction(paired_contrast([3.0], [1.0]), "more", "less") == "one seed shows no difference"
     assert same_sign(below) == "the same sign in 3 of 3 seeds"
+
+
+def test_the_sign_of_a_difference_is_counted_only_where_there_is_one():
+    assert same_sign(paired_contrast([3.0], [1.0])) == "one seed only"
+    assert same_sign(paired_contrast([1.0, 2.0], [1.0, 2.0])) == "the value 0 in every seed"
+    assert same_sign(paired_contrast([1.0, 3.0, 9.0], [2.0, 1.0, 1.0])) == "the same sign in 2 of 3 seeds"
