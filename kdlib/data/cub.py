@@ -27,7 +27,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.data.masked_photographs import (
@@ -37,17 +36,15 @@ from kdlib.data.masked_photographs import (
     checked_options,
     cut_pair,
     default_val,
-    is_found,
     need,
     read_image,
     read_lines,
 )
+from kdlib.data.on_disk import CUB, CUB_FILES, cub_folder, cub_masks
 from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer
 
-FOLDER = Path("CUB_200_2011")
-MASKS = "segmentations"
 _REMEDY = "unpack CUB_200_2011.tgz again"
 _MASK_REMEDY = "unpack segmentations.tgz again"
 
@@ -111,25 +108,19 @@ def load(
 def find_folders(root: str | Path | None = None) -> tuple[Path, Path]:
     """The folders (CUB_200_2011, segmentations) in or at `root`; missing or half-unpacked ones are refused."""
     place = data_root(root)
-    for folder in (place / FOLDER, place):
-        if is_there(folder / "images.txt") or (folder.name == FOLDER.name and is_there(folder / "images")):
-            names = ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt")
-            need([folder / name for name in names], f"the archive is half unpacked: {_REMEDY}")
-            for masks in (folder / MASKS, folder.parent / MASKS):
-                if is_there(masks):
-                    return folder, masks
-            raise KdlibError(
-                f"{folder} has no masks; unpack segmentations.tgz, the archive of their own, there or beside it"
-            )
-    raise KdlibError(
-        f"there is no {FOLDER} in {place}; unpack CUB_200_2011.tgz and segmentations.tgz there "
-        "(www.vision.caltech.edu/datasets/cub_200_2011), or name their folder by root"
-    )
-
-
-def is_present(root: str | Path | None = None) -> bool:
-    """Whether photographs, index files and masks are in `root` (by name: reading checks the files)."""
-    return is_found(find_folders, root)
+    folder = cub_folder(place)
+    if folder is None:
+        raise KdlibError(
+            f"there is no {CUB} in {place}; unpack CUB_200_2011.tgz and segmentations.tgz there "
+            "(www.vision.caltech.edu/datasets/cub_200_2011), or name their folder by root"
+        )
+    need([folder / name for name in CUB_FILES], f"the archive is half unpacked: {_REMEDY}")
+    masks = cub_masks(folder)
+    if masks is None:
+        raise KdlibError(
+            f"{folder} has no masks; unpack segmentations.tgz, the archive of their own, there or beside it"
+        )
+    return folder, masks
 
 
 def available(root: str | Path | None = None, seed: int = 0) -> dict[str, int]:

@@ -6,7 +6,7 @@ Checking options and files, decoding, cutting out enlarged boxes, splitting by p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,6 @@ def checked_options(image_size: int | None, memory_limit: float) -> tuple[int, f
 def default_val(training: int) -> int:
     """How many of the official training images are val where no n_val is given: a tenth, one at least."""
     return max(1, round(VAL_SHARE * training))
-
-
-def is_found(find: Callable[[str | Path | None], object], root: str | Path | None) -> bool:
-    """Whether `find`, which raises KdlibError where files are missing, finds its folders in `root`."""
-    try:
-        find(root)
-    except KdlibError:
-        return False
-    return True
 
 
 def read_image(path: Path, remedy: str) -> Image.Image:

@@ -47,12 +47,12 @@ from kdlib.data.masked_photographs import (
     cut,
     cut_pair,
     enlarge,
-    is_found,
     need,
     read_image,
     read_lines,
     split_by_photograph,
 )
+from kdlib.data.on_disk import VOC, VOC_FOLDERS, voc_folder
 from kdlib.data.root import data_root
 from kdlib.data.splitting import take
 from kdlib.errors import KdlibError, choose
@@ -63,8 +63,6 @@ CLASS_NAMES = (
 )  # fmt: skip
 SUPERCLASS_NAMES = ("vehicle", "animal", "indoor", "person")  # the four branches of VOC's own hierarchy
 SUPERCLASS_OF = (0, 0, 1, 0, 2, 0, 0, 1, 2, 1, 2, 1, 1, 0, 3, 2, 1, 2, 0, 2)
-FOLDER = Path("VOCdevkit", "VOC2012")
-FOLDERS = ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
 VOID = 255
 _REMEDY = "unpack VOCtrainval_11-May-2012.tar again"
 
@@ -128,25 +126,20 @@ def load(
 def find_folder(root: str | Path | None = None) -> Path:
     """The VOC2012 folder in (or at) `root`; one that is missing or half unpacked is refused."""
     place = data_root(root)
-    for folder in (place / FOLDER, place / FOLDER.name, place):
-        if is_there(folder / FOLDERS[-1]) or (folder.name == FOLDER.name and is_there(folder)):
-            need([folder / name for name in FOLDERS], f"the archive is half unpacked: {_REMEDY}")
-            return folder
-    raise KdlibError(
-        f"there is no {FOLDER} in {place}; unpack VOCtrainval_11-May-2012.tar there (`kdlib data get voc` does it), "
-        "or name its folder by root"
-    )
-
-
-def is_present(root: str | Path | None = None) -> bool:
-    """Whether the folders of VOC 2012 are in `root` (by name: reading checks the files)."""
-    return is_found(find_folder, root)
+    folder = voc_folder(place)
+    if folder is None:
+        raise KdlibError(
+            f"there is no {VOC} in {place}; unpack VOCtrainval_11-May-2012.tar there (`kdlib data get voc` does it), "
+            "or name its folder by root"
+        )
+    need([folder / name for name in VOC_FOLDERS], f"the archive is half unpacked: {_REMEDY}")
+    return folder
 
 
 def download(root: str | Path | None = None) -> Path:
     """Fetch the archive (2 GB) through torchvision unless its folder is there; returns the VOC2012 folder."""
     place = data_root(root)
-    if not is_there(place / FOLDER):
+    if not is_there(place / VOC):
         from kdlib.vision import torchvision
 
         try:

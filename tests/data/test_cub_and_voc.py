@@ -12,7 +12,7 @@ import torch
 from archives import plant_cub, plant_voc, save_jpeg
 from PIL import Image
 
-from kdlib.data import cub, voc
+from kdlib.data import cub, on_disk, voc
 from kdlib.data.catalogue import get_dataset, list_datasets
 from kdlib.errors import KdlibError
 from kdlib.papers.presets import load_data
@@ -98,8 +98,9 @@ def test_nothing_there(archive, tmp_path):
     inside = archive.folder.relative_to(archive.root)
     with pytest.raises(KdlibError, match=rf"there is no {inside} in .*elsewhere; unpack .* by root"):
         archive.loader.load(place)
-    assert not archive.loader.is_present(place) and not archive.loader.is_present(tmp_path / "nowhere")
-    assert archive.loader.is_present(archive.root)
+    found = on_disk.FILES[archive.name]
+    assert found(place) == (place / inside, False) and not found(tmp_path / "nowhere")[1]
+    assert found(archive.root) == (archive.folder, True)
 
 
 def test_damaged_photographs(archive):

@@ -9,6 +9,7 @@ from archives import VOC_CLASSES, Thing, list_voc_part, plant_voc, plant_voc_pho
 from PIL import Image
 
 from kdlib.data import voc
+from kdlib.data.on_disk import VOC_FOLDERS
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError
 from kdlib.vision import torchvision
@@ -148,7 +149,7 @@ class TestPictures:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("name", voc.FOLDERS)
+    @pytest.mark.parametrize("name", VOC_FOLDERS)
     def test_half_unpacked(self, root, folder, name):
         (folder / name).rename(root / "away")
         with pytest.raises(KdlibError, match=rf"{name} is missing; the archive is half unpacked: unpack VOCtrainval"):
