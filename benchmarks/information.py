@@ -35,7 +35,7 @@ from functools import partial
 
 import torch
 from scipy.stats import spearmanr
-from tests.metrics.information_twin import TwinMap, slow_map
+from tests.helpers.information_twin import TwinMap, slow_map
 from torch import Tensor, nn
 
 from kdlib.metrics.information.linear import linear_information
