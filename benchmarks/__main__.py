@@ -20,7 +20,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def race(name: str, arguments: list[str]) -> str:
-    """What a race prints, shown line by line as it comes; a process each: its memory is no other's burden."""
+    """What a race prints, shown line by line as it comes; each race has a process, and so a memory, of its own."""
     command = [sys.executable, "-u", "-m", f"benchmarks.{name}", *arguments]
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -43,19 +43,19 @@ def main() -> None:
     if strange:
         parser.error(f"there is no race {strange[0]!r}; there are {', '.join(RACES)}")
     arguments = ["--quick"] if options.quick else []
-    told = []
+    sections = []
     for name in options.races or RACES:
         print(f"\n## {name}\n", flush=True)
-        told.append(f"## {name}\n\n```text\n{race(name, arguments).strip()}\n```\n")
+        sections.append(f"## {name}\n\n```text\n{race(name, arguments).strip()}\n```\n")
     if options.record:
         head = (
-            "# Races, as they went\n\n"
+            "# Races, as they were run\n\n"
             f"Written by `python -m benchmarks {' '.join(['--record', *arguments, *options.races])}` on "
             f"{datetime.now(UTC).date().isoformat()}: {platform.system()}, {os.cpu_count()} cores, "
             f"torch {torch.__version__}, Python {platform.python_version()}. Ratios count, not times: machines differ "
-            "and are noisy. What is raced against what stands at the head of each file.\n"
+            "and are noisy. The head of each file says what is raced against what.\n"
         )
-        RESULTS.write_text("\n".join([head, *told]), encoding="utf-8")
+        RESULTS.write_text("\n".join([head, *sections]), encoding="utf-8")
         print(f"\nwritten: {RESULTS}")
 
 

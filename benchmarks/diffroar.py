@@ -9,7 +9,7 @@ coordinate and masks each batch when it is asked for; it is timed in the usual m
 
 Before anything is timed, the masked images of every level must have the same bits in both ways, and the retrained
 networks of the usual format too; with channels_last, which rounds differently, accuracies must agree to 5 points. Runs
-are interleaved; medians are given. The last table takes the networks to be judged side by side, one process a core.
+are interleaved; medians are given. The last table retrains the networks in parallel, one process a core.
 
 A batched ensemble of all levels' networks (one convolution with groups) was tried: on two cores with AVX-512 it took as
 long as one network after another, within the noise.

@@ -35,13 +35,13 @@ from functools import partial
 
 import torch
 from scipy.stats import spearmanr
-from tests.helpers.information_twin import TwinMap, slow_map
 from torch import Tensor, nn
 
 from kdlib.metrics.information.linear import linear_information
 from kdlib.metrics.information.maps import InformationMaps, information_discarding
 from kdlib.models import build
 from kdlib.train.device import resolve_device
+from tests.helpers.information_twin import TwinMap, slow_map
 
 SAMPLES, SIZE = 128, 32
 
@@ -163,9 +163,9 @@ def main() -> None:
         }
         for way, (wall, cpu) in medians.items():
             gains = [medians["loop"][place] / value for place, value in enumerate((wall, cpu))]
-            told = {"kdlib": f"{difference:.1e} nats", "kdlib, linear": f"rank correlation {ranks:.3f}"}.get(way, "")
+            apart = {"kdlib": f"{difference:.1e} nats", "kdlib, linear": f"rank correlation {ranks:.3f}"}.get(way, "")
             print(
-                f"| {name} | {way} | {wall:.1f} s | {cpu:.1f} s | {gains[0]:.1f}x | {gains[1]:.1f}x | {told} |",
+                f"| {name} | {way} | {wall:.1f} s | {cpu:.1f} s | {gains[0]:.1f}x | {gains[1]:.1f}x | {apart} |",
                 flush=True,
             )
         if device.type == "cuda":

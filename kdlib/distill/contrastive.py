@@ -25,7 +25,7 @@ _MOST_LOOKED_UP = 2**24  # numbers of rows gathered at once: 64 MB
 
 
 def nce_loss(scores: Tensor, log_normaliser: Tensor, num_images: int) -> Tensor:
-    r"""Noise-contrastive estimation: tell the teacher's embedding of the same image from those of n other images.
+    r"""Noise-contrastive estimation: find the teacher's embedding of the same image among those of n others.
 
     With the similarity v . w of unit vectors, the score of a pair is s = exp(v . w / tau) / Z. If the pair is drawn
     from n noise pairs (uniform over the N images) and one true pair, it is true with probability s / (s + n / N), so

@@ -1,6 +1,6 @@
 """KD with the teacher's dark knowledge put in the wrong places: two controls of class similarity.
 
-A teacher's soft targets tell which wrong classes are alike (Han et al. 2023: "class similarity"), but also how sure it
+A teacher's soft targets show which wrong classes are alike (Han et al. 2023: "class similarity"), but also how sure it
 is of each image. Both controls keep the second and spoil the first: the true class keeps its logit, the wrong classes
 exchange theirs. At every temperature the target's probability of the true class and its entropy stay exactly the
 teacher's. If similarity is what makes a student interpretable, students of these targets must lose the gain; if they
@@ -82,7 +82,7 @@ def wrong_classes(superclass_of: Sequence[int], seed: int) -> Tensor:
     for label in range(classes):
         order = [c for c in torch.randperm(classes, generator=generator).tolist() if c != label]
         siblings = sum(groups[c] == groups[label] for c in order)
-        # Siblings first, then everybody moves on by their number: into the non-siblings' places as far as these last.
+        # Siblings first, then all move on by the number of siblings: into the others' places while there are any.
         giving = sorted(order, key=lambda c: groups[c] != groups[label])
         step = siblings if 0 < siblings < classes - 1 else 1
         receiving = giving[step:] + giving[:step]

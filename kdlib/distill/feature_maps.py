@@ -27,7 +27,7 @@ class StagePair:
 def matched_stages(setting: Setting, count: int, method: str) -> tuple[StagePair, ...]:
     """The last `count` stages of student and teacher, paired from the end of the nets.
 
-    Numbers of channels may differ; maps of different height and width are refused, as are nets that tell apart
+    Numbers of channels may differ; maps of different height and width are refused, as are nets with
     different numbers of classes. method: its name, for the message.
 
     >>> from kdlib.data.augment import Augmentation

@@ -42,7 +42,7 @@ class LayerMSE(Objective):
 
 
 def observe_layer(layer: str) -> Observe:
-    """What a teacher tells of a batch: its "logits", and as "layer" what one layer gives.
+    """What a teacher gives for a batch: its "logits", and as "layer" what one layer gives.
 
     >>> seen = observe_layer("0")(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(2, 1, 2, 2))
     >>> seen["layer"].shape, seen["logits"].shape
@@ -61,7 +61,7 @@ def build_layer_mse(setting: Setting, *, layer: str = "fc1", relative: float = 0
     """layer: "conv", "fc1", "fc2" or "fc3" of nets that name them so, or any module path; the same in both nets.
 
     relative: 1 divides the loss by the variance of the teacher's outputs over (at most 512) training images, so that it
-    has the size of a cross-entropy and bears its learning rates; 0 for the published loss.
+    has the size of a cross-entropy and can be trained at the same learning rates; 0 for the published loss.
     """
     student, teacher = setting.student, setting.taught()
     own, theirs = layer_path(student, layer), layer_path(teacher, layer)

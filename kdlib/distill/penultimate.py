@@ -17,8 +17,8 @@ POOLED = "avgpool"
 def pooled_widths(setting: Setting) -> tuple[int, int]:
     """How many features an image `avgpool` hands to the last linear layer, of the student and of the teacher.
 
-    Refused: a net without a layer `avgpool`, one whose last linear layer reads something else, and two nets that tell
-    apart different numbers of classes.
+    Refused: a net without a layer `avgpool`, one whose last linear layer reads something else, and two nets with
+    different numbers of classes.
 
     >>> from kdlib.data.augment import Augmentation
     >>> from kdlib.data.image_set import ImageSet

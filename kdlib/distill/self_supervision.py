@@ -18,7 +18,7 @@ from kdlib.distill.teacher import AnyTeacher
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 _TURNS = 4
-# Stage 1 holds at most 2 GB of features. ImageNet's would take 10 GB: of so many images it takes evenly spaced ones.
+# Stage 1 holds at most 2 GB of features. ImageNet's would take 10 GB: of more images it takes evenly spaced ones.
 _MOST_FEATURES = 2**29
 
 

@@ -1,4 +1,4 @@
-"""What a distillation method may need to be set up: the nets, the data, and a teacher that remembers."""
+"""What a distillation method may need to be set up: the nets, the data, and a teacher with a memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Setting:
 
     student: freshly built, on the device, to read shapes from; it is not the one that is trained. train: the training
     images, on the device. seed: the student's. teacher_model: trained, on the device; None for methods without one.
-    teacher_outputs: of a teacher that is no network: what it says of each training row, named tensors (N, ...) with
+    teacher_outputs: of a teacher that is no network: its outputs for each training row, named tensors (N, ...) with
     "logits" among them. memory: what all students of one teacher share within a process, such as remembered answers.
     """
 
@@ -62,9 +62,9 @@ class Setting:
             )
 
     def teacher(self, name: str = "logits", observe: Observe = just_logits) -> AnyTeacher:
-        """The teacher, asked for what `observe` sees; it remembers where an image has few views.
+        """The teacher, observed by `observe`; its answers are kept where an image has few views.
 
-        name: tells what is observed (method and layers); students that ask for the same share one memory.
+        name: of what is observed (method and layers); students that observe the same share one memory.
         """
 
         if self.teacher_outputs is not None and observe is just_logits:

@@ -1,4 +1,4 @@
-"""A frozen teacher and a memory of what it said, or a teacher of which only its outputs are known."""
+"""A frozen teacher with a memory of its answers, or a teacher of which only the outputs are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Observe = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 
 
 def just_logits(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """What most methods want to know of a teacher: its logits (B, K)."""
+    """What most methods need of a teacher: its logits (B, K)."""
     return {"logits": model(images)}
 
 
@@ -34,15 +34,15 @@ class AnyTeacher(Protocol):
 
 
 class Teacher:
-    """A model that is asked and never taught.
+    """A trained model that answers and is never trained.
 
-    It is kept in eval mode (no BatchNorm statistic moves, no dropout draws), is asked without gradients, and its
+    It is kept in eval mode (no BatchNorm statistic moves, no dropout draws), is evaluated without gradients, and its
     parameters do not require any. With a memory, what was observed is kept per (image, view) and computed once; the
     key is the image's index in the training set and the number of its augmented view, never its place in a
     shuffled batch. Memory: 4 bytes per image, view and number observed.
 
     model: the trained network. num_images, num_views: sizes of the memory, needed only to remember.
-    observe: what is asked of the model for a batch of images: named tensors (B, ...), "logits" (B, K) among them.
+    observe: what is computed of the model for a batch of images: named tensors (B, ...), "logits" (B, K) among them.
 
     >>> teacher = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), num_images=10, num_views=1)
     >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.zeros(2).long(), torch.tensor([7, 3]), torch.zeros(2).long())
@@ -65,10 +65,10 @@ class Teacher:
         return self.num_images * self.num_views > 0
 
     def fill(self, images: LabelledSet, augmentation: Augmentation, batch_size: int = 512) -> Teacher:
-        """Ask about every view of every image beforehand, in a fixed order; returns this teacher.
+        """Compute the answers for every view of every image beforehand, in a fixed order; returns this teacher.
 
-        A network's answer can differ in its last bits with the other images of the batch. Asked in training, a shared
-        memory would make one student's training depend on those before it; filled beforehand it does not.
+        A network's answer can differ in its last bits with the other images of the batch. Computed during training, a
+        shared memory would make one student's training depend on those before it; filled beforehand it does not.
         """
         for view in range(augmentation.num_views):
             for start in range(0, len(images), batch_size):
@@ -116,10 +116,10 @@ class Teacher:
 
 
 class KnownOutputs:
-    """A teacher of which only its outputs for every training row are known, whatever made them, such as boosted trees.
+    """A teacher of which only the outputs for every training row are known, whatever made them, such as boosted trees.
 
     outputs: named tensors (N, ...), "logits" among them, in the order of the training set; they are looked up by a
-    row's index. It is asked like a `Teacher`.
+    row's index. It is used like a `Teacher`.
 
     >>> teacher = KnownOutputs({"logits": torch.tensor([[0.0], [1.0], [4.0]])})
     >>> batch = TrainBatch(torch.zeros(2, 3), torch.zeros(2), torch.tensor([2, 0]), torch.zeros(2).long())

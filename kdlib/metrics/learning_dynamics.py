@@ -1,7 +1,7 @@
-"""How concepts are learnt: how fast, how simultaneously, along how straight a way.
+"""How concepts are learnt: how fast, how simultaneously, along how straight a path.
 
 Cheng et al. 2020 (CVPR), on the concepts of N images at M checkpoints (`kdlib.metrics.visual_concepts`). Progress is
-not told by epochs but by how far the weights have come, d(m) = sum over updates up to m of |w_k - w_(k-1)| / |w_0|.
+the path length of the weights, not a number of epochs: d(m) = sum over updates up to m of |w_k - w_(k-1)| / |w_0|.
 
     m(I)   = the checkpoint at which image I has most foreground concepts, the first of equals
     D_mean = mean over images of d(m(I)):    small if concepts are learnt fast
@@ -11,8 +11,8 @@ not told by epochs but by how far the weights have come, d(m) = sum over updates
              picked up and dropped again; 0 for an image that never has any.
 
 Two traps. D_mean follows the learning rate: runs of different schedules differ in d without differing in what they
-learn. And noise in the maps looks like concepts that come and go: `noise_floor` tells the rho of a network that stands
-still and is measured with fresh noise each time.
+learn. And noise in the maps looks like concepts that come and go: `noise_floor` is the rho of a network that does not
+change and is measured with fresh noise each time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def weight_distance(weights: Sequence[Tensor | Sequence[Tensor]]) -> Tensor:
     """(M,) float64: d at each of M states of the weights, 0 at the first, which is w_0.
 
     weights: one tensor for each state (the probed layer's weight) or several (all shared parameters, taken as one
-    vector). The norm is the Euclidean one over all entries. Between two states the way is taken as straight: from
+    vector). The norm is the Euclidean one over all entries. Between two states the path is taken as straight: from
     checkpoints this is shorter than the sum over updates, for which see `cumulative_distance`.
 
     >>> weight_distance([torch.tensor([3.0, 4.0]), torch.tensor([3.0, 5.0]), torch.tensor([0.0, 1.0])]).tolist()
@@ -221,7 +221,7 @@ def noise_floor(concepts: Tensor, cells: Tensor | None = None) -> Tensor:
     """(N,) float64: the rho that noise alone leaves to a network which does not change.
 
     concepts: (M, N, rows, columns) bool, one checkpoint measured M times with different noise seeds, M the number of
-    checkpoints whose rho it is set beside: a union over more sets is larger. cells: as in `stability`.
+    checkpoints whose rho it is compared with: a union over more sets is larger. cells: as in `stability`.
 
     Each repeat is taken for the last one in turn and the M values are averaged. Checkpoints that are measured with one
     seed share their noise, and a network that stands still has rho 1 then: for them the floor overstates the noise.

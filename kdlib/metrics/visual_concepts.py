@@ -232,7 +232,7 @@ def discards(entropy: Tensor, foreground: Tensor, epochs: list[int] | None = Non
 def precision_recall(concepts: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) precision and recall of concepts as a guess of `cells`, both (N, rows, columns) bool; NaN for 0 / 0.
 
-    cells: the object's, or those of parts that tell the class.
+    cells: the object's, or those of parts that show the class.
 
     >>> found = torch.tensor([[[True, True, False, False]]])
     >>> [float(value) for value in precision_recall(found, torch.tensor([[[True, False, True, True]]]))]

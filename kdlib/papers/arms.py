@@ -1,4 +1,4 @@
-"""Arms: the ways in which the networks of an experiment are trained, side by side from paired seeds."""
+"""Arms: how the networks of an experiment are trained, in parallel from paired seeds."""
 
 from __future__ import annotations
 

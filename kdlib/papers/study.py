@@ -1,4 +1,4 @@
-"""A study: networks trained in several ways on one data set from paired seeds, and the runs made of them.
+"""A study: networks trained by several methods on one data set from paired seeds, and the runs made of them.
 
 It knows no paper's arms and no paper's sizes; each paper's own study names them.
 """
@@ -67,7 +67,7 @@ class Study:
         return self.run_of(spec).model(which, self.device)
 
     def outputs_of(self, spec: RunSpec, part: str = "test", which: str = "last") -> Tensor:
-        """What a network says of one part of the data (N, ...), computed once."""
+        """A network's outputs for one part of the data (N, ...), computed once."""
         name = (spec, part, which)
         if name not in self._outputs:
             self._outputs[name] = predict(self.model_of(spec, which), self.part(part))
@@ -213,7 +213,7 @@ class ImageStudy(Study):
 
 
 def longer(recipe: Recipe, times: int) -> Recipe:
-    """The recipe with so many times the epochs, and a checkpoint after each of them; itself for 1.
+    """The recipe with `times` times the epochs, and a checkpoint after each of them; itself for 1.
 
     >>> longer(Recipe(epochs=2), 2).checkpoints
     (1, 2, 3, 4)

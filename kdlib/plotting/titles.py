@@ -7,7 +7,7 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-WIDTH = 4.8  # inches of a figure whose text is still read on a telephone
+WIDTH = 4.8  # inches of a figure whose text can be read on a telephone
 _LETTERS_PER_INCH = 11
 
 

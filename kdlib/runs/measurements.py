@@ -29,7 +29,7 @@ def measurement_key(parts: Sequence[str]) -> str:
 
 
 def stored_measurement(kind: str, key: str) -> Any | None:
-    """What is kept of this measurement, or None; a damaged file is told of in one line and taken away."""
+    """What is kept of this measurement, or None; a damaged file is reported in one line and removed."""
     path = _path(kind, key)
     try:
         content = json.loads(path.read_text())
@@ -39,7 +39,7 @@ def stored_measurement(kind: str, key: str) -> Any | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"the stored measurement {kind}/{key} is damaged ({error}); it is made anew", file=sys.stderr)
+        print(f"the stored measurement {kind}/{key} is damaged ({error}); it is measured again", file=sys.stderr)
         with suppress(OSError):  # a store that can't be written to
             path.unlink()
         return None

@@ -1,4 +1,4 @@
-"""Several trainings side by side, one process a core.
+"""Several trainings in parallel, one process a core.
 
 A training on a CPU uses one thread, so that its bits do not depend on the number of cores (see
 `kdlib.train.device.deterministic`); the cores are used by training as many networks at once. On a GPU trainings run
@@ -80,7 +80,7 @@ def _needed_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def _groups(specs: Sequence[RunSpec], workers: int) -> list[list[RunSpec]]:
-    """Runs that one process had better train in a row, in the order in which to begin them.
+    """Runs that one process should train one after another, in the order in which to begin them.
 
     Students of one teacher and method share the teacher's memory in a process, which takes about an epoch to fill. The
     longest groups of students come first, so that none is begun last; few groups are cut, so that no process idles.

@@ -18,8 +18,8 @@ class RunSpec:
 
     model and objective are a name with its options, as sorted (name, value) pairs; see `make_spec`. start: a run of the
     same network whose last weights are this run's first; frozen_up_to: the layer up to which they stay (a module
-    path). n_train: only the first so many training images are seen; a teacher may see more than its student (both
-    normalise by the statistics of all).
+    path). n_train: only this many training images, the first ones, are seen; a teacher may see more than its student
+    (both normalise by the statistics of all).
     """
 
     model: str

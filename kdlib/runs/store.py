@@ -1,7 +1,7 @@
 """The store of trained models, keyed by what made them.
 
 A run's key is a hash of its specification, of the data's content and of the source code that shapes a training, so a
-mended loss never meets a stale student. Each run is a folder of safetensors and one JSON file, written beside its
+corrected loss never meets an old student. Each run is a folder of safetensors and one JSON file, written beside its
 place and renamed into it: a kill at any moment leaves the whole run or none. An unfinished training leaves its last
 epoch and goes on from there.
 """
@@ -67,8 +67,8 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     """The run of this specification on this data: from the store, or trained now and stored.
 
     Two processes that want the same run train it once: the second waits. Processes that work together (see
-    `kdlib.train.processes`) train a streamed run together, and all get it. A damaged entry is told of in one line and
-    trained anew. If the run can't be stored (no space), it is returned all the same, with a warning.
+    `kdlib.train.processes`) train a streamed run together, and all get it. A damaged entry is reported in one line and
+    trained again. If the run can't be stored (no space), it is returned all the same, with a warning.
     """
     root = store_root()
     key = run_key(spec, splits, device)
@@ -158,7 +158,7 @@ def _start(spec: RunSpec, whole: Splits, make: Callable[[], nn.Module], device: 
 # Runs that could not be stored: this process at least trains them once.
 _unkept: dict[str, Run] = {}
 
-# What the students of one teacher share in this process: its network and what it said.
+# What the students of one teacher share in this process: its network and its answers.
 _teachers: dict[tuple[str, ...], tuple[nn.Module, dict[str, Any]]] = {}
 
 

@@ -1,4 +1,4 @@
-"""Teachers that are no run of the store: what they say of every training row, kept and keyed by content."""
+"""Teachers that are no run of the store: their outputs for every training row, kept and keyed by content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kdlib.runs.place import store_root, unwritable
 
 @dataclass(frozen=True)
 class KnownTeacher:
-    """A teacher by what it says: name, for readers, and the hash of its outputs, 20 hexadecimal digits."""
+    """A teacher by its outputs: a name, and the hash of the outputs, 20 hexadecimal digits."""
 
     name: str
     content: str
@@ -35,7 +35,8 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
     """Keep a teacher's outputs in the run store, so that a `RunSpec` can name it.
 
     name: what it is, such as "lightgbm". outputs: named tensors (N, ...) in the order of the training set, "logits"
-    among them. The same outputs give the same teacher, whatever they are called.
+    among them. The same outputs under the same name give the
+    same teacher, in whatever order they are named.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise KdlibError(f"a teacher's name is made of lower-case letters, digits and _, like lightgbm, not {name!r}")
@@ -68,7 +69,7 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
 
 
 def outputs_of(teacher: KnownTeacher) -> dict[str, Tensor]:
-    """What the teacher says of every training row; an error if it is not there or damaged."""
+    """The teacher's outputs for every training row; an error if the file is missing or damaged."""
     if teacher in _unkept:
         return _unkept[teacher]
     try:

@@ -1,4 +1,4 @@
-"""What a trained network says of a set."""
+"""A trained network's outputs for a set, and its score."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class ToldByFirst(KdlibError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is; rank 0 is the first."""
+    """The rank of this process and the number of processes; rank 0 is the first."""
 
     rank: int = 0
     count: int = 1

@@ -33,7 +33,7 @@ SPARE_COLOURS = ("#D55E00", "#56B4E9", "#8C6D31", "#7B4173")
 
 
 class ExplorerWidget(Protocol):
-    """A widget that can also be drawn without a browser, and told in words."""
+    """A widget that can also be drawn without a browser, and described in words."""
 
     static_key: str
 

@@ -39,7 +39,7 @@ from kdlib.widgets.units import (
 
 __all__ = ["DissectionExplorer", "UnitViews", "dissection_explorer", "region_masks", "unit_views"]
 
-STATE_BYTES = 2_000_000  # what a page can bear: bytes travel as base64, 4 characters for 3
+STATE_BYTES = 2_000_000  # what a page can hold: bytes are written as base64, 4 characters for 3
 
 
 def _concept_masks(views: UnitViews, probe: ImageSet, image_size: tuple[int, int]) -> Tensor:
@@ -85,12 +85,12 @@ class DissectionExplorer(UnitPictures):
 
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
-        told = [f"{title_of(name)} has {sum(each.values())}" for name, each in self.counts().items()]
+        counted = [f"{title_of(name)} has {sum(each.values())}" for name, each in self.counts().items()]
         views = self._views[self.model]
         unit = self._shown_unit()
         concept = views.best_concept[unit] or "no concept"
         return (
-            f"At an IoU of {self.threshold:g}, {', '.join(told)} concept detectors. Unit {unit} of "
+            f"At an IoU of {self.threshold:g}, {', '.join(counted)} concept detectors. Unit {unit} of "
             f"{title_of(self.model)} matches {concept} best, with an IoU of {float(views.score[unit]):.3f}."
         )
 
@@ -128,8 +128,8 @@ class DissectionExplorer(UnitPictures):
         for axes, index, mask in zip(row_of_axes, views.top_index[unit].tolist(), masks, strict=True):
             draw_region(axes, self._probe.images[index], mask, colour)
             axes.set_axis_off()
-        told = f"{views.best_concept[unit] or 'no concept'}, IoU {float(views.score[unit]):.3f}"
-        lower.suptitle(f"unit {unit} of {title_of(self.model)}: {told}", fontsize=10)
+        concept = f"{views.best_concept[unit] or 'no concept'}, IoU {float(views.score[unit]):.3f}"
+        lower.suptitle(f"unit {unit} of {title_of(self.model)}: {concept}", fontsize=10)
         return figure
 
 
@@ -149,7 +149,7 @@ def dissection_explorer(
     detector at first. quantile: the one the dissections were made with, for the words only. max_bytes: bound of the
     widget's state in the page; pictures are compressed until it holds.
 
-    Maps travel as float32, so that the browser's upsampled and thresholded regions are the dissection's own.
+    Maps are packed as float32, so that the browser's upsampled and thresholded regions are the dissection's own.
 
     >>> from kdlib.data.image_set import ConceptMap
     >>> masks = ConceptMap("object", torch.ones(2, 8, 8, dtype=torch.int64), ("unlabelled", "cat"))

@@ -1,5 +1,5 @@
-"""A player of learning: concepts appear and vanish from checkpoint to checkpoint, while their count's curve is traced
-over the way of the weights."""
+"""A player of learning: concepts appear and vanish from checkpoint to checkpoint, while their number is drawn
+as a curve over the path length of the weights."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class DynamicsPlayer(anywidget.AnyWidget):
         return (self._concepts[name] & self._foreground).flatten(2).sum(2)
 
     def progress(self, name: str) -> dict[str, float]:
-        """The numbers told of a network at the present step, those of the chosen image first.
+        """The numbers shown of a network at the present step, those of the chosen image first.
 
         foreground, background: concepts now. new, kept, vanished: on the object, since the checkpoint before. union:
         those that were ever on the object so far; remaining: foreground / union, 0 if there is none, at the last
@@ -140,17 +140,17 @@ class DynamicsPlayer(anywidget.AnyWidget):
 
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
-        told = []
+        described = []
         for name in (self.left, self.right):
             entry, found = self.entry(name), self.progress(name)
             rho = "rho" if self.checkpoint(name) == len(entry["epochs"]) - 1 else "remaining"
-            told.append(
+            described.append(
                 f"{entry['title']} at epoch {found['epoch']}, weight distance {found['distance']:.2f}, has "
                 f"{found['foreground']} concepts on the object, of {found['union']} that it ever had so far "
                 f"({rho} {found['remaining']:.2f}); its mean over {len(self.image_names)} images is "
                 f"{found['mean_foreground']:.2f} (mean {rho} {found['mean_remaining']:.2f})"
             )
-        return f"Image {self.image + 1}, {self.image_names[self.image]}. {'; '.join(told)}."
+        return f"Image {self.image + 1}, {self.image_names[self.image]}. {'; '.join(described)}."
 
     def draw(self) -> Figure:
         """The present state as a matplotlib figure: two pictures with their concepts, two curves below."""
@@ -200,7 +200,7 @@ def dynamics_player(
     colours: Mapping[str, str] | None = None,
     max_bytes: int = STATE_BYTES,
 ) -> DynamicsPlayer:
-    """A widget that plays two networks' concepts, checkpoint by checkpoint, over the way their weights went.
+    """A widget that plays two networks' concepts, checkpoint by checkpoint, over the path length of their weights.
 
     images: (N, C, H, W) uint8. concepts: network -> (M, N, R, C) bool, `VisualConcepts.concepts` of its M checkpoints;
     M may differ from network to network. foreground: (N, R, C) bool, the object's cells. distances: network -> (M,)
@@ -216,7 +216,7 @@ def dynamics_player(
     the reader asks for it.
 
     Raises KdlibError for fewer than two networks, shapes that do not fit, distances that fall, epochs that do not rise
-    or start differently, an unknown name, and more than the page can bear.
+    or start differently, an unknown name, and more than the page may hold.
 
     >>> foreground = torch.tensor([[[True, True, False]]])
     >>> concepts = {
@@ -237,7 +237,7 @@ def dynamics_player(
     if len(concepts) < 2:
         raise KdlibError(f"dynamics_player needs at least two networks to set side by side, not {len(concepts)}")
     sets = {name: _checked(each, inside, name) for name, each in concepts.items()}
-    ways = {name: _distances(distances, name, len(each)) for name, each in sets.items()}
+    lengths = {name: _distances(distances, name, len(each)) for name, each in sets.items()}
     times = {name: _epochs(epochs, name, len(each)) for name, each in sets.items()}
     starts = {name: each[0] for name, each in times.items()}
     if len(set(starts.values())) > 1:
@@ -247,7 +247,7 @@ def dynamics_player(
     entries = network_entries(sets, model_colours(sets, colours), titles)
     start = 0
     for entry, name in zip(entries, sets, strict=True):
-        entry |= {"epochs": times[name], "distances": ways[name], "start": start}
+        entry |= {"epochs": times[name], "distances": lengths[name], "start": start}
         start += len(times[name])
     every_epoch = sorted({epoch for each in times.values() for epoch in each})
     state = {

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 import anywidget
 import matplotlib as mpl
 import numpy as np
-import torch
 import traitlets
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kdlib.errors import KdlibError, choose, finite_number
-from kdlib.metrics.visual_concepts import THRESHOLD, visual_concepts
+from kdlib.errors import KdlibError, choose
+from kdlib.metrics.visual_concepts import THRESHOLD
 from kdlib.widgets.cells import (
     MARK_COLOURS,
     check_cells,
@@ -28,10 +27,16 @@ from kdlib.widgets.cells import (
     picture_state,
 )
 from kdlib.widgets.common import content_key, model_colours, new_figure, source
+from kdlib.widgets.entropy_levels import (
+    background_entropy_of,
+    checked_entropy,
+    layer_entry,
+    pack_levels,
+    refuse_one_sided,
+    whole_thousandth,
+)
 
 STATE_BYTES = 3_000_000
-PER_NAT = 1000  # thresholds are whole thousandths of a nat; between two of them nothing need be told apart
-NO_MAP = -32_768
 LAST_STEP = 0.6
 COLOUR_STEPS = 65
 # What is kept, a low entropy, is bright; readable for colour-blind readers and in lightness alone.
@@ -101,7 +106,7 @@ class EntropyExplorer(anywidget.AnyWidget):
 
     @traitlets.validate("threshold")
     def _check_threshold(self, proposal: dict) -> float:
-        return _whole_thousandth(proposal["value"])
+        return whole_thousandth(proposal["value"])
 
     def __repr__(self) -> str:
         names = ", ".join(entry["name"] for entry in self.networks)
@@ -127,11 +132,11 @@ class EntropyExplorer(anywidget.AnyWidget):
         on_background = (found & ~self._foreground).flatten(1).sum(1).double()
         share = on_foreground / (on_foreground + on_background).clamp(min=1)
         has_map = ~self._entropy[entry["network"], entry["layer"]].isnan().flatten(1).any(1)
-        told = {}
+        found_counts = {}
         for name, column in zip(NUMBERS, (on_foreground, on_background, share), strict=True):
-            told[name] = float(column[self.image]) if has_map[self.image] else math.nan
-            told[f"mean_{name}"] = float(column[has_map].mean())
-        return told
+            found_counts[name] = float(column[self.image]) if has_map[self.image] else math.nan
+            found_counts[f"mean_{name}"] = float(column[has_map].mean())
+        return found_counts
 
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
@@ -218,13 +223,14 @@ def entropy_explorer(
     network, layer, image: those shown at first; the first ones if not given. colours: #rrggbb of networks that are not
     the book's. max_bytes: bound of the widget's state in the page.
 
-    Concepts are those of `metrics.visual_concepts`: background entropy - H > b. Two bytes a cell travel, rounded so
+    Concepts are those of `metrics.visual_concepts`: background entropy - H > b. Two bytes a cell are packed, rounded so
     that the counts at every b of whole thousandths are exactly those of the maps given here; the entropies themselves
     are off by up to 0.0005 nats.
 
     Raises KdlibError for shapes that do not fit, infinite entropies, a layer without any map, an object that fills the
-    grid or none of it, an unknown name, and more than the page can bear.
+    grid or none of it, an unknown name, and more than the page may hold.
 
+    >>> import torch
     >>> entropy = torch.tensor([[[-3.5, -2.6], [-2.7, -2.8]]])
     >>> foreground = torch.tensor([[[True, False], [False, False]]])
     >>> images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
@@ -238,11 +244,11 @@ def entropy_explorer(
     pictures = picture_state(images, labels, class_names)
     count = len(images)
     inside = check_cells(foreground, count)
-    _refuse_one_sided(inside)
+    refuse_one_sided(inside)
     if not maps or not all(maps.values()):
         raise KdlibError("maps holds a network without a layer; give at least one, such as {'teacher': {'fc1': maps}}")
     entropy = {
-        (name, place): _checked(each, inside, f"'{name}', layer '{place}'")
+        (name, place): checked_entropy(each, inside, f"'{name}', layer '{place}'")
         for name, by_layer in maps.items()
         for place, each in by_layer.items()
     }
@@ -250,23 +256,23 @@ def entropy_explorer(
         {
             "network": name,
             "layer": place,
-            "background_entropy": _background_entropy(each, inside, background_entropy, name, place),
+            "background_entropy": background_entropy_of(each, inside, background_entropy, name, place),
             "images": int((~each.isnan().flatten(1).any(1)).sum()),
         }
         for (name, place), each in entropy.items()
     ]
     levels = b"".join(
-        _levels(each, entry["background_entropy"]).tobytes()
+        pack_levels(each, entry["background_entropy"]).tobytes()
         for each, entry in zip(entropy.values(), entries, strict=True)
     )
     check_size([pictures["sprite"], levels], count, max_bytes)
-    threshold = _whole_thousandth(threshold)
+    threshold = whole_thousandth(threshold)
     steps = [k / 100 for k in range(math.ceil(100 * max(LAST_STEP, threshold) - 1e-9) + 1)]
     places = list(dict.fromkeys(place for _, place in entropy))
     state = {
         **pictures,
         "networks": network_entries(maps, model_colours(maps, colours), titles),
-        "layers": [_layer(place, entropy, titles) for place in places],
+        "layers": [layer_entry(place, entropy, titles) for place in places],
         "maps": entries,
         "levels": levels,
         "cells": list(inside.shape[1:]),
@@ -287,59 +293,3 @@ def entropy_explorer(
     widget._images, widget._foreground, widget._entropy = images, inside, entropy
     widget.static_key = content_key("entropy", *state.values(), *first.values())
     return widget
-
-
-def _whole_thousandth(threshold: float) -> float:
-    threshold = finite_number(threshold, "threshold", minimum=0, maximum=10)
-    steps = round(threshold * PER_NAT)
-    if abs(threshold * PER_NAT - steps) > 1e-6:
-        raise KdlibError(f"threshold must be in whole thousandths of a nat here, not {threshold!r}; round it")
-    return steps / PER_NAT
-
-
-def _refuse_one_sided(foreground: Tensor) -> None:
-    for side, cells in (("foreground", foreground), ("background", ~foreground)):
-        for image, some in enumerate(cells.flatten(1).any(1).tolist()):
-            if not some:
-                raise KdlibError(f"image {image} has no {side} cell; leave it out, or take a finer grid")
-
-
-def _checked(entropy: Tensor, foreground: Tensor, name: str) -> Tensor:
-    """(N, R, C) float64 entropies on the CPU; an image with a NaN is NaN throughout."""
-    if not isinstance(entropy, Tensor) or entropy.shape != foreground.shape or not entropy.is_floating_point():
-        given = f"{entropy.dtype} of {tuple(entropy.shape)}" if isinstance(entropy, Tensor) else type(entropy)
-        raise KdlibError(f"maps of {name} must be real numbers of shape {tuple(foreground.shape)}, not {given}")
-    entropy = entropy.detach().cpu().double()
-    if bool(entropy.isinf().any()):
-        raise KdlibError(f"maps of {name} hold infinite entropies; mark an image without a map by NaN")
-    missing = entropy.isnan().flatten(1).any(1)
-    if bool(missing.all()):
-        raise KdlibError(f"maps of {name} are NaN for every image; leave this layer out")
-    return entropy.masked_fill(missing[:, None, None], math.nan)
-
-
-def _background_entropy(
-    entropy: Tensor, foreground: Tensor, given: Mapping[str, Mapping[str, float]] | None, network: str, layer: str
-) -> float:
-    if given is None:
-        return visual_concepts(entropy, foreground).background_entropy
-    by_layer = given[choose(network, given, "network of background_entropy")]
-    name = choose(layer, by_layer, f"layer of background_entropy of '{network}'")
-    return finite_number(by_layer[name], f"background_entropy of '{network}', layer '{layer}',")
-
-
-def _levels(entropy: Tensor, background_entropy: float) -> np.ndarray:
-    """(N, R, C) int16: the whole number k for which (k - 1) / 1000 < background entropy - H <= k / 1000."""
-    edges = np.arange(NO_MAP + 2, -NO_MAP - 1) / PER_NAT
-    above = (background_entropy - entropy).numpy()
-    levels = np.searchsorted(edges, above, side="left") + NO_MAP + 2
-    return np.where(np.isnan(above), NO_MAP, levels).astype("<i2")
-
-
-def _layer(layer: str, entropy: Mapping[tuple[str, str], Tensor], titles: Mapping[str, str] | None) -> dict:
-    """A layer's name and its scale of colours, one for all networks: up to the outermost hundredths of the cells."""
-    values = torch.cat([each[~each.isnan()] for (_, place), each in entropy.items() if place == layer]).numpy()
-    low, high = (float(value) for value in np.quantile(values, (0.01, 0.99)))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    return {"name": layer, "title": (titles or {}).get(layer, layer), "low": low, "high": high}

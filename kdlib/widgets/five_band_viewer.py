@@ -175,7 +175,7 @@ def five_band_viewer(
     Bands and scores are those of `kdlib.metrics.five_band`, whose head gives the formulas; a hit in the wrong band is a
     false positive. Means leave out images without any truth, whose recall is 0 by construction.
 
-    One byte a pixel and model travels, with steps placed so that the bands at every threshold are exactly those of the
+    A pixel takes one byte a model, with steps placed so that the bands at every threshold are exactly those of the
     values given here. max_bytes: bound of the widget's state in the page.
 
     Raises KdlibError for shapes that do not fit, saliency that is not finite, an unknown variant, and more than the

@@ -35,7 +35,7 @@ from kdlib.widgets.units import (
     unit_entry,
 )
 
-STATE_BYTES = 3_000_000  # what a page can bear: bytes travel as base64, 4 characters for 3
+STATE_BYTES = 3_000_000  # what a page can hold: bytes are written as base64, 4 characters for 3
 
 
 class MethodComparison(UnitPictures):
@@ -182,7 +182,7 @@ def method_comparison(
     methods get their colours and names, others may be given in `colours` (#rrggbb). left, right: the methods shown at
     first; scratch and kd where there are such, else the first two. unit: the unit shown at first; the right method's
     best one if not given. threshold: the IoU from which a unit counts as a detector at first. images_per_unit: at most
-    so many of each unit's images are shown. max_bytes: bound of the widget's state in the page; pictures are
+    the number of each unit's images that are shown. max_bytes: bound of the widget's state in the page; pictures are
     compressed and regions coarsened until it holds.
 
     The reader chooses the two methods, moves the IoU threshold, and walks over the units by arrow keys or clicks; shown

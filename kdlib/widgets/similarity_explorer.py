@@ -19,9 +19,9 @@ from torch import Tensor
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.class_similarity import rank_correlation
 from kdlib.widgets.common import check_place, content_key, group_colours, model_colours, new_figure, source, title_of
+from kdlib.widgets.similarity_matrices import CODES, checked_matrix, pack, swept_names
 
 STATE_BYTES = 1_000_000
-CODES = 65_534  # values travel as whole numbers 0 ... CODES; the one above stands for "no images of this class"
 STEPS = 33  # colours of a scale
 VIEWS = ("side by side", "difference")
 # Readable for colour-blind readers, and in lightness alone.
@@ -111,17 +111,17 @@ class SimilarityExplorer(anywidget.AnyWidget):
 
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
-        told = []
+        each = []
         for name in (self.left, self.right):
             numbers = self.numbers(name)
-            told.append(
+            each.append(
                 f"{self.title(name)} gives a sibling {_words(numbers['siblings'])} and another class "
                 f"{_words(numbers['others'])}"
             )
         rows = f"images of {self.class_names[self.row]}, {self.class_names[self.column]}"
         pair = [float(self.matrix(name)[self.row, self.column]) for name in (self.left, self.right)]
         return (
-            f"Mean log-probabilities, class by class, in nats: {'; '.join(told)}. Spearman's rho between the two off "
+            f"Mean log-probabilities, class by class, in nats: {'; '.join(each)}. Spearman's rho between the two off "
             f"the diagonal is {_words(self.correlation())}. Pair {rows}: {_words(pair[0])} and {_words(pair[1])}."
         )
 
@@ -188,13 +188,13 @@ def similarity_explorer(
     matrices: model -> (K, K), row i the mean of log p over images of class i (`metrics.class_similarity.
     similarity_matrix`), a row of NaN for a class without images; for the fixed models, such as teacher, scratch,
     label_smoothing and kd. sweep: temperature T -> {name: (K, K)}, the same names at every T, such as "ls_teacher" for
-    the label-smoothed teacher's outputs softened by T (what its student is shown) and "ls_student" for the student
+    the label-smoothed teacher's outputs softened by T (what its student is trained on) and "ls_student" for the student
     distilled at that T; the reader's slider chooses among the temperatures. left, right: the two models shown at
     first; teacher and kd where there are such, else the first two. temperature: the slider's first place; the lowest
     if not given. superclass_of: for each of the K classes the index of its superclass. colours, titles: #rrggbb and
     names for readers of models that are not the book's. max_bytes: bound of the matrices in the page.
 
-    Values travel in 16 bits: the error is at most |lowest value| / 131,000, below 0.0005 nats for log-probabilities
+    Values are packed in 16 bits: the error is at most |lowest value| / 131,000, below 0.0005 nats for log-probabilities
     above -65. Shown are the matrices with superclasses as outlined blocks, the value of the pair under mouse or
     keyboard, the mean over siblings and over other classes, and Spearman's rho between the two matrices.
 
@@ -217,16 +217,16 @@ def similarity_explorer(
             f"superclass_of must give each of the {classes} classes an index below {len(superclass_names)}, "
             f"not {list(superclass_of)}"
         )
-    swept = _swept_names(matrices, sweep or {})
+    swept = swept_names(matrices, sweep or {})
     temperatures = sorted(float(t) for t in sweep or {})
     names = [*matrices, *swept]
     if len(names) < 2:
         raise KdlibError(f"similarity_explorer needs at least two models to compare, not {len(names)}")
-    stack = [_checked(matrices[name], classes, f"'{name}'") for name in matrices]
+    stack = [checked_matrix(matrices[name], classes, f"'{name}'") for name in matrices]
     by_temperature = {float(t): each for t, each in (sweep or {}).items()}
     for name in swept:
-        stack += [_checked(by_temperature[t][name], classes, f"'{name}' at T = {t:g}") for t in temperatures]
-    values, lowest = _pack(torch.stack(stack))
+        stack += [checked_matrix(by_temperature[t][name], classes, f"'{name}' at T = {t:g}") for t in temperatures]
+    values, lowest = pack(torch.stack(stack))
     if len(values) * 4 // 3 > max_bytes:
         raise KdlibError(
             f"{len(stack)} matrices of {classes} classes take {len(values) * 4 / 3e6:.1f} MB of widget state, more "
@@ -273,52 +273,6 @@ def similarity_explorer(
 
 def _words(value: float) -> str:
     return "unknown" if math.isnan(value) else f"{value:.2f}"
-
-
-def _swept_names(matrices: Mapping[str, Tensor], sweep: Mapping[float, Mapping[str, Tensor]]) -> list[str]:
-    """The names that every temperature holds, in the first one's order."""
-    names: list[str] = []
-    for place, (temperature, each) in enumerate(sweep.items()):
-        if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature > 0):
-            raise KdlibError(f"a temperature of the sweep must be a finite number greater than 0, not {temperature!r}")
-        names = names or list(each)
-        if not each or set(each) != set(names):
-            raise KdlibError(
-                f"the sweep holds {', '.join(names)} at T = {next(iter(sweep)):g} but {', '.join(each) or 'nothing'} "
-                f"at T = {temperature:g}; give the same models at every temperature"
-            )
-        twice = set(each) & set(matrices)
-        if place == 0 and twice:
-            raise KdlibError(
-                f"'{min(twice)}' is both in matrices and in the sweep; give it another name in one of them"
-            )
-    return names
-
-
-def _checked(matrix: Tensor, classes: int, what: str) -> Tensor:
-    if not isinstance(matrix, Tensor) or tuple(matrix.shape) != (classes, classes):
-        shape = tuple(matrix.shape) if hasattr(matrix, "shape") else type(matrix).__name__
-        raise KdlibError(
-            f"the matrix of {what} must have shape ({classes}, {classes}): classes by classes, not {shape}"
-        )
-    matrix = matrix.detach().cpu().double()
-    known = matrix[~matrix.isnan().all(1)]
-    if len(known) == 0 or not bool(torch.isfinite(known).all()):
-        raise KdlibError(f"the matrix of {what} holds values that are not finite; was the model trained to the end?")
-    # A mean of log-probabilities: exp of it sums to at most 1 (Jensen's inequality).
-    if bool((known.logsumexp(1) > 1e-3).any()):
-        raise KdlibError(
-            f"the matrix of {what} holds no mean log-probabilities: exp of a row sums to "
-            f"{float(known.logsumexp(1).max().exp()):.3g}, more than 1; give similarity_matrix(logits, labels)"
-        )
-    return matrix
-
-
-def _pack(stack: Tensor) -> tuple[bytes, float]:
-    """16-bit codes of (n, K, K) values from the lowest to 0, and the lowest: value = lowest * (1 - code / CODES)."""
-    lowest = min(float(stack[~stack.isnan()].min()), -1e-6)
-    codes = ((1 - stack / lowest) * CODES).round().clamp(0, CODES).nan_to_num(CODES + 1)
-    return codes.numpy().astype("<u2").tobytes(), lowest
 
 
 def _colours(name: str) -> list[str]:

@@ -73,10 +73,10 @@ class WordExplorer(anywidget.AnyWidget):
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
         polar = sum(map(abs, self.truth[self.sentence]))
-        told = [f"{model['title']} {self.right_signs(model)}" for model in self.models]
+        counted = [f"{model['title']} {self.right_signs(model)}" for model in self.models]
         return (
             f"“{' '.join(self.words[self.sentence])}” is labelled {self.labels[self.sentence]}. Of its {polar} "
-            f"sentiment words, these many have an attribution of the right sign: {', '.join(told)}."
+            f"sentiment words, this many have an attribution of the right sign: {', '.join(counted)}."
         )
 
     def draw(self) -> Figure:

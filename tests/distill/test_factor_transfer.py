@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,6 @@ from kdlib.distill.factor_transfer import (
     train_paraphraser,
 )
 from kdlib.distill.kd import label_terms
-from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
@@ -214,7 +214,7 @@ class TestStageOne:
     def test_students_share_it_and_none_depends_on_which_came_first(self, splits):
         teacher = teacher_net()
         one, two = (setting_of(splits, teacher=teacher, seed=seed) for seed in (5, 6))
-        again = Setting(one.student, one.train, one.augmentation, 7, teacher, one.memory)
+        again = replace(one, seed=7)
         with deterministic():
             first, second, third = (build_factor_transfer(setting) for setting in (one, two, again))
         assert third.teacher is first.teacher

@@ -13,7 +13,6 @@ from kdlib.errors import KdlibError
 from kdlib.metrics.class_similarity import (
     PRIMARY,
     class_similarity,
-    feature_geometry,
     nontarget_divergence,
     rank_correlation,
     sibling_mass_ratio,
@@ -300,33 +299,6 @@ def test_rank_correlation_is_scipys(ties):
 
 def test_rank_correlation_of_a_constant_is_not_a_number():
     assert math.isnan(rank_correlation(torch.ones(4), torch.arange(4)))
-
-
-def test_geometry_by_hand():
-    # Class means (0, 0), (0, 3), (4, 0); two images per class, one unit to the left and right of their mean.
-    means = torch.tensor([[0.0, 0.0], [0.0, 3.0], [4.0, 0.0]])
-    step = torch.tensor([1.0, 0.0])
-    features, labels = torch.cat([means - step, means + step]), torch.arange(3).repeat(2)
-    found = feature_geometry(features, labels, (0, 0, 1))
-    assert found["sibling_distance"] == 3
-    assert found["nonsibling_distance"] == (4 + 5) / 2
-    assert found["sibling_distance_ratio"] == pytest.approx(3 / 4.5)
-    assert found["within_class_spread"] == 1
-    assert found["relative_spread"] == pytest.approx(1 / 4)
-
-
-def test_equidistant_class_means_have_ratio_one():
-    found = feature_geometry(10 * torch.eye(4), torch.arange(4), (0, 0, 1, 1))
-    assert found["sibling_distance_ratio"] == pytest.approx(1)
-    assert found["within_class_spread"] == 0
-
-
-def test_geometry_only_scales_with_the_features_and_does_not_move():
-    _, _, labels, features = random_case()
-    features = features.double()
-    straight, moved = (feature_geometry(f, labels, SUPERCLASS_OF) for f in (features, 3 * features + 100))
-    for key, value in straight.items():
-        assert moved[key] == pytest.approx(value * (1 if key in ("sibling_distance_ratio", "relative_spread") else 3))
 
 
 # What is refused.

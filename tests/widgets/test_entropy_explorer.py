@@ -13,7 +13,8 @@ from widget_toys import toy_entropy, write_page
 from kdlib.errors import KdlibError
 from kdlib.metrics.visual_concepts import visual_concepts
 from kdlib.widgets import entropy_explorer
-from kdlib.widgets.entropy_explorer import NO_MAP, NUMBERS
+from kdlib.widgets.entropy_explorer import NUMBERS
+from kdlib.widgets.entropy_levels import NO_MAP
 
 
 def build(**changes):

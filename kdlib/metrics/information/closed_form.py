@@ -51,7 +51,7 @@ def sensitivity(
 ) -> Tensor:
     """(N, rows, columns) float64 sensitivity a of each cell, on the CPU; formula at the head of this module.
 
-    projections: None for the exact sum, one backward pass for each feature; otherwise so many random signs r, for the
+    projections: None for the exact sum, one backward pass for each feature; otherwise the number of random signs r: the
         mean of (d (r . f) / d x)^2 over them is the sum over features. batch_size: images at once. The other arguments
         are those of `kdlib.metrics.information.maps.information_discarding`.
 

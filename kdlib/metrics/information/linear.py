@@ -35,7 +35,7 @@ def linear_information(
     """`kdlib.metrics.information.maps.information_discarding` of the linearised layer; `samples` is 0, `normaliser`
     NaN.
 
-    projections: None for the exact derivative of every feature, or so many random signs where a layer has many
+    projections: None for the exact derivative of every feature, or the number of random signs where a layer has many
     features. The other arguments are those of `information_discarding`, and so are its errors.
 
     >>> half_blind = nn.Sequential(nn.Flatten(), nn.Linear(16, 16))

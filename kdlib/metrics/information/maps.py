@@ -2,7 +2,7 @@
 
 Cheng et al. 2020 (CVPR, "Explaining knowledge distillation by quantifying the knowledge"), after Ma et al. 2019.
 Gaussian noise of its own strength sigma_i is put on each cell i of a grid over the image x. Of all noises that change
-the feature f = relu(layer(x)) little, the one with the most entropy tells what the layer has discarded: H_i =
+the feature f = relu(layer(x)) little, the one with the most entropy shows what the layer has discarded: H_i =
 ln sigma_i + ln(2 pi e) / 2 nats is large where the layer does not care, small where it has kept what it saw.
 
     minimise over sigma   E |f(x + sigma * e) - f|^2 / sigma_f^2 - lambda * mean_i H_i,      e ~ N(0, 1)

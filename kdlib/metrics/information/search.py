@@ -1,6 +1,6 @@
 """The largest noise that a layer tolerates: how the noise of each cell is searched, whatever the layer.
 
-A search is handed `respond`, which tells how much a layer changes under noise, and knows nothing of networks:
+A search is handed `respond`, which reports how much a layer changes under noise, and knows nothing of networks:
 
     loss, gradient = respond(numbers, sigma)
 
@@ -72,7 +72,7 @@ class EarlyStopped:
             finite_number(self.leave, "leave", minimum=0, exclusive=True)
 
     def rate(self, cells: int) -> float:
-        """The learning rate on a grid of so many cells.
+        """The learning rate on a grid of this many cells.
 
         >>> EarlyStopped().rate(256), EarlyStopped().rate(1024)
         (0.0001, 0.0004)
