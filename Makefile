@@ -1,16 +1,17 @@
-# make book | test | check | notebooks | bench | clean, and for maintainers: constraints, vendor.  README.md tells how to do without make.
+# make book | test | check | notebooks | bench | clean, and for maintainers: picture, constraints, vendor.  README.md tells how to do without make.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
             $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help book test check notebooks bench constraints vendor clean
+.PHONY: help book test check notebooks picture bench constraints vendor clean
 help:
 	@echo "make book         execute the notebooks that changed and build the book into _build/html"
 	@echo "make test         lint, types, unit tests, notebooks at smoke scale, book and browser tests"
 	@echo "make check        lint and types only"
 	@echo "make notebooks    execute, then write the outputs back to notebooks/ and the metrics to book/results/"
+	@echo "make picture      take the README's picture from the built book (needs Chromium)"
 	@echo "make bench        race kdlib against the implementations people use (minutes)"
 	@echo "make constraints  pin the whole environment anew in constraints.txt"
 	@echo "make vendor       fetch the book's JavaScript anew (needs npm)"
@@ -45,6 +46,9 @@ test: check
 
 notebooks: $(VENV)/.book
 	@$(BIN)/kdlib book --commit-outputs
+
+picture: $(VENV)/.test
+	@$(BIN)/python book/picture.py
 
 bench: $(VENV)/.book
 	@$(BIN)/python -m benchmarks
