@@ -1,6 +1,6 @@
 """Maps of information discarding of trained networks, measured once and kept in the run store.
 
-On a CPU networks are measured side by side, one process a core; the maps are the same whichever way.
+On a CPU networks are measured in parallel, one process a core; the maps are the same whichever way.
 """
 
 from __future__ import annotations

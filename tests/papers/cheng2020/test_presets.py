@@ -35,7 +35,7 @@ def test_recipes_are_those_of_section_7_3():
 
 
 def test_every_preset_has_sizes_and_teachers_see_more_than_students():
-    assert tuple(CONCEPT_PRESETS) == PRESETS
+    assert tuple(CONCEPT_PRESETS) == tuple(PRESETS)
     for sizes in CONCEPT_PRESETS.values():
         assert sizes.n_train is None or sizes.n_train > sizes.n_student >= sizes.n_images
     assert CONCEPT_PRESETS["quick"].n_seeds >= 3 and CONCEPT_PRESETS["gpu"].n_seeds >= 8

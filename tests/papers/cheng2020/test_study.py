@@ -9,10 +9,14 @@ import torch
 from archives import plant_cub, plant_voc
 
 from kdlib.capture import features_of
+from kdlib.data.registry import load
 from kdlib.errors import KdlibError
 from kdlib.metrics.information.search import EarlyStopped
 from kdlib.metrics.visual_concepts import visual_concepts
 from kdlib.models.freezing import parameters_up_to
+from kdlib.papers.cheng2020.counts import agreement_of_seeds
+from kdlib.papers.cheng2020.dynamics import discarded, dynamics_of, path_length
+from kdlib.papers.cheng2020.imitation import explained
 from kdlib.papers.cheng2020.study import ARMS, ConceptStudy
 
 
@@ -57,7 +61,7 @@ def test_in_the_fair_regime_the_teacher_sees_what_its_students_see_and_is_no_bas
 
 def test_a_student_explains_of_its_own_teacher_what_the_definition_says(study):
     for arm, taught_by in (("student", "teacher"), ("self", "baseline")):
-        told = study.explained(arm, 1, "fc2", "test")
+        told = explained(study, arm, 1, "fc2", "test")
         images = study.splits.test.inputs(slice(None))
         networks = [study.run_of(study.spec(one, 1, "fc2")).model() for one in (arm, taught_by)]
         given, wanted = (features_of(network, images, "fc2").double() for network in networks)
@@ -65,7 +69,7 @@ def test_a_student_explains_of_its_own_teacher_what_the_definition_says(study):
         slow = 1 - float((given - wanted).square().sum() / (wanted - mean).square().sum())
         assert told == pytest.approx(100 * slow)
     with pytest.raises(KdlibError, match="learns one layer"):
-        study.explained("baseline")
+        explained(study, "baseline")
 
 
 def test_which_maps_reached_the_target_is_told_of_each_network_and_plan(study):
@@ -123,27 +127,26 @@ def test_agreement_of_seeds_is_the_mean_over_pairs_and_images(study):
             slow.append(sum(x and y for x, y in zip(a, b, strict=True)) / either)
             by_chance = sum(a) * sum(b) / len(a)
             blind.append(by_chance / (sum(a) + sum(b) - by_chance))
-    assert study.agreement_of_seeds("baseline", "fc1") == pytest.approx(
+    assert agreement_of_seeds(study, "baseline", "fc1") == pytest.approx(
         (sum(slow) / len(slow), sum(blind) / len(blind))
     )
     with pytest.raises(KdlibError, match="raise n_seeds"):
-        ConceptStudy(preset="smoke", device="cpu", n_seeds=1).agreement_of_seeds("baseline")
+        agreement_of_seeds(ConceptStudy(preset="smoke", device="cpu", n_seeds=1), "baseline")
 
 
 def test_dynamics_follow_from_maps_and_the_history(study):
-    found = study.dynamics("student", 1, "fc2")
+    found = dynamics_of(study, "student", 1, "fc2")
     spec = study.spec("student", 1, "fc2")
     rows = study.run_of(spec).history
     assert found.epochs == spec.recipe.checkpoints
-    way = 0.0
     for epoch, distance in zip(found.epochs, found.distances.tolist(), strict=True):
-        way = sum(row["distance/fc2"] for row in rows[:epoch])
-        assert distance == pytest.approx(way)
-    by_epoch = study.dynamics("student", 1, "fc2", by_epoch=True).distances
+        length = sum(row["distance/fc2"] for row in rows[:epoch])
+        assert distance == pytest.approx(length)
+    by_epoch = dynamics_of(study, "student", 1, "fc2", by_epoch=True).distances
     assert by_epoch.tolist() == pytest.approx([sum(r["epoch_distance/fc2"] for r in rows[:e]) for e in found.epochs])
-    longer = study.dynamics("student", 1, "fc2", up_to=True).distances
+    longer = dynamics_of(study, "student", 1, "fc2", up_to=True).distances
     assert not torch.equal(longer, found.distances)
-    assert not torch.equal(study.distances("student", 1, "fc2", up_to=True, by_epoch=True), by_epoch)
+    assert not torch.equal(path_length(study, "student", 1, "fc2", up_to=True, by_epoch=True), by_epoch)
     m, n = found.foreground_counts.shape
     assert (m, n) == (len(found.epochs), len(study.measured))
     union = found.concepts.any(0) & study.foreground
@@ -153,17 +156,17 @@ def test_dynamics_follow_from_maps_and_the_history(study):
 def test_counts_over_noise_seeds_are_means_and_concepts_the_first_seeds(tmp_path):
     sampled = ConceptStudy(preset="smoke", device="cpu", estimator="sampled", n_images=2)
     sampled.plan = replace(sampled.plan, samples=2)
-    both = sampled.dynamics("baseline", 0, "fc1", noise_seeds=2)
+    both = dynamics_of(sampled, "baseline", 0, "fc1", noise_seeds=2)
     counts = []
     for seed in (0, 1):
         maps = sampled.maps("baseline", 0, "fc1", checkpoints=True, plan=replace(sampled.plan, noise_seed=seed))
         counts.append([visual_concepts(one, sampled.foreground, 0.2).on_foreground.tolist() for one in maps])
     assert both.foreground_counts.tolist() == torch.tensor(counts).double().mean(0).tolist()
-    assert torch.equal(both.concepts, sampled.dynamics("baseline", 0, "fc1").concepts)
+    assert torch.equal(both.concepts, dynamics_of(sampled, "baseline", 0, "fc1").concepts)
 
 
 def test_the_discard_rule_looks_at_late_checkpoints(study):
-    found = study.discarded("baseline", 0, "fc1")
+    found = discarded(study, "baseline", 0, "fc1")
     assert found.keep.shape == (len(study.measured),) and 0 <= found.rate() <= 1
 
 
@@ -223,18 +226,11 @@ def test_an_arm_or_layer_that_is_not_there_is_refused(study):
         study.spec("student", 0, "fc4")
 
 
-def test_data_without_masks_are_refused(tmp_path, monkeypatch):
-    import dataclasses
+def test_data_without_masks_are_refused(monkeypatch):
+    def without_masks(*arguments, **options):
+        splits = load(*arguments, **options)
+        return replace(splits, train=replace(splits.train, foreground=None))
 
-    from kdlib.papers.cheng2020 import study as concept_study
-
-    load = concept_study.datasets.load
-    monkeypatch.setattr(
-        concept_study.datasets,
-        "load",
-        lambda *a, **k: dataclasses.replace(
-            (splits := load(*a, **k)), train=dataclasses.replace(splits.train, foreground=None)
-        ),
-    )
+    monkeypatch.setattr("kdlib.papers.cheng2020.study.load", without_masks)
     with pytest.raises(KdlibError, match="has no foreground masks"):
         assert ConceptStudy(preset="smoke", device="cpu").measured

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from kdlib.metrics.visual_concepts import VisualConcepts
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.papers.cheng2020.counts import MEASURES, WORDS
+from kdlib.plotting.titles import headline, within
 from kdlib.stats import Contrast, mean_interval
 from kdlib.widgets.cells import MARKS, draw_outline, mark_handles
 
-#: Measure -> its column in `VisualConcepts.summary`, its unit, and the sign of student minus baseline in the paper.
-MEASURES = {
-    "concepts_on_object": ("n_foreground", "cells of 256", 1),
-    "concepts_beside_object": ("n_background", "cells of 256", -1),
-    "share_on_object": ("share", "fraction", 1),
-}
-WORDS = {
-    "concepts_on_object": "concepts on the object",
-    "concepts_beside_object": "concepts beside the object",
-    "share_on_object": "share on the object",
-}
 TITLES = {measure: f"{words} ({MEASURES[measure][1]})" for measure, words in WORDS.items()}
 _BETWEEN_ROWS = 0.14
 
 
-def maps_by_hand(entropy: Tensor, found: VisualConcepts, titles: Sequence[str]) -> Figure:
+def maps_by_hand(entropy: Tensor, found: VisualConcepts, titles: Sequence[str], message: str = "") -> Figure:
     """Small maps with the entropy written in each cell, the object's outline, and marks on the concepts.
 
-    entropy: (N, rows, columns) nats. found: their concepts. titles: one an image.
+    entropy: (N, rows, columns) nats. found: their concepts. titles: one an image. message: the figure's title.
     """
-    figure, axes = plt.subplots(1, len(entropy), figsize=(2.6 * len(entropy), 3.1), squeeze=False)
+    figure, axes = plt.subplots(1, len(entropy), figsize=(1.9 * len(entropy), 2.9), squeeze=False)
     rows, columns = entropy.shape[1:]
     low, high = float(entropy.min()), float(entropy.max())
     for axis, values, concepts, inside, title in zip(
@@ -54,37 +47,35 @@ def maps_by_hand(entropy: Tensor, found: VisualConcepts, titles: Sequence[str]) 
         axis.set_title(title, fontsize=10)
         axis.margins(0.03)
     names = {"foreground": "concept on the object", "background": "concept beside it"}
-    figure.legend(handles=mark_handles(names), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(handles=mark_handles(names), loc="outside lower center", ncols=2, fontsize=10, frameon=False)
+    headline(figure, message)
     return figure
 
 
-def counts_by_layer(values: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> Figure:
-    """A panel for each layer (rows) and measure (columns); in it a row an arm: every seed small, the mean with its 95 %
+def counts_of_arms(values: Mapping[str, Mapping[str, Sequence[float]]], message: str = "") -> Figure:
+    """A panel for each measure, one above the other; in it a row an arm: every seed small, the mean with its 95 %
     interval (Student's t) large, and a thin line at the baseline's mean.
 
-    values: measure of `MEASURES` -> layer -> arm -> one value a seed.
+    values: measure of `MEASURES` -> arm -> one value a seed. message: what the figure says, its title.
     """
-    layers = list(next(iter(values.values())))
-    arms = list(next(iter(values.values()))[layers[0]])
-    size = (3.3 * len(values) + 1.2, (0.36 * len(arms) + 0.3) * len(layers) + 0.6)
-    figure, axes = plt.subplots(len(layers), len(values), figsize=size, sharex="col", sharey=True, squeeze=False)
-    for column, (measure, by_layer) in enumerate(values.items()):
-        for row, layer in enumerate(layers):
-            axis = axes[row, column]
-            axis.axvline(float(np.mean(by_layer[layer]["baseline"])), color=MODEL_COLOURS["baseline"], zorder=0)
-            for place, arm in enumerate(arms):
-                _seeds_and_mean(axis, by_layer[layer][arm], place, arm)
-            axis.grid(axis="y", visible=False)
-        axes[-1, column].set_xlabel(TITLES[measure], fontsize=9)
+    arms = list(next(iter(values.values())))
+    figure, axes = plt.subplots(len(values), figsize=(5.4, (0.34 * len(arms) + 0.8) * len(values) + 0.5), squeeze=False)
+    for axis, (measure, by_arm) in zip(axes[:, 0], values.items(), strict=True):
+        axis.axvline(float(np.mean(by_arm["baseline"])), color=MODEL_COLOURS["baseline"], zorder=0)
+        for place, arm in enumerate(arms):
+            _seeds_and_mean(axis, by_arm[arm], place, arm)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel(TITLES[measure], fontsize=10)
+        axis.set_yticks(range(len(arms)), [_two_lines(MODEL_NAMES.get(arm, arm)) for arm in arms], fontsize=9)
+        axis.set_ylim(len(arms) - 0.5, -0.5)
         # Neither a count nor a share is negative, whatever a wide interval says; nor is a share above 1.
-        left, right = axes[-1, column].get_xlim()
-        axes[-1, column].set_xlim(max(left, 0), min(right, 1) if MEASURES[measure][1] == "fraction" else right)
-    for axis, layer in zip(axes[:, 0], layers, strict=True):
-        axis.set_ylabel(layer.upper(), rotation=0, ha="right", va="center", fontweight="bold")
-        axis.tick_params(axis="y", labelsize=9)
-    axes[0, 0].set_yticks(range(len(arms)), [MODEL_NAMES.get(arm, arm) for arm in arms])
-    axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
+        within(axis, 0, 1 if MEASURES[measure][1] == "fraction" else 256, "x")
+    headline(figure, message)
     return figure
+
+
+def _two_lines(name: str) -> str:
+    return "\n".join(wrap(name, 20))
 
 
 def _seeds_and_mean(axis: plt.Axes, seeds: Sequence[float], place: float, arm: str) -> None:
@@ -99,43 +90,52 @@ def _seeds_and_mean(axis: plt.Axes, seeds: Sequence[float], place: float, arm: s
     axis.errorbar([found.mean], [place + _BETWEEN_ROWS], xerr=errors, fmt=marker, color=colour, markersize=7, capsize=3)
 
 
-def differences(panels: Mapping[str, Mapping[str, Contrast]], smallest: Mapping[str, float]) -> Figure:
+def differences(
+    panels: Mapping[str, Mapping[str, Contrast]], smallest: Mapping[str, float], message: str = ""
+) -> Figure:
     """Student minus baseline with intervals (the wider of two at each end), a panel a measure, a row each.
 
     panels: measure of `MEASURES` -> name of the row -> contrast. smallest: measure -> the difference that would matter,
-    a grey band. The half on the paper's side of zero is tinted; symbols are filled where the intervals exclude zero.
+    a grey band. message: the figure's title. The half on the paper's side of zero is tinted; symbols are filled where
+    the intervals exclude zero.
     """
     rows = list(next(iter(panels.values())))
-    size = (3.2 * len(panels) + 1.6, 0.3 * len(rows) + 1.5)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    labels = ["\n".join(wrap(row, 26)) for row in rows]
+    height = 0.3 * len(rows) + 0.12 * sum(label.count("\n") for label in labels) + 0.9
+    figure, axes = plt.subplots(len(panels), figsize=(5.4, height * len(panels) + 0.9), squeeze=False)
     colour = MODEL_COLOURS["student"]
-    for axis, (measure, by_row) in zip(axes[0], panels.items(), strict=True):
+    for axis, (measure, by_row) in zip(axes[:, 0], panels.items(), strict=True):
         for place, contrast in enumerate(by_row.values()):
             axis.plot(contrast.widest, [place, place], color=colour, linewidth=2)
             face = colour if contrast.excludes_zero else "white"
             axis.plot([contrast.mean_difference], [place], MODEL_MARKERS["student"], color=colour, markerfacecolor=face)
         reach = 1.05 * max(abs(end) for end in axis.get_xlim())
+        if MEASURES[measure][1] == "fraction":
+            reach = min(reach, 1.0)  # no share is above 1, so no difference of two is
         axis.set_xlim(-reach, reach)
         axis.axvspan(0, MEASURES[measure][2] * reach, color=colour, alpha=0.08, linewidth=0, zorder=0)
         axis.axvspan(-smallest[measure], smallest[measure], color="0.86", zorder=0)
         axis.axvline(0, color=MODEL_COLOURS["baseline"], linewidth=1.5, zorder=1)
-        axis.set_title(WORDS[measure], fontsize=10)
-        axis.set_xlabel(f"student minus baseline ({MEASURES[measure][1]})", fontsize=9)
-        axis.tick_params(axis="x", labelsize=9)
+        axis.set_xlabel(f"{WORDS[measure]}, student minus baseline\n({MEASURES[measure][1]})", fontsize=10)
+        axis.tick_params(axis="x", labelsize=10)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.grid(axis="y", visible=False)
-    axes[0, 0].set_yticks(range(len(rows)), rows, fontsize=9)
-    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_yticks(range(len(rows)), labels, fontsize=10)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+    _explain_marks(figure)
+    headline(figure, message)
     return figure
 
 
-def over_thresholds(contrasts: Mapping[str, Mapping[float, Contrast]], used: float) -> Figure:
+def over_thresholds(contrasts: Mapping[str, Mapping[float, Contrast]], used: float, message: str = "") -> Figure:
     """Student minus baseline against the threshold b, a panel a measure, with intervals (the wider of two).
 
-    contrasts: measure of `MEASURES` -> b in nats -> contrast. used: the chapter's b, a dotted line.
+    contrasts: measure of `MEASURES` -> b in nats -> contrast. used: the chapter's b, a dotted line. message: the
+    figure's title.
     """
-    figure, axes = plt.subplots(1, len(contrasts), figsize=(3.3 * len(contrasts), 3.1), squeeze=False)
+    figure, axes = plt.subplots(len(contrasts), figsize=(5.2, 2.1 * len(contrasts) + 0.6), squeeze=False, sharex=True)
     colour = MODEL_COLOURS["student"]
-    for axis, (measure, by_threshold) in zip(axes[0], contrasts.items(), strict=True):
+    for axis, (measure, by_threshold) in zip(axes[:, 0], contrasts.items(), strict=True):
         thresholds, found = list(by_threshold), list(by_threshold.values())
         axis.axhline(0, color=MODEL_COLOURS["baseline"], linewidth=1.5)
         axis.axvline(used, color="0.4", linestyle=":", linewidth=1.2)
@@ -144,25 +144,24 @@ def over_thresholds(contrasts: Mapping[str, Mapping[float, Contrast]], used: flo
         means = [contrast.mean_difference for contrast in found]
         axis.plot(thresholds, means, marker=MODEL_MARKERS["student"], color=colour, linewidth=1)
         axis.set_xticks(thresholds)
-        axis.set_title(WORDS[measure], fontsize=10)
-        axis.set_xlabel("threshold b (nats)", fontsize=9)
-        axis.set_ylabel(f"student minus baseline ({MEASURES[measure][1]})", fontsize=9)
-        axis.tick_params(labelsize=9)
+        axis.set_title(f"{WORDS[measure]}, student minus baseline", fontsize=10)
+        axis.set_ylabel(MEASURES[measure][1], fontsize=10)
+        axis.tick_params(labelsize=10)
+    axes[-1, 0].set_xlabel("threshold b (nats)", fontsize=10)
+    headline(figure, message)
     return figure
 
 
-def side_legend(figure: Figure) -> None:
+def _explain_marks(figure: Figure) -> None:
     """Explain the marks of `differences` below the figure."""
     colour, marker = MODEL_COLOURS["student"], MODEL_MARKERS["student"]
     handles = [
         Line2D([], [], marker=marker, linestyle="none", color=colour, label="intervals exclude zero"),
-        Line2D(
-            [], [], marker=marker, linestyle="none", color=colour, markerfacecolor="white", label="they do not"
-        ),
+        Line2D([], [], marker=marker, linestyle="none", color=colour, markerfacecolor="white", label="they do not"),
         Line2D([], [], color=colour, alpha=0.15, linewidth=8, label="the paper's side"),
         Line2D([], [], color="0.86", linewidth=8, label="would not matter"),
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=10, frameon=False)
 
 
 def sign(measure: str, contrast: Contrast) -> str:
@@ -204,3 +203,15 @@ def tally(panels: Mapping[str, Mapping[str, Contrast]]) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def signs_in_words(panels: Mapping[str, Mapping[str, Contrast]]) -> str:
+    """In how many rows each measure has the paper's sign, in one line.
+
+    >>> from kdlib.stats import paired_contrast
+    >>> more = paired_contrast([20.0, 21.0, 22.5], [10.0, 11.0, 12.0])
+    >>> signs_in_words({"concepts_on_object": {"FC1": more}, "concepts_beside_object": {"FC1": more}})
+    'concepts on the object 1 of 1, concepts beside the object 0 of 1'
+    """
+    rows = zip(panels, tally(panels), strict=True)
+    return ", ".join(f"{WORDS[measure]} {row['as the paper']}" for measure, row in rows)

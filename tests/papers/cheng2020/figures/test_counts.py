@@ -8,14 +8,13 @@ import torch
 
 from kdlib.metrics.visual_concepts import visual_concepts
 from kdlib.names import MODEL_COLOURS
+from kdlib.papers.cheng2020.counts import MEASURES
 from kdlib.papers.cheng2020.figures.counts import (
-    MEASURES,
     TITLES,
-    counts_by_layer,
+    counts_of_arms,
     differences,
     maps_by_hand,
     over_thresholds,
-    side_legend,
     sign,
     tally,
 )
@@ -49,15 +48,16 @@ def test_a_map_by_hand_tells_each_cell_s_entropy_and_marks_the_concepts_where_th
 
 def some_counts(teacher=(30.0, 30.0, 30.0)):
     arms = {"teacher": list(teacher), "baseline": [10.0, 12.0, 14.0], "student": [15.0, 16.0, 20.0]}
-    return {measure: {"fc1": arms, "fc2": arms} for measure in MEASURES}
+    return dict.fromkeys(MEASURES, arms)
 
 
-def test_counts_have_a_panel_for_each_layer_and_measure_and_a_row_for_each_arm():
-    figure = counts_by_layer(some_counts())
-    assert len(figure.axes) == 2 * 3
-    first = figure.axes[0]
+def test_counts_have_a_panel_for_each_measure_and_a_row_for_each_arm():
+    figure = counts_of_arms(some_counts(), "The message")
+    assert figure._suptitle.get_text() == "The message"
+    first, *_ = figure.axes
+    assert len(figure.axes) == 3
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["Teacher", "Baseline", "Student"]
-    assert first.get_ylabel() == "FC1" and figure.axes[3].get_ylabel() == "FC2"
+    assert [axis.get_xlabel() for axis in figure.axes] == list(TITLES.values())
     [line] = [
         line for line in first.lines if line.get_color() == MODEL_COLOURS["baseline"] and len(line.get_xdata()) == 2
     ]
@@ -65,29 +65,27 @@ def test_counts_have_a_panel_for_each_layer_and_measure_and_a_row_for_each_arm()
 
 
 def test_one_teacher_for_all_seeds_is_one_symbol_without_an_interval():
-    [first, *_] = counts_by_layer(some_counts()).axes
+    [first, *_] = counts_of_arms(some_counts()).axes
     drawn = [line for line in first.lines if line.get_color() == MODEL_COLOURS["teacher"]]
     assert [list(line.get_xdata()) for line in drawn] == [[30.0]]
 
 
 def test_an_interval_that_reaches_below_zero_or_a_share_above_one_is_cut_off():
-    *_, count, _, share = counts_by_layer(
-        {m: {"fc1": {"baseline": [0.1, 0.9], "student": [0.2, 0.8]}} for m in MEASURES}
-    ).axes
-    assert count.get_xlim()[0] == 0 and count.get_xlim()[1] > 1
-    assert share.get_xlim() == (0, 1)
+    count, _, share = counts_of_arms({m: {"baseline": [0.1, 0.9], "student": [0.2, 0.8]} for m in MEASURES}).axes
+    assert -0.2 < count.get_xlim()[0] <= 0 and count.get_xlim()[1] > 1
+    assert share.get_xlim() == pytest.approx((0, 1), abs=0.05)  # a margin for symbols at the limit
 
 
 def test_differences_are_filled_only_where_both_intervals_exclude_zero_and_tinted_on_the_paper_s_side():
     rows = {"FC1": SURELY_MORE, "FC2": PERHAPS_FEWER}
     figure = differences(dict.fromkeys(MEASURES, rows), SMALLEST)
-    side_legend(figure)
-    for axis, (_, _, expected) in zip(figure.axes, MEASURES.values(), strict=True):
+    for axis, (measure, (_, _, expected)) in zip(figure.axes, MEASURES.items(), strict=True):
         symbols = [line for line in axis.lines if len(line.get_xdata()) == 1]
         assert [float(line.get_xdata()[0]) for line in symbols] == [c.mean_difference for c in rows.values()]
         assert [line.get_markerfacecolor() == "white" for line in symbols] == [False, True]
         low, high = axis.get_xlim()
-        assert low == -high and high > SURELY_MORE.widest[1]
+        assert low == -high and high > (SURELY_MORE.widest[1] if measure != "share_on_object" else 0)
+        assert high <= (1 if measure == "share_on_object" else 256)
         tinted = axis.patches[0].get_extents().transformed(axis.transData.inverted())
         assert (tinted.x1 > 1e-6) == (expected > 0) and (tinted.x0 < -1e-6) == (expected < 0)
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["FC1", "FC2"]
@@ -96,8 +94,8 @@ def test_differences_are_filled_only_where_both_intervals_exclude_zero_and_tinte
 def test_one_seed_has_no_interval_and_still_is_drawn():
     alone = paired_contrast([3.0], [1.0])
     figure = differences({measure: {"FC1": alone} for measure in MEASURES}, SMALLEST)
-    assert all(axis.get_xlim()[1] > 2 for axis in figure.axes)
-    assert counts_by_layer({m: {"fc1": {"baseline": [1.0], "student": [2.0]}} for m in MEASURES}).axes
+    assert all(axis.get_xlim()[1] > 2 for axis in figure.axes[:2])
+    assert counts_of_arms({m: {"baseline": [1.0], "student": [2.0]} for m in MEASURES}).axes
 
 
 def test_curves_over_the_threshold_go_through_the_means():

@@ -18,7 +18,7 @@ from kdlib.papers.cheng2020.figures.information import (
     counts_against,
     early_against_converged,
     entropy_maps,
-    maps_in_a_row,
+    maps_in_pairs,
     search_paths,
 )
 from kdlib.widgets.cells import MARK_COLOURS, border
@@ -53,8 +53,8 @@ def test_search_paths_end_where_a_search_was_left():
     assert "nats" in axis.get_ylabel()
 
 
-def test_each_map_in_a_row_has_its_own_scale(entropy, foreground):
-    figure = maps_in_a_row({"a": entropy[0], "b": entropy[1] - 1}, foreground[0])
+def test_each_map_has_its_own_scale(entropy, foreground):
+    figure = maps_in_pairs({"a": entropy[0], "b": entropy[1] - 1}, foreground[0])
     pictures = [axis.images[0] for axis in figure.axes if axis.get_title() in ("a", "b")]
     for shown, values in zip(pictures, (entropy[0], entropy[1] - 1), strict=True):
         assert np.array_equal(shown.get_array(), values.numpy())
