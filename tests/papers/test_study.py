@@ -96,7 +96,7 @@ def test_a_self_teacher_has_the_students_shape_and_none_of_the_students_weights(
 def test_feature_methods_come_without_and_with_the_teachers_logits(study):
     for method in ("at", "ft", "crd"):
         assert dict(study.spec(method).objective_options).get("alpha", 0) == 0
-        assert dict(study.spec(f"{method}_with_logits").objective_options)["alpha"] == study.alpha
+        assert dict(study.spec(f"{method}_with_logits").objective_options)["alpha"] == 0.9
     assert dict(study.spec("sskd").objective_options).get("logits", 0) == 0
     assert dict(study.spec("sskd_with_logits").objective_options)["logits"] == 0.9
 
