@@ -189,6 +189,7 @@ def test_nbval_takes_the_tag(tmp_path):
     right, wrong = (nbformat.v4.new_code_cell(f"print({text})") for text in ("1", "2"))
     for cell in (right, wrong):
         cell.outputs = [nbformat.v4.new_output("stream", text="1\n")]
+        cell.execution_count = 1  # to nbval, a cell with outputs that was never run is an error
     right.metadata["tags"] = ["nbval-check-output"]
 
     def nbval() -> int:
