@@ -1,4 +1,4 @@
-"""Figures of the chapter on distillation methods: many arms in rows, pairs without and with the teacher's logits."""
+"""Figures and sentences for chapters of many students: an arm a row, pairs without and with the teacher's logits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kdlib.claims.claim import Claim
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.papers.han2023.figures.students import TAUS, above_scratch, correlation
+from kdlib.plotting.seeds import seeds_in_words
+from kdlib.plotting.titles import WIDTH, headline, within
 from kdlib.stats import mean_interval
 
 WITH_LOGITS = "_with_logits"
 _GREY = "0.45"
 _STYLES: tuple[Any, ...] = ("--", ":")  # of reference lines, which may lie on each other
+
+
+def draw_students(
+    values: Mapping[str, Sequence[float]],
+    what: str,
+    unit: str = "%",
+    *,
+    teacher: float | None = None,
+    chance: float | None = None,
+) -> str:
+    """A row for each kind of student, with the count of those above scratch as its title; values in percent.
+
+    what: the measure, such as "test accuracy". teacher, chance: the values of a dashed and of a dotted line.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(values) + 1.2))
+    methods_in_rows(
+        values, axis, xlabel=f"{what} ({unit})", reference=None if teacher is None else ("teacher", teacher)
+    )
+    if chance is not None:
+        axis.axvline(chance, color="0.3", linestyle=":")
+    within(axis, 0, 100, "x")
+    name = f"{what[0].upper()}{what[1:]}"
+    headline(figure, f"{name}: {above_scratch(values)}")
+    lines = {"Teacher (dashed line)": teacher, "Chance (dotted line)": chance}
+    told = [f" {line}: {value:.1f} %." for line, value in lines.items() if value is not None]
+    return f"{name}, a row for each kind of student. {seeds_in_words(values, unit)}.{''.join(told)}"
 
 
 def hollow(arm: str) -> bool:
@@ -82,7 +110,6 @@ def without_and_with_logits(
     values: Mapping[str, Sequence[float]],
     methods: Sequence[str],
     *,
-    ylabel: str,
     references: Sequence[str] = ("scratch", "kd"),
 ) -> Figure:
     """A panel a method: each seed's value without and with the teacher's logits, joined; the thick line is the mean.
@@ -90,8 +117,12 @@ def without_and_with_logits(
     values: arm -> one value a seed, in the order of the seeds, for each method, its arm `<method>_with_logits` and the
     references (two at most), whose means are level lines, dashed and dotted.
     """
-    figure, axes = plt.subplots(1, len(methods), figsize=(1.9 * len(methods), 3.4), sharey=True, squeeze=False)
-    for axis, method in zip(axes[0], methods, strict=True):
+    rows = -(-len(methods) // 2)
+    columns = min(2, len(methods))
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.4 * rows + 0.8), sharey=True, squeeze=False)
+    for axis in axes.flat[len(methods) :]:
+        axis.axis("off")
+    for axis, method in zip(axes.flat, methods, strict=False):
         pairs = np.array([values[method], values[f"{method}{WITH_LOGITS}"]])
         colour, marker = MODEL_COLOURS[method], MODEL_MARKERS[method]
         for arm, style in zip(references, _STYLES, strict=False):
@@ -102,15 +133,62 @@ def without_and_with_logits(
             axis.plot([place], pairs[place].mean(), markersize=9, **look_of(arm))
         axis.set_xticks([0, 1], ["without", "with"])
         axis.set_xlim(-0.35, 1.35)
-        axis.set_title(MODEL_NAMES[method])
+        axis.set_title(MODEL_NAMES[method], fontsize=10)
         axis.grid(axis="x", visible=False)
-    axes[0, 0].set_ylabel(ylabel)
+    figure.supylabel("concept detectors (% of units)", fontsize=10)
     lines = [
         Line2D([], [], color=MODEL_COLOURS[arm], linestyle=style, label=MODEL_NAMES[arm])
         for arm, style in zip(references, _STYLES, strict=False)
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9, frameon=False)
     return figure
+
+
+def draw_pairs(percent: Mapping[str, Sequence[float]], methods: Sequence[str]) -> str:
+    """`without_and_with_logits` of detectors in percent; the title counts the methods that gain."""
+    figure = without_and_with_logits(percent, methods)
+    ends = {method: [float(np.mean(percent[arm])) for arm in (method, f"{method}{WITH_LOGITS}")] for method in methods}
+    gaining = sum(added > without for without, added in ends.values())
+    headline(
+        figure, f"With the teacher's logits, {gaining} of {len(methods)} methods have more detectors, by their means"
+    )
+    words = [f"{MODEL_NAMES[method]} from {without:.1f} to {added:.1f} %" for method, (without, added) in ends.items()]
+    return (
+        "Concept detectors without and with the teacher's logits, a panel for each feature method, a line for each "
+        f"seed. Means: {', '.join(words)}. Level lines: scratch {np.mean(percent['scratch']):.1f} %, KD "
+        f"{np.mean(percent['kd']):.1f} %."
+    )
+
+
+def draw_accuracy(
+    accuracies: Mapping[str, Sequence[float]],
+    detectors: Mapping[str, Sequence[float]],
+    paths: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> str:
+    """`detectors_against_accuracy` as a figure, with the correlation over all students in its title."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 5.4))
+    detectors_against_accuracy(accuracies, detectors, axis, paths)
+    x, y = (np.concatenate([values[arm] for arm in accuracies]) for values in (accuracies, detectors))
+    r = correlation(x, y)
+    headline(figure, f"Correlation of detectors with accuracy over {len(x)} students: {r}")
+    return (
+        "Concept detectors against test accuracy, a symbol for each student, and grey lines for long trainings from "
+        f"scratch, epoch by epoch. The correlation over all students is {r}."
+    )
+
+
+def draw_method_curves(
+    dissections: Mapping[str, Sequence[Dissection]], methods: Sequence[str], tau: float, taus: Sequence[float] = TAUS
+) -> str:
+    """`method_curves` as a figure; the title counts the methods whose curve, without logits, is never below scratch."""
+    figure = method_curves(dissections, methods, taus, tau)
+    means = {arm: np.mean([d.curve(taus) for d in dissections[arm]], axis=0) for arm in ("scratch", *methods)}
+    above = sum(bool((means[method] >= means["scratch"]).all()) for method in methods)
+    headline(figure, f"{above} of {len(methods)} methods are nowhere below scratch, by their means")
+    return (
+        "Share of units that are detectors against the IoU threshold, falling from left to right, a panel for each "
+        "method with scratch and KD for comparison; means over seeds."
+    )
 
 
 def detectors_against_accuracy(
@@ -129,7 +207,7 @@ def detectors_against_accuracy(
     for arm, values in accuracies.items():
         axis.plot(values, detectors[arm], linestyle="", label=MODEL_NAMES.get(arm, arm), **look_of(arm))
     axis.set(xlabel="test accuracy (%)", ylabel="concept detectors (% of units)")
-    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return axis
 
 
@@ -144,9 +222,9 @@ def method_curves(
     dissections: arm -> one a seed. Dashed: without the teacher's logits; a method without such an arm (Self-KD) has one
     line.
     """
-    columns = 3
+    columns = 2
     rows = -(-(len(methods) + 1) // columns)  # one place is the legend's
-    figure, axes = plt.subplots(rows, columns, figsize=(7.6, 2.5 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.1 * rows), sharex=True, sharey=True, squeeze=False)
     for axis, method in zip(axes.flat, methods, strict=False):
         colour = MODEL_COLOURS[method]
         styles = {"scratch": (_GREY, "-"), "kd": (_GREY, ":")}
@@ -156,7 +234,7 @@ def method_curves(
                 curve = np.mean([100 * np.array(d.curve(taus)) / d.num_units for d in dissections[arm]], axis=0)
                 axis.plot(taus, curve, color=line_colour, linestyle=style, linewidth=1.8)
         axis.axvline(tau, color="0.2", linestyle="--", linewidth=1)
-        axis.set_title(MODEL_NAMES[method])
+        axis.set_title(MODEL_NAMES[method], fontsize=10)
     key: dict[str, tuple[str, Any]] = {
         "Scratch": (_GREY, "-"),
         "KD": (_GREY, ":"),
@@ -168,36 +246,6 @@ def method_curves(
         axis.axis("off")
     axes.flat[-1].legend(handles=handles, loc="center", fontsize=9, frameon=False)
     axes[0, 0].set_ylim(bottom=0)  # only now: it ends the scaling to what is drawn
-    figure.supxlabel("IoU threshold", fontsize=11)
-    figure.supylabel("detectors (% of units)", fontsize=11)
+    figure.supxlabel("IoU threshold", fontsize=10)
+    figure.supylabel("detectors (% of units)", fontsize=10)
     return figure
-
-
-def published_pairs(claims: Sequence[Claim], percent: Mapping[str, Sequence[float]]) -> list[dict[str, str]]:
-    """Rows of a table: the paper's counts without and with logits, both gains in percentage points of the units.
-
-    claims: each about `<method>_with_logits` against the method, with two reported counts "of N units", the method's
-    own first. percent: arm -> our percentages of units, one a seed.
-
-    >>> from kdlib.claims import load_claims
-    >>> found = published_pairs([load_claims("han2023")["han2023.5a"]], {"at": [50, 60], "at_with_logits": [58, 60]})
-    >>> found[0]["paper: gain (points)"], found[0]["ours: gain (points)"]
-    ('+3.1', '+4.0')
-    """
-    rows = []
-    for claim in claims:
-        without, added = claim.reported
-        units = int(str(added.unit).split(" of ")[1].split()[0])
-        ours = [float(np.mean(percent[arm])) for arm in (claim.arm_b, claim.arm_a)]
-        rows.append(
-            {
-                "method": MODEL_NAMES[claim.arm_b],
-                f"paper: without (of {units})": str(without.value),
-                "paper: with": str(added.value),
-                "paper: gain (points)": f"{100 * (float(added.value or 0) - float(without.value or 0)) / units:+.1f}",
-                "ours: without (%)": f"{ours[0]:.1f}",
-                "ours: with (%)": f"{ours[1]:.1f}",
-                "ours: gain (points)": f"{ours[1] - ours[0]:+.1f}",
-            }
-        )
-    return rows

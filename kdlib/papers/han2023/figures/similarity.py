@@ -1,4 +1,4 @@
-"""Figures, tables and conclusions of the chapter on class similarity."""
+"""Figures of the chapter on class similarity; each function draws and says in words what it drew."""
 
 from __future__ import annotations
 
@@ -9,69 +9,85 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlib.claims.phrases import interval_in_words
-from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, Verdict
+from kdlib.claims.phrases import with_interval
+from kdlib.claims.records import Record
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.papers.han2023.figures.methods import look_of
+from kdlib.papers.han2023.figures.similarity_words import DEFINITIONS, SMALLER_IS_MORE, course
+from kdlib.papers.han2023.figures.students import correlation
+from kdlib.plotting.forest import forest
+from kdlib.plotting.titles import WIDTH, headline, within
 from kdlib.stats import Contrast
 
-# Keys of `metrics.class_similarity.class_similarity`, the primary measure first, and their names for readers.
-DEFINITIONS = {
-    "sibling_mass_ratio": "R, siblings' share",
-    "full_entropy": "H0, all classes",
-    "partial_entropy": "H1, superclass, as it is",
-    "conditional_entropy": "H2, superclass, renormalised",
-    "sibling_preference_entropy": "H3, siblings, renormalised",
-    "mean_output_partial_entropy": "H4, H1 of the mean output",
-    "mean_output_conditional_entropy": "H4', H2 of the mean output",
-    "superclass_rank_correlation": "ρ with the superclasses",
-    "teacher_rank_correlation": "ρ with the teacher",
-    "nontarget_divergence": "D from the teacher",
-    "sibling_distance_ratio": "G, distance of siblings",
-}
-# Here a smaller value says that classes are more alike, or more like the teacher's.
-SMALLER_IS_MORE = ("nontarget_divergence", "sibling_distance_ratio")
 
-
-def means_table(found: Mapping[str, Sequence[Mapping[str, float]]], names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Rows of a table: a network each, the mean over seeds of each measure; a dash where it is not defined.
-
-    found: network -> one dict of measures a seed. names: measure -> heading.
-
-    >>> means_table({"kd": [{"full_entropy": 1.0}, {"full_entropy": 2.0}]}, {"full_entropy": "entropy"})
-    [{'network': 'Distilled (KD)', 'entropy': '1.500'}]
-    """
-    rows = []
-    for network, seeds in found.items():
-        row = {"network": MODEL_NAMES.get(network, network)}
-        for key, heading in names.items():
-            mean = float(np.mean([measures[key] for measures in seeds]))
-            row[heading] = f"{mean:.3f}" if np.isfinite(mean) else "–"
-        rows.append(row)
-    return rows
-
-
-def follows_paper(definition: str, kd: Contrast, smoothing: Contrast) -> str:
-    """Whether a definition orders the networks as the paper's entropy does: KD above scratch above label smoothing.
-
-    kd, smoothing: the definition's contrasts of these arms with scratch, in the definition's own direction. "yes" and
-    "no" are about means over seeds; "surely" is added where the intervals that decide it exclude zero.
-
-    >>> from kdlib.stats import paired_contrast
-    >>> up, down = paired_contrast([2, 2.1, 2], [1, 1, 1]), paired_contrast([1, 1, 1], [2, 2.1, 1.8])
-    >>> follows_paper("full_entropy", up, down), follows_paper("full_entropy", up, up)
-    ('yes, surely', 'no, surely')
-    >>> follows_paper("nontarget_divergence", down, up)  # the smaller, the more like the teacher
-    'yes, surely'
-    """
-    turn = -1 if definition in SMALLER_IS_MORE else 1
-    # Turned so that the paper's order is positive in both.
-    sides = [
-        (turn * kd.mean_difference, kd.excludes_zero),
-        (-turn * smoothing.mean_difference, smoothing.excludes_zero),
+def draw_definitions(contrasts: Mapping[str, Mapping[str, Contrast]], follow: int) -> str:
+    """`definitions_in_rows` as a figure. follow: how many definitions put KD above scratch above label smoothing."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(contrasts) + 1.4))
+    definitions_in_rows(contrasts, axis)
+    headline(figure, f"{follow} of {len(contrasts)} definitions put KD above scratch above LS, by their means")
+    words = [
+        f"{DEFINITIONS[key]}: " + ", ".join(f"{MODEL_NAMES[arm]} {with_interval(c)}" for arm, c in by_arm.items())
+        for key, by_arm in contrasts.items()
     ]
-    if all(mean > 0 for mean, _ in sides):
-        return "yes, surely" if all(sure for _, sure in sides) else "yes"
-    return "no, surely" if any(sure and mean < 0 for mean, sure in sides) else "no"
+    return f"Differences to scratch under each definition of class similarity. {'; '.join(words)}."
+
+
+def draw_temperatures(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], sweep: Mapping[int, str], levels: Sequence[str]
+) -> str:
+    """`over_temperature` of the arms in `sweep` (temperature -> arm), with the means of the arms in `levels`.
+
+    panels: label -> arm -> one value a seed.
+    """
+    by_t = {label: {t: values[arm] for t, arm in sweep.items()} for label, values in panels.items()}
+    lines = {label: {arm: float(np.mean(values[arm])) for arm in levels} for label, values in panels.items()}
+    over_temperature(by_t, lines)
+    words = [
+        f"{label}: {', '.join(f'{np.mean(seeds):.1f} at T = {t}' for t, seeds in values.items())}"
+        for label, values in by_t.items()
+    ]
+    dashed = ", ".join(MODEL_NAMES[arm] for arm in levels)
+    return f"Means over seeds of students of the label-smoothed teacher. {'. '.join(words)}. Dashed: {dashed}."
+
+
+def draw_controls(record: Record, metric: str, smallest: float, rows: Sequence[str]) -> str:
+    """Every arm of `rows` against scratch and against KD, a panel each."""
+    panels = {
+        f"{metric}, minus {MODEL_NAMES[baseline]} (points)": {
+            arm: record.contrast(metric, arm, baseline) for arm in rows if arm != baseline
+        }
+        for baseline in ("scratch", "kd")
+    }
+    figure = forest(panels, rows, dict.fromkeys(panels, smallest), columns=1)
+    figure.set_size_inches(WIDTH, 0.6 * len(rows) + 1.2)
+    every = [contrast for by_arm in panels.values() for contrast in by_arm.values()]
+    clear = sum(contrast.excludes_zero for contrast in every)
+    headline(figure, f"{metric[0].upper()}{metric[1:]}: {clear} of {len(every)} intervals exclude zero")
+    words = [
+        f"{title}: " + ", ".join(f"{MODEL_NAMES[arm]} {with_interval(c)}" for arm, c in by_arm.items())
+        for title, by_arm in panels.items()
+    ]
+    return f"Differences with intervals, two panels. {'. '.join(words)}."
+
+
+def draw_likeness(
+    shares: Mapping[str, Sequence[float]],
+    detectors: Mapping[str, Sequence[float]],
+    accuracies: Mapping[str, Sequence[float]],
+) -> str:
+    """A symbol for each student at its R and its detectors; the title has their correlation, and that with accuracy."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 5.4))
+    for arm in shares:
+        axis.plot(shares[arm], detectors[arm], linestyle="", label=MODEL_NAMES[arm], **look_of(arm))
+    axis.set(xlabel="R of the student (%)", ylabel="concept detectors (% of units)")
+    axis.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    x, y, z = (np.concatenate([values[arm] for arm in shares]) for values in (shares, detectors, accuracies))
+    r, r_accuracy = (correlation(v, y) for v in (x, z))
+    headline(figure, f"Correlation of detectors with R: {r}, with accuracy: {r_accuracy}")
+    return (
+        f"Concept detectors against R, a symbol for each of {len(x)} students. Their correlation is {r}, that of "
+        f"detectors with accuracy {r_accuracy}."
+    )
 
 
 def definitions_in_rows(contrasts: Mapping[str, Mapping[str, Contrast]], axis: Axes) -> Axes:
@@ -110,8 +126,8 @@ def over_temperature(
     panels: label of the vertical axis -> temperature -> one value a seed. levels: the same label -> network -> value of
     a dashed line, such as the mean of scratch.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 3.4), squeeze=False)
-    for axis, (label, values) in zip(axes[0], panels.items(), strict=True):
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 2.1 * len(panels) + 1), squeeze=False)
+    for axis, (label, values) in zip(axes[:, 0], panels.items(), strict=True):
         table, x = np.array(list(values.values())), list(values)
         axis.plot(x, table, color="0.75", linewidth=1)
         axis.plot(x, table.mean(1), color="0.25", linewidth=2, zorder=3)
@@ -121,66 +137,17 @@ def over_temperature(
         for network, level in levels.get(label, {}).items():
             name = MODEL_NAMES.get(network, network)
             axis.axhline(level, color=MODEL_COLOURS.get(network, "0.3"), linestyle="--", linewidth=1.4, label=name)
-        axis.set(xscale="log", xlabel="temperature T", title=label)
+        axis.set(xscale="log")
+        axis.set_title(label, fontsize=10)
+        within(axis, 0, 100, "y")
         axis.set_xticks(x, [f"{t:g}" for t in x])
         axis.minorticks_off()
+    axes[-1, 0].set_xlabel("temperature T")
+    words = [
+        f"{label.split(' (')[0]} {course([float(np.mean(v)) for v in by_t.values()])}" for label, by_t in panels.items()
+    ]
+    headline(figure, f"As T rises: {'; '.join(words)}")
     handles, names = axes[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
     return figure
-
-
-def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Contrast) -> list[str]:
-    """What the controls say about the paper's explanation, in sentences that follow from the verdicts alone.
-
-    headline: KD has more detectors than scratch. shuffled: KD has more than its teacher shuffled (C1). oracle: sibling
-    smoothing without a teacher has more than scratch (C3). matched: detectors of KD minus those of a student from
-    scratch of about equal accuracy (C5).
-    """
-    told = {
-        SUPPORTED: "**The headline** holds here: KD gives more detectors than training from scratch",
-        CONTRADICTED: "**The headline** is reversed here: KD gives fewer detectors than training from scratch",
-        NOT_SUPPORTED: "**The headline** does not hold here: KD makes no difference to scratch that would matter",
-        INCONCLUSIVE: "**The headline** is open here: these seeds can't tell KD from scratch",
-    }
-    sentences = [f"{told[headline.word]}, {interval_in_words(headline.contrast)} points."]
-    gained = headline.word == SUPPORTED
-    as_high = (
-        "the shuffled teacher's students have as many detectors as KD's, or more. That **contradicts the explanation** "
-        + ("while matching the headline" if gained else "and does not match the headline either")
-        + ("" if gained else "; but where KD has not gained, there is little that shuffling could take away")
-    )
-    told = {
-        SUPPORTED: "shuffling the likeness away costs detectors, as the explanation predicts",
-        CONTRADICTED: as_high,
-        NOT_SUPPORTED: as_high,
-        INCONCLUSIVE: "whether shuffling the likeness away costs detectors, these seeds can't tell",
-    }
-    sentences.append(f"**C1**: {told[shuffled.word]} (KD minus shuffled: {interval_in_words(shuffled.contrast)}).")
-    against = "likeness without a teacher brings no more detectors than scratch, which the explanation does not predict"
-    told = {
-        SUPPORTED: "likeness without any teacher gives more detectors than scratch, as the explanation predicts",
-        CONTRADICTED: against,
-        NOT_SUPPORTED: against,
-        INCONCLUSIVE: "whether likeness without a teacher is enough, these seeds can't tell",
-    }
-    sentences.append(f"**C3**: {told[oracle.word]} (minus scratch: {interval_in_words(oracle.contrast)}).")
-    if matched.excludes_zero:
-        more = "more" if matched.mean_difference > 0 else "fewer"
-        words = f"at about equal accuracy KD has {more} detectors than scratch, so accuracy alone is not the difference"
-    else:
-        words = "at about equal accuracy KD can't be told from scratch, so accuracy alone may be all there is"
-    sentences.append(f"**C5**: {words} ({interval_in_words(matched)}).")
-    words_of_both = {shuffled.word, oracle.word}
-    if words_of_both == {SUPPORTED}:
-        conclusion = "both controls of the explanation speak for class similarity"
-    elif SUPPORTED in words_of_both and words_of_both & {CONTRADICTED, NOT_SUPPORTED}:
-        conclusion = "the two controls of the explanation disagree"
-    elif words_of_both & {CONTRADICTED, NOT_SUPPORTED}:
-        conclusion = "the controls speak against class similarity as the cause"
-    elif SUPPORTED in words_of_both:
-        conclusion = "one control speaks for class similarity, the other is open"
-    else:
-        conclusion = "the explanation is neither confirmed nor refuted by these seeds"
-    sentences.append(f"**Taken together**, {conclusion}.")
-    return sentences

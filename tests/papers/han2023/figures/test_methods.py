@@ -11,17 +11,26 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from kdlib.claims import load_claims
+from kdlib.claims import Record, load_claims
 from kdlib.metrics.dissection.dissect import dissect_activations
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
 from kdlib.papers.han2023.figures.methods import (
     detectors_against_accuracy,
+    draw_accuracy,
+    draw_pairs,
+    draw_students,
     look_of,
     method_curves,
     methods_in_rows,
-    published_pairs,
     without_and_with_logits,
 )
+from kdlib.papers.han2023.figures.methods_tables import (
+    choices_table,
+    matched_table,
+    published_pairs,
+    settings_table,
+)
+from kdlib.papers.han2023.study import HanStudy
 from kdlib.stats import mean_interval
 
 METHODS = ("at", "ft", "crd", "sskd")
@@ -75,10 +84,19 @@ class TestRows:
         methods_in_rows({"scratch": [70.0], "at": [75.0]}, axis, xlabel="accuracy (%)")
         assert not any(bar.has_xerr for bar in axis.containers)
 
+    def test_the_figure_counts_who_is_above_scratch_and_ends_at_a_hundred_percent(self):
+        words = draw_students(
+            {"scratch": [90.0, 95.0], "at": [96.0, 99.0], "kd": [80.0, 81.0]}, "accuracy", chance=50.0
+        )
+        axis = plt.gcf().axes[0]
+        assert plt.gcf().get_suptitle().replace("\n", " ") == "Accuracy: 1 of 2 other kinds of student above scratch"
+        assert axis.get_xlim()[1] <= 100
+        assert words.endswith("Chance (dotted line): 50.0 %.")
+
 
 class TestPairs:
     def test_each_seed_is_joined_in_its_method_s_panel(self):
-        figure = without_and_with_logits(VALUES, METHODS, ylabel="detectors (%)")
+        figure = without_and_with_logits(VALUES, METHODS)
         assert [axis.get_title() for axis in figure.axes] == [MODEL_NAMES[m] for m in METHODS]
         for axis, method in zip(figure.axes, METHODS, strict=True):
             drawn = [list(line.get_ydata()) for line in axis.lines]
@@ -88,13 +106,18 @@ class TestPairs:
             levels = [line.get_ydata()[0] for line in axis.lines[:2]]
             assert levels == pytest.approx([np.mean(VALUES["scratch"]), np.mean(VALUES["kd"])])
 
+    def test_the_title_counts_the_methods_that_gain(self):
+        values = VALUES | {"sskd_with_logits": [value - 50 for value in VALUES["sskd"]]}
+        words = draw_pairs(values, METHODS)
+        assert "3 of 4 methods have more detectors" in plt.gcf().get_suptitle().replace("\n", " ")
+        assert "AT from 22.0 to 32.0 %" in words
+
     def test_the_table_has_the_paper_s_numbers_from_the_claims(self):
         claims = load_claims("han2023")
         rows = published_pairs([claims[f"han2023.5{letter}"] for letter in "abcd"], VALUES)
         assert [row["method"] for row in rows] == ["AT", "FT", "CRD", "SSKD"]
-        assert [(row["paper: without (of 512)"], row["paper: with"]) for row in rows] == [
-            ("287", "303"), ("304", "313"), ("282", "286"), ("304", "310"),
-        ]  # fmt: skip
+        assert [row["paper, of 512"] for row in rows] == ["287 to 303", "304 to 313", "282 to 286", "304 to 310"]
+        assert [row["ours (%)"] for row in rows][:2] == ["22.0 to 32.0", "42.0 to 52.0"]
         assert [row["paper: gain (points)"] for row in rows] == ["+3.1", "+1.8", "+0.8", "+1.2"]
         assert {row["ours: gain (points)"] for row in rows} == {"+10.0"}
 
@@ -109,6 +132,34 @@ class TestScatter:
         assert drawn == [path, path, *((VALUES[arm], detectors[arm]) for arm in VALUES)]
         texts = [text.get_text() for text in axis.get_legend().get_texts()]
         assert texts == ["Scratch, by epoch", *(MODEL_NAMES[arm] for arm in VALUES)]
+
+    def test_the_title_has_the_correlation_over_all_students(self):
+        draw_accuracy(VALUES, {arm: [-value for value in values] for arm, values in VALUES.items()}, [])
+        assert plt.gcf().get_suptitle().endswith("−1.00")
+
+
+class TestTables:
+    def test_settings_with_logits_are_those_that_the_arm_adds(self):
+        rows = settings_table(HanStudy(preset="smoke", temperature=3.0))
+        assert [row["method"] for row in rows] == ["AT", "FT", "CRD", "SSKD"]
+        assert rows[0]["without logits"] == "weight 1000, alpha 0, temperature 1"
+        assert rows[0]["with logits, in place"] == "alpha 0.5, temperature 3"
+        assert not any("_" in text for row in rows for text in row.values())
+
+    def test_a_match_is_compared_with_its_own_arm(self):
+        record = Record("my_notebook", {"preset": "smoke"})
+        for arm, values in {"scratch": (1, 2), "kd": (4, 5), "scratch_matched_to_kd": (2, 3)}.items():
+            record.measure(f"detectors/{arm}", dict(enumerate(values)), "percent of units")
+        [row] = matched_table(record, {"kd": [10.0, 20.0]}, {"kd": [11.0, 21.0]})
+        assert (row["accuracy (%)"], row["its match (%)"]) == ("15.0", "16.0")
+        assert row["detectors − scratch"].startswith("+3.0") and row["detectors − match"].startswith("+2.0")
+
+    def test_choices_are_counted_in_units(self):
+        found = [dissection(0), dissection(1)]
+        [row] = choices_table({"kd": found}, {"kd": found[:1]}, {"kd": found[1]}, 0.1, "lite")
+        counts = [d.count(0.1) for d in found]
+        assert (row["as above"], row["best epoch"]) == (f"{np.mean(counts):.1f}", f"{counts[0]:.1f}")
+        assert (row["first seed"], row["rotated"]) == (str(counts[0]), str(counts[1]))
 
 
 class TestCurves:

@@ -14,18 +14,23 @@ import torch
 from matplotlib.colors import to_hex
 
 from kdlib.claims import load_claims
-from kdlib.claims.phrases import interval_in_words
+from kdlib.claims.phrases import with_interval
 from kdlib.claims.verdicts import WORDS, Verdict
+from kdlib.distill.similarity_smoothing import smoothed_targets
 from kdlib.metrics.class_similarity import PRIMARY, class_similarity
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
-from kdlib.papers.han2023.figures.similarity import (
+from kdlib.papers.han2023.figures.similarity import definitions_in_rows, over_temperature
+from kdlib.papers.han2023.figures.similarity_words import (
     DEFINITIONS,
     SMALLER_IS_MORE,
     decision,
-    definitions_in_rows,
+    definitions_table,
     follows_paper,
     means_table,
-    over_temperature,
+    robustness,
+    scale_table,
+    shown_in_words,
+    teachable,
 )
 from kdlib.stats import Contrast, paired_contrast
 
@@ -126,6 +131,44 @@ class TestTemperatures:
         assert [text.get_text() for text in legend.get_texts()] == [MODEL_NAMES["scratch"], MODEL_NAMES["kd"]]
 
 
+class TestWords:
+    def test_the_toy_is_read_as_it_is(self):
+        groups, labels = [c // 4 for c in range(20)], torch.arange(20)
+        own = torch.eye(20, dtype=torch.float64)
+        taught = smoothed_targets(groups, 0.1, "siblings")
+        lines = definitions_table({"LS": 0.9 * own + 0.005, "teacher": taught}, labels, groups).splitlines()
+        assert [line.split("  ")[0] for line in lines[1:]] == list(DEFINITIONS.values())
+        assert lines[1].split()[-3:] == ["0.158", "1.000", "lower"]  # R is at chance, then all on siblings
+        assert lines[2].endswith("higher")
+
+    def test_entropies_at_scale_are_those_of_the_formula(self):
+        first, second = scale_table([5]).splitlines()
+        h1 = -(0.9001 * np.log(0.9001) + 4 * 0.0001 * np.log(0.0001))
+        assert f"H1 {h1:.3f}" in first
+        assert f"{np.log(5):.3f}" in second
+
+    @pytest.mark.parametrize(
+        ("ratio", "chance", "word"), [(0.61, 0.2, "holds"), (0.5, 0.2, "does **not** hold"), (1, 0.4, "can't hold")]
+    )
+    def test_three_times_chance(self, ratio, chance, word):
+        assert teachable("The teacher", ratio, chance).endswith(f"so it {word}.")
+
+    def test_softening_is_told_by_its_numbers(self):
+        words = shown_in_words({1: (40.0, 1.0), 8: (20.0, 3.0)}, [30.0, 35.0])
+        assert "falls from 40.0 to 20.0 %: softening" in words
+        assert "largest at $T$ = 8 (3.00 points)" in words and words.endswith("rises from 30.0 to 35.0 %.")
+
+    def test_a_contrast_that_changes_its_sign_is_named(self):
+        same = {"as above": UP, "best epoch": UP}
+        words, rows = robustness(
+            {("kd", "scratch"): same, ("label_smoothing", "scratch"): {"as above": UP, "best epoch": DOWN}}
+        )
+        assert words.startswith(
+            "1 of 2 mean differences keep their sign under every choice; not: Label smoothing − Scratch."
+        )
+        assert list(rows[0]) == ["detectors (points)", "as above", "best epoch", "p (Holm)"]
+
+
 def judged(short: str, word: str, difference: Contrast = OPEN) -> Verdict:
     return Verdict(f"han2023.{short}", word, "", difference)
 
@@ -176,8 +219,8 @@ class TestDecision:
             verdicts = [judged(short, word, UP) for short, word in zip(("1b", "3d", "3e"), three, strict=True)]
             words = decision(*verdicts, OPEN)
             assert len(words) == 5
-            assert all(interval_in_words(UP) in sentence for sentence in words[:3])
-            assert interval_in_words(OPEN) in words[3]
+            assert all(with_interval(UP) in sentence for sentence in words[:3])
+            assert with_interval(OPEN) in words[3]
 
     def test_the_claims_are_the_ones_it_speaks_of(self):
         claims = load_claims("han2023")
