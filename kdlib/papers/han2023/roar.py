@@ -2,7 +2,7 @@
 
 `kdlib.metrics.diffroar` says what is measured. Every retraining is an ordinary `kdlib.train.loop.fit` on a
 `MaskedImages`: the uint8 images and one byte of rank a coordinate, both shared by all levels; a batch is masked when
-it is asked for. The attributions of several networks are judged side by side, one process a core.
+it is asked for. The attributions of several networks are judged in parallel, one process a core.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ class Ranking:
     networks then start from the same weights and see the images in the same order.
 
     gradients: of the true class's "logit", of the cross-entropy "loss", or of the logit of a "random_class" drawn for
-    each image. The first two depend on the label, and so do their masks, which can tell a retrained network the class
-    (Rong et al. 2022); the third can't. Coordinates are ranked by magnitude.
+    each image. The first two depend on the label, and so do their masks, which can reveal the class to a retrained
+    network (Rong et al. 2022); the third can't. Coordinates are ranked by magnitude.
     """
 
     network: nn.Module | None
@@ -190,7 +190,7 @@ def retraining(
     *,
     device: str = "auto",
 ) -> Retrain:
-    """The function that `kdlib.metrics.diffroar.diffroar` is handed; images and ranks move to the device once.
+    """The function that `kdlib.metrics.diffroar.diffroar` needs; images and ranks move to the device once.
 
     The replaced coordinates get the training images' mean per channel. The last epoch counts: nothing is selected.
     """
@@ -231,7 +231,7 @@ def diffroar_scores(
     device: str = "auto",
     workers: int | None = None,
 ) -> dict[str, DiffRoar]:
-    """DiffROAR of each ranking, from the run store or measured now, rankings side by side on a CPU.
+    """DiffROAR of each ranking, from the run store or measured now, rankings in parallel on a CPU.
 
     workers: processes; by default one a core, and none besides this one where there is little to do. The result is the
     same whichever way it is made.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.task import CLASSIFICATION
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import KdlibError
 from kdlib.explain.saliency import loss_gradients, saliency
@@ -49,7 +50,7 @@ class LaidOut:
     original: ImageSet
     statistics: tuple
 
-    name, device = "laid out", torch.device("cpu")
+    name, device, task = "laid out", torch.device("cpu"), CLASSIFICATION
     labels = property(lambda self: self.original.labels)
     class_names = property(lambda self: self.original.class_names)
     input_shape = property(lambda self: tuple(self.pixels.shape[1:]))

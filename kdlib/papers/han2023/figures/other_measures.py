@@ -136,6 +136,21 @@ def draw_gradients(image_set: ImageSet, models: Mapping[str, nn.Module], count: 
     return f"{len(large)} scenes, objects outlined, and the magnitude of the loss gradient of: {names}."
 
 
+def draw_soft_bands(summaries: Mapping[str, Sequence[BandSummary]], measures: Mapping[str, str]) -> str:
+    """`soft_band_curves`, with the number of positions at which KD is above scratch in each measure as its title."""
+    figure = soft_band_curves(summaries, measures)
+    told = []
+    for measure, label in measures.items():
+        kd, scratch = (
+            np.mean([each.curve[measure].cpu().numpy() for each in summaries[arm]], axis=0) for arm in ("kd", "scratch")
+        )
+        told.append(f"{label.removesuffix(' (%)')} {int((kd > scratch).sum())} of {len(kd)}")
+    headline(figure, f"Positions with KD above scratch: {', '.join(told)}")
+    return (
+        f"Scores of each kind of student while the thresholds move towards zero. KD above scratch: {', '.join(told)}."
+    )
+
+
 def draw_diffroar(levels: Mapping[str, Sequence[DiffRoar]]) -> str:
     """`diffroar_by_level`, with the number of levels at which KD is above scratch as its title."""
     figure = diffroar_by_level(levels)
@@ -179,9 +194,9 @@ def diffroar_by_level(scores: Mapping[str, Sequence[DiffRoar]]) -> Figure:
             accuracies = 100 * np.array([getattr(each, kept) for each in found]).mean((0, 2))
             below.plot(levels, accuracies, linestyle=style, color=look["color"], marker=look["marker"], markersize=4)
     above.axhline(0, color="0.2", linewidth=1)
-    above.set(xlabel="coordinates kept (%)", ylabel="DiffROAR (points of accuracy)")
+    above.set(xlabel="coordinates kept (%)", ylabel="DiffROAR (points)")
     above.legend(fontsize=9, frameon=False)
-    below.set(xlabel="coordinates kept (%)", ylabel="accuracy of the retrained network (%)")
+    below.set(xlabel="coordinates kept (%)", ylabel="retrained accuracy (%)")
     for kept, style in (("top kept", "-"), ("bottom kept", ":")):
         below.plot([], [], linestyle=style, color="0.2", label=kept)
     below.legend(fontsize=9, frameon=False)

@@ -56,7 +56,7 @@ def other_side(values: Mapping[str, Sequence[float]], again: Mapping[str, Sequen
 
 
 def trained_in_words(study: ImageStudy, accuracies: Mapping[str, Sequence[float]]) -> str:
-    """How far the students of a study are trained, told by students from scratch that went on for twice as long.
+    """How far the students of a study are trained, measured by students from scratch trained for twice as long.
 
     study: one with the arm "scratch_long". accuracies: arm -> percent, one a seed.
     """

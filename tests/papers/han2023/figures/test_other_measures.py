@@ -101,7 +101,7 @@ def test_seeds_of_two_measures_stand_one_above_the_other_under_the_gains():
     words = draw_seeds(panels, {"pixel accuracy": 90.0, "recall": 10.0})
     first, second = plt.gcf().axes
     assert (first.get_ylabel(), second.get_ylabel()) == ("pixel accuracy (%)", "recall (%)")
-    assert first.get_ylim()[1] <= 100
+    assert first.get_ylim()[1] < 103  # where the interval reaches further
     assert plt.gcf().get_suptitle().replace("\n", " ") == "KD minus scratch, points: pixel accuracy +4.0, recall −1.0"
     assert "teacher 90.0 %" in words
 
