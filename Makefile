@@ -1,13 +1,14 @@
-# make book | test | check | notebooks | bench | clean, and for maintainers: picture, constraints, vendor.  README.md tells how to do without make.
+# make book | reproduce | test | check | notebooks | bench | clean, and for maintainers: picture, constraints, vendor.  README.md tells how to do without make.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
             $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help book test check notebooks picture bench constraints vendor clean
+.PHONY: help book reproduce test check notebooks picture bench constraints vendor clean
 help:
-	@echo "make book         execute the notebooks that changed and build the book into _build/html"
+	@echo "make book         build the book into _build/html; executes start_here and the notebooks that changed"
+	@echo "make reproduce    the same, but execute every notebook on this machine"
 	@echo "make test         lint, types, unit tests, notebooks at smoke scale, book and browser tests"
 	@echo "make check        lint and types only"
 	@echo "make notebooks    execute, then write the outputs back to notebooks/ and the metrics to book/results/"
@@ -33,6 +34,9 @@ $(VENV)/.test: $(VENV)/.book
 
 book: $(VENV)/.book
 	@$(BIN)/kdlib book
+
+reproduce: $(VENV)/.book
+	@$(BIN)/kdlib book --execute all
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """The `kdlib` command: run notebooks with checked parameters, look after data and trained models, build the book.
 
-Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr), 130 interrupted.
+Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr; torchrun makes it 1), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -116,6 +116,38 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="instead of pages, write the outputs back to notebooks/ and the metrics to book/results/",
     )
+    part = add(
+        commands,
+        "paper-scale",
+        "train Han et al.'s networks on a folder of photographs such as ImageNet, on one GPU or several",
+        "kdlib paper-scale --images /imagenet --seeds 8",
+        _paper_scale,
+    )
+    part.add_argument("--images", metavar="DIR", required=True, help="folder with train and val, as ImageNet has")
+    part.add_argument("--probe", metavar="DIR", help="Broden folder to be looked at before anything is trained")
+    part.add_argument("--seeds", metavar="N", type=int, help="students per arm (8)")
+    part.add_argument("--seed", metavar="S", type=int, default=0, help="the first seed, and the teacher's (0)")
+    part.add_argument("--arms", metavar="ARM", nargs="+", help="default: from scratch, with label smoothing, distilled")
+    part.add_argument("--device", default="auto", help="auto, cuda or cpu")
+
+    part = add(
+        commands,
+        "dissect",
+        "count the concept detectors of a network whose weights are in a file",
+        "kdlib dissect resnet18.pth --model resnet18 --probe /broden1_224",
+        _dissect,
+    )
+    part.add_argument("weights", metavar="FILE", help=".safetensors, a torch file, or a Keras ResNet-50 (.npz)")
+    part.add_argument("--model", default="resnet50", help="a network's name, as resnet18 (resnet50)")
+    part.add_argument("--classes", metavar="N", type=int, default=1000, help="of the network (1000)")
+    part.add_argument("--probe", metavar="DIR", help="Broden folder (default: drawn scenes of Concept World)")
+    part.add_argument("--images", metavar="N", type=int, default=500, help="scenes to draw (500)")
+    part.add_argument("--image-size", metavar="PIXELS", type=int, default=128, help="side of drawn scenes (128)")
+    part.add_argument("--layer", help="the units' layer (the paper's: layer4)")
+    part.add_argument("--quantile", type=float, help="active fraction (the paper's: 0.005)")
+    part.add_argument("--tau", type=float, help="IoU of a detector (the paper's: 0.05)")
+    part.add_argument("--denominator", help="of the IoU: lite or original (lite)")
+    part.add_argument("--device", default="auto", help="auto, cuda or cpu")
     return parser
 
 
@@ -308,6 +340,24 @@ def _book(options: argparse.Namespace) -> None:
     from kdlib.book.build import build_book
 
     print(f"The book: {build_book(**how)}")
+
+
+def _paper_scale(options: argparse.Namespace) -> None:
+    from kdlib.papers.han2023.paper_scale import paper_scale
+
+    paper_scale(**_given(options))
+
+
+def _dissect(options: argparse.Namespace) -> None:
+    from kdlib.papers.han2023.dissect_weights import dissect_file
+
+    print(dissect_file(**_given(options)))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given or have a default here; the others have theirs where the work is done."""
+    kept = {name: value for name, value in vars(options).items() if value is not None}
+    return {name: value for name, value in kept.items() if name not in ("command", "run")}
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

@@ -38,6 +38,8 @@ def every_command():
         *(["data", action] for action in ("list", "get", "info")),
         ["runs"],
         *(["runs", action] for action in ("list", "show", "rm")),
+        ["paper-scale"],
+        ["dissect"],
     ]
 
 

@@ -37,8 +37,9 @@ def use_style() -> None:
 def show(alt: str) -> None:
     """Show the current figure with a description of it for readers who do not see it, then close it.
 
-    The picture is what `plt.show()` shows in a notebook, byte for byte. `alt`, a sentence or two on what is drawn and
-    what it tells, becomes the image's alternative text in JupyterLab, in the book and on the page of `kdlib run`.
+    The picture is what `plt.show()` shows in a notebook, with twice the pixels at the same width, so that it is sharp
+    when enlarged. `alt`, a sentence or two on what is drawn and what it tells, becomes the image's alternative text in
+    JupyterLab, in the book and on the page of `kdlib run`.
     Outside a notebook the description is printed. Raises KdlibError without a description or without a drawn figure.
 
     >>> _ = plt.plot([1, 2, 4, 8])
@@ -46,7 +47,7 @@ def show(alt: str) -> None:
     A line that doubles at each step, from 1 to 8.
     """
     from IPython.core.interactiveshell import InteractiveShell
-    from IPython.core.pylabtools import print_figure
+    from IPython.core.pylabtools import retina_figure
     from IPython.display import display
 
     if not alt.strip():
@@ -57,8 +58,9 @@ def show(alt: str) -> None:
     try:
         if InteractiveShell.initialized():
             # The function that the inline backend calls too; `plt.show()` leaves no place for a description.
-            data = {"image/png": print_figure(figure, fmt="png", base64=True), "text/plain": alt}
-            display(data, raw=True, metadata={"image/png": {"alt": alt}})
+            image, size = retina_figure(figure, base64=True)
+            metadata = {"image/png": {"alt": alt, "width": size["width"]}}
+            display({"image/png": image, "text/plain": alt}, raw=True, metadata=metadata)
         else:
             print(alt)
     finally:

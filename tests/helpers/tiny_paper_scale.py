@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from kdlib.papers.han2023 import paper_scale, presets
+from kdlib.cli import main
+from kdlib.papers.han2023 import presets
 from kdlib.papers.presets import Preset
 
 RECIPE = replace(presets.PAPER_SCALE.student_recipe, epochs=3, batch_size=16, learning_rate=0.05, milestones=(2,))
@@ -31,4 +32,4 @@ if __name__ == "__main__":
     store.mkdir(parents=True, exist_ok=True)
     (store / f"process_{os.environ['RANK']}").write_text(str(os.getpid()))  # for the test that kills it
     presets.PRESETS["gpu"] = replace(presets.PRESETS["gpu"], for_folder=TINY)
-    sys.exit(paper_scale.main())
+    sys.exit(main())

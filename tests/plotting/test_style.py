@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import struct
 from html import unescape
 from pathlib import Path
 
@@ -33,15 +35,21 @@ def no_figure_left():
     plt.close("all")
 
 
-def test_show_gives_the_picture_of_plt_show_once_and_its_description(tmp_path):
+def pixels(png: str) -> tuple[int, int]:
+    """Width and height of a PNG in base64."""
+    return struct.unpack(">II", base64.b64decode(png)[16:24])
+
+
+def test_show_gives_the_picture_of_plt_show_at_twice_the_pixels_once_and_its_description(tmp_path):
     alt = 'A line with "quotes" that doubles.'
     left = "print(plt.get_fignums())"
     write_notebook(tmp_path / "toy.ipynb", DRAW + "plt.show()", DRAW + f"show({alt!r})", left)
     plain, described, after = execute_notebook(tmp_path / "toy.ipynb", {}).notebook.cells[-3:]
     assert [output.output_type for output in described.outputs] == ["display_data"]
     (before,), (output,) = plain.outputs, described.outputs
-    assert output.data["image/png"].strip() == before.data["image/png"].strip()
-    assert output.metadata == {"image/png": {"alt": alt}}
+    (width, height), (wide, high) = (pixels(shown.data["image/png"]) for shown in (before, output))
+    assert (abs(wide - 2 * width) <= 2, abs(high - 2 * height) <= 2) == (True, True)
+    assert output.metadata == {"image/png": {"alt": alt, "width": wide // 2}}
     assert output.data["text/plain"] == alt
     assert after.outputs[0].text.strip() == "[]"
 

@@ -1,18 +1,13 @@
 """Dissect a network whose weights are in a file: one's own, torchvision's, or ImageNet's ResNet-50 as Keras has it.
 
-    python -m kdlib.papers.han2023.dissect_weights resnet50_keras.npz                         # on drawn scenes of
-    Concept World python -m kdlib.papers.han2023.dissect_weights resnet18.pth --model resnet18 --classes 1000 --probe
-    /broden1_224
+    kdlib dissect resnet50_keras.npz                         # on drawn scenes of Concept World
+    kdlib dissect resnet18.pth --model resnet18 --classes 1000 --probe /broden1_224
 
-Exit codes: 0 done, 2 bad input (one sentence on stderr). Weights that are missing or do not fit are bad input: nothing
-is ever dissected with random ones.
+Weights that are missing or do not fit are bad input: nothing is ever dissected with random ones.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -24,8 +19,8 @@ from kdlib.data.image_set import ImageSet
 from kdlib.data.root import data_root
 from kdlib.errors import KdlibError, positive_integer
 from kdlib.metrics.dissection.activations import concept_names_of, layer_activations
-from kdlib.metrics.dissection.dissect import DENOMINATORS, Dissection, dissect, dissect_activations
-from kdlib.models import MODELS, build
+from kdlib.metrics.dissection.dissect import Dissection, dissect, dissect_activations
+from kdlib.models import build
 from kdlib.models.checkpoint import load_checkpoint
 from kdlib.models.keras_resnet50 import FILE, load_keras_resnet50
 from kdlib.papers.han2023 import settings as paper_settings
@@ -94,56 +89,32 @@ def report(found: Dissection, tau: float, best: int = 10) -> str:
     return "\n".join(lines)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's grammar."""
-    parser = argparse.ArgumentParser(
-        prog="python -m kdlib.papers.han2023.dissect_weights",
-        description="Count the concept detectors of a network whose weights are in a file.",
-        epilog="example: python -m kdlib.papers.han2023.dissect_weights resnet18.pth --model resnet18",
-    )
-    parser.add_argument("weights", metavar="FILE", help=".safetensors, a torch file, or a Keras ResNet-50 (.npz)")
-    parser.add_argument("--model", default="resnet50", help=f"one of {', '.join(MODELS)} (resnet50)")
-    parser.add_argument("--classes", metavar="N", type=int, default=1000, help="of the network (1000)")
-    parser.add_argument("--probe", metavar="DIR", help="Broden folder (default: drawn scenes of Concept World)")
-    parser.add_argument("--images", metavar="N", type=int, default=500, help="scenes to draw (500)")
-    parser.add_argument("--image-size", metavar="PIXELS", type=int, default=128, help="side of drawn scenes (128)")
-    parser.add_argument("--layer", default=paper_settings.LAYER, help=f"the units' layer ({paper_settings.LAYER})")
-    parser.add_argument("--quantile", type=float, default=paper_settings.QUANTILE, help="active fraction (0.005)")
-    parser.add_argument("--tau", type=float, default=paper_settings.TAU, help="IoU of a detector (0.05)")
-    parser.add_argument("--denominator", default=paper_settings.DENOMINATOR, help=" or ".join(DENOMINATORS))
-    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
-    return parser
+def dissect_file(
+    weights: Path | str,
+    *,
+    model: str = "resnet50",
+    classes: int = 1000,
+    probe: Path | str | None = None,
+    images: int = 500,
+    image_size: int = 128,
+    layer: str = paper_settings.LAYER,
+    quantile: float = paper_settings.QUANTILE,
+    tau: float = paper_settings.TAU,
+    denominator: str = paper_settings.DENOMINATOR,
+    device: str = "auto",
+) -> str:
+    """The report on the network `model` with the weights of a file.
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code.
-
-    >>> main(["nowhere.pt", "--model", "resnet18"])
-    2
+    classes: of the network. probe: a Broden folder, else `images` drawn scenes of Concept World of `image_size` pixels.
     """
-    options = build_parser().parse_args(arguments)
-    try:
-        positive_integer(options.images, "images")
-        model = load_network(options.model, options.weights, options.classes)
-        probe = (
-            BrodenFolder(options.probe, workers=cores())
-            if options.probe
-            else draw_scenes(options.images, _PROBE_SEED, options.image_size, background_correlation=0.0)
-        )
-        found = dissect(
-            model.to(resolve_device(options.device)),
-            probe,
-            options.layer,
-            quantile=options.quantile,
-            denominator=options.denominator,
-            batch_size=64,
-        )
-        print(report(found, options.tau))
-    except KdlibError as error:
-        print(f"kdlib: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    positive_integer(images, "images")
+    network = load_network(model, weights, classes)
+    scenes = (
+        BrodenFolder(probe, workers=cores())
+        if probe
+        else draw_scenes(images, _PROBE_SEED, image_size, background_correlation=0.0)
+    )
+    found = dissect(
+        network.to(resolve_device(device)), scenes, layer, quantile=quantile, denominator=denominator, batch_size=64
+    )
+    return report(found, tau)

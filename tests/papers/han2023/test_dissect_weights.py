@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kdlib.cli import main
 from kdlib.data.broden import export_broden
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.metrics.dissection.dissect import dissect
@@ -17,7 +18,6 @@ from kdlib.papers.han2023.dissect_weights import (
     dissect_imagenet_resnet50,
     imagenet_resnet50_file,
     load_network,
-    main,
     report,
 )
 
@@ -30,7 +30,7 @@ def weights(tmp_path):
 
 
 def run(*words) -> int:
-    return main([str(word) for word in (*words, "--device", "cpu")])
+    return main(["dissect", *(str(word) for word in (*words, "--device", "cpu"))])
 
 
 SMALL = ("--model", "small_resnet", "--classes", 3, "--layer", "layer3")

@@ -18,20 +18,20 @@ import torch
 from photographs import plant_stripes
 from tiny_paper_scale import TINY
 
+from kdlib.cli import main
 from kdlib.data.broden import export_broden
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.folder_stream import FolderStream
 from kdlib.errors import KdlibError
 from kdlib.metrics.dissection.dissect import dissect
-from kdlib.papers import presets
-from kdlib.papers.han2023 import paper_scale
+from kdlib.papers.han2023 import presets
 from kdlib.papers.han2023 import settings as paper_settings
 from kdlib.papers.han2023.arms import ARMS
 from kdlib.papers.han2023.study import HanStudy
 from kdlib.runs.place import store_root
 from kdlib.runs.store import is_stored
 
-SCRIPT = Path(__file__).with_name("tiny_paper_scale.py")
+SCRIPT = Path(__file__).parents[2] / "helpers/tiny_paper_scale.py"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def broden(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny(monkeypatch) -> None:
-    monkeypatch.setattr(presets, "PAPER_SCALE", TINY)
+    monkeypatch.setitem(presets.PRESETS, "gpu", replace(presets.PRESETS["gpu"], for_folder=TINY))
 
 
 class TestSettings:
@@ -113,7 +113,7 @@ class TestSettings:
         """ResNet-34 teaches ResNet-18 for one epoch, on small images."""
         short = replace(paper_settings.RECIPE, epochs=1, batch_size=4, milestones=(), learning_rate=0.01)
         small = replace(presets.PAPER_SCALE, teacher_recipe=short, student_recipe=short, streamed_size=32)
-        monkeypatch.setattr(presets, "PAPER_SCALE", small)
+        monkeypatch.setitem(presets.PRESETS, "gpu", replace(presets.PRESETS["gpu"], for_folder=small))
         few = images.parent / "few"
         plant_stripes(few / "train", {"top": 5, "bottom": 5})
         plant_stripes(few / "val", {"top": 1, "bottom": 1})
@@ -125,7 +125,7 @@ class TestSettings:
 class TestCommandLine:
     def test_fills_the_store_with_what_the_study_wants(self, tiny, images, capsys):
         command = ["--images", str(images), "--seeds", "1", "--device", "cpu", "--arms", "scratch", "kd"]
-        assert paper_scale.main(command) == 0
+        assert main(["paper-scale", *command]) == 0
         told = capsys.readouterr().out.splitlines()
         assert [line.split(",")[0].split()[-1] for line in told[:-1]] == ["teacher", "scratch", "kd"]
         study = HanStudy("image_folder", "gpu", n_seeds=1, device="cpu", data_folder=str(images))
@@ -145,7 +145,7 @@ class TestCommandLine:
     )
     def test_bad_input_is_one_sentence_and_exit_code_2(self, images, capsys, changes, message):
         given = {"--images": str(images), "--device": "cpu"} | changes
-        assert paper_scale.main([word for pair in given.items() for word in pair]) == 2
+        assert main(["paper-scale", *(word for pair in given.items() for word in pair)]) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert re.search(message, line)
         assert not store_root().joinpath(".locks").exists()
@@ -153,7 +153,7 @@ class TestCommandLine:
 
 def torchrun(images: Path, store: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
-    command += ["--images", str(images), "--seeds", "2", "--device", "cpu"]
+    command += ["paper-scale", "--images", str(images), "--seeds", "2", "--device", "cpu"]
     environment = os.environ | {"KDLIB_RUNS": str(store), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -225,3 +225,12 @@ class TestProbeFolder:
         study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(images), probe_folder=str(folder))
         with pytest.raises(KdlibError, match=rf"the mask .*{mask.name} is missing; copy or download the folder again"):
             dissect(study.untrained(), study.part("probe"), "layer3")
+
+
+@pytest.mark.slow
+def test_torchrun_takes_the_command_and_a_mistake_is_said_once(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "kdlib.cli", "paper-scale", "--images", str(tmp_path / "nowhere"), "--device", "cpu"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert finished.stderr.count("kdlib: there is no folder") == 1
