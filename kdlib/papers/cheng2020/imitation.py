@@ -15,7 +15,7 @@ _AT_ONCE = 256  # images
 
 def explained(study: ConceptStudy, arm: str, seed: int | None = None, layer: str = "fc1", part: str = "val") -> float:
     """Percent of its own teacher's outputs at a layer that a layer arm gives on images of `part`: 100 % less its mean
-    squared error over their variance, so 0 for who always gives their mean, and less for who does worse."""
+    squared error over their variance, so 0 for one that always gives their mean, and less for one that does worse."""
     choose(arm, BY_LAYER, "arm that learns one layer")
     spec = study.spec(arm, seed, layer)
     assert isinstance(spec.teacher, RunSpec)  # a layer arm has one
