@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -168,3 +171,22 @@ def test_no_page_tells_a_path_of_the_machine_that_built_it(built_book):
     machine = re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, (str(ROOT), str(Path.home()), "/tmp/"))) + ")")
     told = [path.name for path in (built_book / "notebooks").glob("*.html") if machine.search(path.read_text())]
     assert told == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("KDLIB_BUILT_BOOK" in os.environ, reason="the book was built beforehand")
+def test_plain_sphinx_builds_the_same_pages_without_a_warning(smoke_project, built_book, tmp_path):
+    """The way that is left if Jupyter Book 1 ends: Sphinx and MyST-NB, from the configuration that it writes."""
+    source, html = tmp_path / "source", tmp_path / "html"
+    shutil.copytree(smoke_project.build / "source", source)
+    code = "from jupyter_book.cli.main import main; main()"
+    subprocess.run([sys.executable, "-c", code, "config", "sphinx", str(source)], check=True, capture_output=True)
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", str(source), str(html)]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+
+    def pages(folder: Path) -> set[str]:
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*.html") if "_static" not in path.parts}
+
+    # Jupyter Book adds a page that leads to the first one.
+    assert pages(html) == pages(built_book) - {"index.html"}
