@@ -45,6 +45,8 @@ def page_notebook(page: Page) -> nbformat.NotebookNode:
     form = notebook_form(shown, page.path.stem)
     if form:
         place = next(i for i, cell in enumerate(shown.cells) if "parameters" in cell.metadata.get("tags", []))
+        # The table says the same; papermill and JupyterLab need the cell.
+        shown.cells[place].metadata["tags"] = sorted({*shown.cells[place].metadata["tags"], "hide-input"})
         shown.cells.insert(place + 1, _text_cell(parameter_table(form), "parameter-table"))
     shown.cells.append(_text_cell(f":::{{div}} kdlib-executed\n{executed_in_words(page)}\n:::", "executed"))
     return shown

@@ -84,6 +84,7 @@ def test_the_table_of_parameters_stands_below_their_cell(project, ran):
     page = make_pages(project, say=lambda line: None)[0]
     cells = page_notebook(page).cells
     place = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    assert "hide-input" in cells[place].metadata.tags
     rows = cells[place + 1].source.splitlines()
     assert rows[0] == "| parameter | default | range | meaning |"
     assert len(rows) == 2 + len(read_parameters(PARAMETERS))

@@ -188,5 +188,4 @@ def test_plain_sphinx_builds_the_same_pages_without_a_warning(smoke_project, bui
     def pages(folder: Path) -> set[str]:
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*.html") if "_static" not in path.parts}
 
-    # Jupyter Book adds a page that leads to the first one.
-    assert pages(html) == pages(built_book) - {"index.html"}
+    assert pages(html) == pages(built_book)
