@@ -153,12 +153,12 @@ def choices_in_words(means: Mapping[str, Mapping[str, float]]) -> str:
     """In how many choices KD lies above scratch, and label smoothing (if measured) below it, by the means.
 
     >>> choices_in_words({"as above": {"scratch": 3.0, "kd": 4.0}, "other": {"scratch": 3.0, "kd": 2.0}})
-    'By the means over seeds, KD lies above scratch in 1 of 2 ways of counting.'
+    'KD lies above scratch in 1 of 2 ways of counting, by the means over seeds.'
     """
     told = [f"KD lies above scratch in {sum(m['kd'] > m['scratch'] for m in means.values())}"]
     if all("label_smoothing" in m for m in means.values()):
         told.append(f"label smoothing below it in {sum(m['label_smoothing'] < m['scratch'] for m in means.values())}")
-    return f"By the means over seeds, {' and '.join(told)} of {len(means)} ways of counting."
+    return f"{' and '.join(told)} of {len(means)} ways of counting, by the means over seeds."
 
 
 def mixtures_in_words(own: float, mixed: float, chosen: float, held_out: float) -> str:

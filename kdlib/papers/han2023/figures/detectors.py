@@ -13,7 +13,7 @@ from torch import Tensor
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
 from kdlib.papers.han2023.figures.detector_words import by_category_in_words, largest_category, order_at, spelt
-from kdlib.plotting.titles import WIDTH, headline
+from kdlib.plotting.titles import WIDTH, entitle, headline
 from kdlib.widgets.common import group_colours
 
 TAUS = tuple(round(0.02 + 0.005 * step, 4) for step in range(27))  # IoU thresholds of curves, to 0.15
@@ -99,10 +99,8 @@ def draw_categories(panels: Mapping[str, Mapping[str, Sequence[Dissection]]], ta
     words = []
     for axis, (name, networks) in zip(axes[:, 0], panels.items(), strict=True):
         detectors_by_category(networks, tau, axis)
-        axis.set_title(name, fontsize=10)
+        _say(figure, axis, name, largest_category(networks, "kd", "scratch", tau))
         words.append(f"{name}: {by_category_in_words(networks, tau)}" if name else by_category_in_words(networks, tau))
-    told = [largest_category(networks, "kd", "scratch", tau) for networks in panels.values()]
-    headline(figure, "; ".join(told))
     return " ".join(words)
 
 
@@ -112,14 +110,11 @@ def draw_thresholds(panels: Mapping[str, Mapping[str, Sequence[Dissection]]], ta
     panels: as `draw_categories` has them.
     """
     figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.6 * len(panels)), squeeze=False)
-    told = []
     for axis, (name, networks) in zip(axes[:, 0], panels.items(), strict=True):
         detector_curves(networks, TAUS, tau, axis)
-        axis.set_title(name, fontsize=10)
         students = {arm: found for arm, found in networks.items() if arm != "teacher"}
         _, same = order_at(students, (tau, 2 * tau))
-        told.append(f"{name + ': ' if name else ''}{'the same' if same else 'another'} order of students")
-    headline(figure, f"At IoU {tau:g} and {2 * tau:g}, {'; '.join(told)}")
+        _say(figure, axis, name, f"IoU {tau:g} and {2 * tau:g}: {'the same' if same else 'another'} order of students")
     return "Number of detectors against the IoU threshold, falling from left to right; means over seeds."
 
 
@@ -144,3 +139,11 @@ def detector_curves(
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=9, frameon=False)
     return axis
+
+
+def _say(figure: Figure, axis: Axes, name: str, message: str) -> None:
+    """The message above the figure, or above its panel where panels have names."""
+    if name:
+        entitle(axis, name, message)
+    else:
+        headline(figure, message)

@@ -85,7 +85,7 @@ def test_choices_count_what_they_name(networks):
         expected = [d.with_denominator(denominator).count(TAU) for d in networks["kd"]]
         assert by_arm["kd"] == np.mean(expected)
     told = words.choices_in_words(means)
-    assert told.startswith("By the means over seeds, KD lies above scratch in 4 and label smoothing below it in 4 of 4")
+    assert told.startswith("KD lies above scratch in 4 and label smoothing below it in 4 of 4 ways")
 
 
 def test_active_area_is_between_the_networks_means(networks):

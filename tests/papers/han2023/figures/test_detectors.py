@@ -15,6 +15,9 @@ from kdlib.models import build
 from kdlib.papers.han2023.figures.detectors import (
     detector_curves,
     detectors_by_category,
+    draw_categories,
+    draw_reachable,
+    draw_thresholds,
     reachable_concepts,
     sheet_figure,
 )
@@ -86,3 +89,24 @@ def test_pictures_and_sheets(probe):
     assert [axis.get_title() for axis in grid.axes] == ["a", "b", "c", ""]
     sheet, names = contact_sheet(probe, columns=4, per_class=1)
     assert len(sheet_figure(sheet, names, 4).axes[0].texts) == len(names)
+
+
+def test_one_panel_is_titled_above_and_several_each(dissection):
+    networks = {"scratch": [dissection], "kd": [dissection, dissection]}
+    alt = draw_categories({"": networks}, 0.03)
+    figure = plt.gcf()
+    assert figure.get_suptitle() and not figure.axes[0].get_title(loc="left")
+    assert "do not differ in any" in " ".join(figure.get_suptitle().split()) and "Mean number" in alt
+    draw_thresholds({"here": networks, "there": networks}, 0.05)
+    titles = [axis.get_title(loc="left").split("\n") for axis in plt.gcf().axes]
+    assert [name for name, _ in titles] == ["here", "there"]
+    assert all(said == "IoU 0.05 and 0.1: the same order of students" for _, said in titles)
+    plt.close("all")
+
+
+def test_reach_is_said_in_the_title(dissection):
+    draw_reachable(dissection, 0.05)
+    concepts = sum(len(c) for c in dissection.coverage.values())
+    assert plt.gcf().get_suptitle().startswith(f"{dissection.reachable(0.05)} of {concepts} concepts")
+    assert plt.gcf().axes[0].get_ylim()[1] == 1
+    plt.close("all")
