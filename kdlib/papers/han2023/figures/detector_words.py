@@ -74,7 +74,7 @@ def active_in_words(networks: Networks, tau: float) -> str:
 def largest_category(networks: Networks, arm_a: str, arm_b: str, tau: float) -> str:
     """The category in which two arms differ most by their means, for a figure's title."""
     means = {
-        arm: {c: np.mean([d.count_by_category(tau)[c] for d in networks[arm]]) for c in networks[arm][0].iou}
+        arm: {c: float(np.mean([d.count_by_category(tau)[c] for d in networks[arm]])) for c in networks[arm][0].iou}
         for arm in (arm_a, arm_b)
     }
     differences = {c: means[arm_a][c] - means[arm_b][c] for c in means[arm_a]}

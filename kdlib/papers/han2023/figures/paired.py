@@ -71,8 +71,8 @@ def draw_against_accuracy(
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 4))
     for arm, own in values.items():
-        look = {"color": MODEL_COLOURS.get(arm, "0.3"), "marker": MODEL_MARKERS.get(arm, "o")}
-        axis.scatter(accuracies[arm], own, label=MODEL_NAMES.get(arm, arm), alpha=0.8, **look)
+        colour, marker = MODEL_COLOURS.get(arm, "0.3"), MODEL_MARKERS.get(arm, "o")
+        axis.scatter(accuracies[arm], own, label=MODEL_NAMES.get(arm, arm), alpha=0.8, color=colour, marker=marker)
     axis.set(xlabel="test accuracy (%)", ylabel=f"{what} ({unit})")
     within(axis, 0, 100)
     within(axis, 0, 100, "x")
