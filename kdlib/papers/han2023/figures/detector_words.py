@@ -205,7 +205,7 @@ def sureness(contrast: Contrast, smallest: float) -> str:
 
     >>> from kdlib.stats import paired_contrast
     >>> sureness(paired_contrast([3.0, 2.9, 3.1], [1.0, 1.0, 1.0]), 1.0)
-    'The interval reaches 0.25 points to each side, enough to see the 1 points that would matter.'
+    'The interval reaches 0.25 points to each side, enough to see a difference of 1, which would matter.'
     """
     low, high = contrast.widest
     half = (high - low) / 2
@@ -215,6 +215,6 @@ def sureness(contrast: Contrast, smallest: float) -> str:
         return "Both gave the same value in every seed: the measure can't tell them apart here."
     enough = "enough to see" if half <= smallest else "too wide to exclude or to show"
     return (
-        f"The interval reaches {half:.{decimals_for(half)}f} points to each side, {enough} the {smallest:g} points "
-        "that would matter."
+        f"The interval reaches {half:.{decimals_for(half)}f} points to each side, {enough} a difference of "
+        f"{smallest:g}, which would matter."
     )
