@@ -104,8 +104,6 @@ def test_a_stamp_is_whole_and_the_widgets_that_it_counts_are_alive(path):
 
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell", "parameters"}  # on the page
 WIDTH = 74  # characters of code that the book shows without scrolling
-# Notebooks that are still to be rewritten; none is added.
-TOO_WIDE: tuple[str, ...] = ("han2023_language", "han2023_other_data")
 
 
 @every_notebook
@@ -117,10 +115,7 @@ def test_no_open_code_is_wider_than_the_page(path):
         for line in cell.source.splitlines()
         if len(line) > WIDTH
     ]
-    if path.stem in TOO_WIDE:
-        assert wide, f"{path.stem} fits now: take it off TOO_WIDE"
-    else:
-        assert wide == []
+    assert wide == []
 
 
 @every_notebook
