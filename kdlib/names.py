@@ -211,6 +211,15 @@ MEASURES = {
 }
 
 
+def spelt(category: str) -> str:
+    """A concept category as readers see it: Broden's own name of one is "color".
+
+    >>> spelt("color"), spelt("object")
+    ('colour', 'object')
+    """
+    return "colour" if category == "color" else category
+
+
 def arm_in_prose(arm: str) -> str:
     """An arm's name as prose; an arm that is not in the table in its own words.
 

@@ -16,29 +16,16 @@ def with_interval(contrast: Contrast, unit: str = "") -> str:
     >>> from kdlib.stats import paired_contrast
     >>> with_interval(paired_contrast([61.0, 63.0, 62.5], [54.0, 55.0, 56.0]), "points")
     '+7.2 (+5.3 to +9.1) points'
-    >>> with_interval(paired_contrast([61.0], [54.0]))
-    '+7 (one seed, no interval)'
+    >>> with_interval(paired_contrast([61.0], [54.0]), "points")
+    '+7 points (one seed, no interval)'
     """
     tail = f" {unit}" if unit else ""
     low, high = contrast.widest
     if not math.isfinite(high - low):
-        return f"{number(contrast.mean_difference)} (one seed, no interval){tail}"
+        return f"{number(contrast.mean_difference)}{tail} (one seed, no interval)"
     decimals = decimals_for((high - low) / 2)
     mean, first, last = (signed(value, decimals) for value in (contrast.mean_difference, low, high))
     return f"{mean} ({first} to {last}){tail}"
-
-
-def interval_in_words(contrast: Contrast) -> str:
-    """Mean difference with the wider of both 95 % intervals at each end.
-
-    >>> from kdlib.stats import paired_contrast
-    >>> interval_in_words(paired_contrast([2.0], [1.0])), interval_in_words(paired_contrast([2, 3], [1, 1]))
-    ('+1 (no interval)', '+1.5 (−4.85 to +7.85)')
-    """
-    if contrast.n == 1:
-        return f"{number(contrast.mean_difference)} (no interval)"
-    low, high = contrast.widest
-    return f"{number(contrast.mean_difference)} ({number(low)} to {number(high)})"
 
 
 def signed(value: float, decimals: int) -> str:

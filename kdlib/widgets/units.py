@@ -17,6 +17,7 @@ from kdlib.data.image_set import CATEGORIES, ImageSet
 from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.metrics.dissection.activations import Checked, layer_activations
 from kdlib.metrics.dissection.dissect import TAU, Dissection
+from kdlib.names import spelt
 from kdlib.widgets.common import check_images, check_place, floats, group_colours, image_array, make_sprite, title_of
 
 
@@ -219,7 +220,7 @@ def picture_state(
         "sprite_columns": columns,
         "tile": list(tile),
         "tile_classes": [probe.class_names[probe.labels[i]] for i in used.tolist()],
-        "categories": list(categories),
+        "categories": [spelt(category) for category in categories],
         "category_colours": group_colours(len(categories)),
         "threshold_steps": threshold_steps(models, threshold),
     }

@@ -80,7 +80,7 @@ class TestCompile:
         assert (first[1], second[1]) == ("**supported**", "**inconclusive**")
         assert "`quick, 3 seeds <" in first[4]
         assert "`gpu, 1 seed <" in second[4]
-        assert second[2].startswith("+7 (one seed, no interval)")
+        assert second[2].startswith("+7 ") and second[2].endswith("(one seed, no interval)")
 
     def test_smoke_backs_nothing(self, make_record: Make) -> None:
         assert compile_ledger(CLAIMS, [make_record("smoke")]) == compile_ledger(CLAIMS, [])

@@ -147,7 +147,7 @@ class TestTable:
     def test_one_seed(self, make_record: Make) -> None:
         row = make_record(seeds=1).table().iloc[0]
         assert (row["we measured (95 % interval)"], row["verdict"]) == (
-            "+7 (one seed, no interval) points of the layer's units",
+            "+7 points of the layer's units (one seed, no interval)",
             "inconclusive",
         )
 

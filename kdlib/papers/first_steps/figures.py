@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, inf
 
 from kdlib.data.image_set import ImageSet
-from kdlib.names import MODEL_COLOURS, MODEL_NAMES
+from kdlib.names import MODEL_COLOURS, MODEL_NAMES, spelt
 from kdlib.plotting.style import picture
 from kdlib.plotting.titles import headline
 from kdlib.widgets import UnitViews
@@ -93,7 +93,6 @@ def unit_figure(views: UnitViews, unit: int, probe: ImageSet, columns: int = 3) 
             axis.contour(mask, levels=[0.5], colors="#F0E442", linewidths=2)
         axis.set_title(probe.class_names[int(probe.labels[index])], fontsize=11)
     concept = views.best_concept[unit] or "nothing"
-    # Broden's own name of the category is "color"; readers see one spelling.
-    category = f" ({views.best_category[unit].replace('color', 'colour')})" if views.best_category[unit] else ""
+    category = f" ({spelt(views.best_category[unit])})" if views.best_category[unit] else ""
     headline(figure, f"Unit {unit}: “{concept}”{category}, IoU {float(views.score[unit]):.3f}")
     return figure

@@ -9,18 +9,10 @@ import numpy as np
 from kdlib.claims.phrases import decimals_for, signed
 from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from kdlib.metrics.dissection.dissect import Dissection
-from kdlib.names import MODEL_NAMES
+from kdlib.names import MODEL_NAMES, spelt
 from kdlib.stats import Contrast
 
-# A category's name in the data, where readers of this book spell it otherwise.
-_SPELT = {"color": "colour"}
-
 Networks = Mapping[str, Sequence[Dissection]]  # arm -> one dissection a seed
-
-
-def spelt(category: str) -> str:
-    """A category's name as readers see it."""
-    return _SPELT.get(category, category)
 
 
 def shares(networks: Networks, count: Callable[[Dissection], float]) -> dict[str, list[float]]:

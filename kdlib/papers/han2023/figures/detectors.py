@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from kdlib.metrics.dissection.dissect import Dissection
-from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
-from kdlib.papers.han2023.figures.detector_words import by_category_in_words, largest_category, order_at, spelt
+from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES, spelt
+from kdlib.papers.han2023.figures.detector_words import by_category_in_words, largest_category, order_at
 from kdlib.plotting.titles import WIDTH, entitle, headline
 from kdlib.widgets.common import group_colours
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdlib.claims.records import Record
 from kdlib.metrics.dissection.dissect import Dissection
-from kdlib.names import MODEL_NAMES
+from kdlib.names import MODEL_NAMES, spelt
 from kdlib.papers.han2023.figures.detectors import detector_curves
 from kdlib.papers.study import ImageStudy
 from kdlib.plotting.tables import with_minus
@@ -98,7 +98,7 @@ def units_table(networks: Mapping[str, Sequence[Dissection]], tau: float) -> lis
         mean = {key: float(np.mean([summary[key] for summary in summaries])) for key in summaries[0]}
         rows.append(
             {"network": MODEL_NAMES.get(arm, arm), "detectors": f"{mean['detectors']:.1f}"}
-            | {category.replace("color", "colour"): f"{mean[f'detectors_{category}']:.1f}" for category in found[0].iou}
+            | {spelt(category): f"{mean[f'detectors_{category}']:.1f}" for category in found[0].iou}
             | {"concepts": f"{mean['unique_concepts']:.1f}", "dead": f"{mean['dead_units']:.1f}"}
             | {"active (%)": f"{100 * mean['mean_activated_fraction']:.2f}"}
         )
