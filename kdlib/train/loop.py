@@ -1,8 +1,7 @@
 """The one training loop, for every method, from top to bottom: build, epochs, steps, loss, optimizer, validation.
 
-How long, how fast and with which augmentation is the `kdlib.train.recipe`; what is learned is the objective, one file
-a method in `kdlib.distill`; what is kept after each epoch is in `kdlib.train.state`. Folders that do not fit into
-memory take the same loop with another `Feed` (`kdlib.train.stream`).
+How long, how fast and with which augmentation is the recipe; what is learned is the objective, one file a method in
+`kdlib.distill`; what is kept is in `kdlib.train.state`. Streamed folders take another `Feed` (`kdlib.train.stream`).
 """
 
 from __future__ import annotations
@@ -46,16 +45,15 @@ def fit(
 ) -> Run:
     """Train a fresh model on `splits.train`; choose the best epoch on `splits.val`; never look at test.
 
-    build: makes the model with its initial weights. seed: of the order of the images and of their augmentation; each
-    epoch draws from its own generator, so an interrupted training that resumes gives the very bits of one that ran
-    through. after_epoch: called with the state from which training can go on. feed: where batches come from, the
-    training set in memory if not given.
+    build: makes the model with its initial weights. seed: of the order of images and their augmentation; each epoch
+    draws from its own generator, so a training that resumes gives the very bits of one that ran through. after_epoch:
+    called with the state from which training can go on. feed: where batches come from, by default sets in memory.
     """
     feed = feed or Feed(splits.to(resolve_device(device)), recipe)
     if recipe.batch_size > len(feed.train):
         raise KdlibError(f"batch_size {recipe.batch_size} is larger than the training set of {len(feed.train)} images")
 
-    # The model, what the objective trains beside it, and one optimizer for both.
+    # The model, what the objective trains beside it, one optimizer for both
     model = build().to(feed.device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -64,7 +62,6 @@ def fit(
     changing = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = recipe.make_optimizer([*changing, *(beside.parameters() if beside else ())])
     distance = WeightDistance(model, recipe.distances)
-
     progress = resume or first_progress(model, beside, recipe)
     if resume:
         restore(model, beside, optimizer, resume)
@@ -162,7 +159,7 @@ class Step(nn.Module):
 
 
 class Feed:
-    """Where batches and the scores on val come from: here, from sets that lie in memory on the training's device."""
+    """Where batches and the scores on val come from: here, sets that lie in memory on the training's device."""
 
     processes = 1
 

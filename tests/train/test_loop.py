@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.teacher import Teacher
 from kdlib.errors import KdlibError
+from kdlib.train import loop
 from kdlib.train.loop import fit
 from kdlib.train.predict import score
 
@@ -90,3 +92,7 @@ def test_frozen_parameters_and_their_statistics_stay(splits):
     assert not torch.equal(net().state_dict()["fc.weight"], after["fc.weight"])
     free = next(name for name in after if name.startswith("layer2") and name.endswith("running_mean"))
     assert not torch.equal(net().state_dict()[free], after[free])
+
+
+def test_the_loop_can_be_read_in_class():
+    assert len(Path(loop.__file__).read_text().splitlines()) <= 200

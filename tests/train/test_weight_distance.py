@@ -1,4 +1,4 @@
-"""How far weights travel, against sums written from the definition."""
+"""The path length of weights, against sums written from the definition."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def norm(tensors) -> float:
     return math.sqrt(sum(value**2 for tensor in tensors for value in tensor.detach().double().flatten().tolist()))
 
 
-def test_the_way_is_the_sum_of_the_steps_lengths_not_the_distance_to_the_start():
+def test_the_path_length_is_the_sum_of_the_steps_not_the_distance_to_the_start():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
     first = [parameter.detach().clone() for parameter in model.parameters()]
@@ -60,7 +60,7 @@ def test_the_way_is_the_sum_of_the_steps_lengths_not_the_distance_to_the_start()
     assert found["distance/0"] == pytest.approx(float(weight_distance([state[0] for state in states])[-1]), rel=1e-5)
 
 
-def test_a_training_tells_the_way_of_each_epoch(splits):
+def test_a_training_reports_the_path_length_of_each_epoch(splits):
     """With one step an epoch, the sum over steps is what the checkpoints show."""
     steps = len(splits.train)
     recipe = replace(RECIPE, epochs=3, batch_size=steps, checkpoints=(0, 1, 2, 3), schedule="step", warmup=0)
@@ -71,18 +71,18 @@ def test_a_training_tells_the_way_of_each_epoch(splits):
     assert all(row[f"distance_up_to/{LAYER}"] > 0 for row in run.history)
 
 
-def test_many_small_steps_make_a_longer_way_than_the_checkpoints_show(splits):
+def test_many_small_steps_make_a_longer_path_than_the_checkpoints_show(splits):
     run = fit(net, splits, CrossEntropy(), replace(RECIPE, checkpoints=(0, 1, 2)), seed=0)
     straight = weight_distance([run.state(f"epoch_{epoch}")[f"{LAYER}.weight"] for epoch in range(3)])[-1]
     assert sum(row[f"distance/{LAYER}"] for row in run.history) > float(straight)
 
 
-def test_measuring_the_way_leaves_the_bits_of_the_training(splits):
+def test_measuring_the_path_length_leaves_the_bits_of_the_training(splits):
     one, other = (fit(net, splits, CrossEntropy(), replace(RECIPE, distances=d), seed=0) for d in ((), (LAYER,)))
     assert all(torch.equal(one.state()[name], other.state()[name]) for name in one.state())
 
 
-def test_a_resumed_training_tells_the_same_way(splits):
+def test_a_resumed_training_reports_the_same_path_length(splits):
     saved: list[Progress] = []
     whole = fit(net, splits, CrossEntropy(), RECIPE, seed=0, after_epoch=saved.append)
     resumed = fit(net, splits, CrossEntropy(), RECIPE, seed=0, resume=saved[0])
@@ -100,7 +100,7 @@ def test_up_to_a_layer_means_in_the_networks_own_order():
     assert [p.requires_grad for p in frozen.parameters()] == [name not in wanted for name in names]
 
 
-def test_the_way_of_an_epoch_is_straight_from_its_first_weights_to_its_last(splits):
+def test_the_path_of_an_epoch_is_straight_from_its_first_weights_to_its_last(splits):
     """Several steps an epoch; against the definition, on the checkpoints, of the weight and of all up to the layer."""
     recipe = replace(RECIPE, checkpoints=(0, 1, 2))
     run = fit(net, splits, CrossEntropy(), recipe, seed=0)
@@ -112,14 +112,14 @@ def test_the_way_of_an_epoch_is_straight_from_its_first_weights_to_its_last(spli
         for row, before, after in zip(run.history, states[:-1], states[1:], strict=True):
             slow = norm([after[name].double() - before[name].double() for name in chosen]) / start
             assert row[f"{key}/{LAYER}"] == pytest.approx(slow, rel=1e-4)
-            assert 0 < row[f"{key}/{LAYER}"] < row[f"{key.removeprefix('epoch_')}/{LAYER}"]  # steps make a longer way
+            assert 0 < row[f"{key}/{LAYER}"] < row[f"{key.removeprefix('epoch_')}/{LAYER}"]  # steps make a longer path
 
 
 @pytest.mark.parametrize(
     ("layer", "words"),
     [("layr2", "nearest"), ("avgpool", "has no weight"), ("normalise", "has no weight")],
 )
-def test_a_layer_without_a_way_is_refused(layer, words):
+def test_a_layer_without_weights_is_refused(layer, words):
     with pytest.raises(KdlibError, match=words):
         WeightDistance(net(), [layer])
 
