@@ -196,7 +196,7 @@ def test_two_processes_are_killed_go_on_and_the_study_finds_their_runs(tiny, ima
     study = HanStudy("image_folder", "gpu", n_seeds=2, device="cpu", data_folder=str(images), probe_folder=str(broden))
     wanted = [study.spec("teacher"), *(study.spec(arm, seed) for arm in ARMS for seed in study.seeds)]
     assert all(is_stored(spec, study.splits, "cpu") for spec in wanted)
-    study.train()
+    study.train(ARMS)
     assert len(list(store.glob("[0-9a-f]*/run.json"))) == len(wanted)
     assert all(0 <= accuracy <= 1 for accuracy in study.accuracies("kd"))
     found = dissect(study.model("kd", 1), study.part("probe"), "layer3")
