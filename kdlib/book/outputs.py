@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from kdlib.book.execute import replace_file
 from kdlib.book.notebooks import REPOSITORY
@@ -64,7 +64,10 @@ def with_palette(picture: str) -> str:
 
     Stored in the repository are figures: few flat colours, and photographs of 32 pixels enlarged.
     """
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    except UnidentifiedImageError:  # no picture that could be made smaller
+        return picture
     buffer = io.BytesIO()
     image.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     smaller = base64.b64encode(buffer.getvalue()).decode()

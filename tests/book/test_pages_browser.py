@@ -12,7 +12,8 @@ import pytest
 from toy_notebooks import WIDGETS, write_notebook
 
 from kdlib.book.execute import REPOSITORY as ROOT
-from kdlib.book.execute import list_notebooks, run_notebook
+from kdlib.book.execute import run_notebook
+from kdlib.book.notebooks import list_notebooks
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
