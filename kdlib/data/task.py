@@ -17,6 +17,7 @@ class Task:
     row a float32 whose mean over a set is the score. higher_is_better: the direction in which epochs are chosen on val.
     loss: outputs (N, ...) and labels (N,) to a scalar, the mean over the rows. predict: outputs to predictions (N,).
 
+    >>> import torch
     >>> outputs, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     >>> CLASSIFICATION.mean_score(outputs, labels), CLASSIFICATION.predict(outputs).tolist()
     (0.5, [0, 1])

@@ -78,6 +78,7 @@ class AttentionTransfer(Objective):
     - the formula of the AT paper: the norm of the difference instead of its square, not divided by the positions,
       1 / B * sum_i ||Q_s[i] - Q_t[i]||; a weight does not carry over from one to the other.
 
+    >>> from kdlib.distill.teacher import Teacher
     >>> stem = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 3))
     >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([0, 0]))
     >>> objective = AttentionTransfer(Teacher(stem, observe=observe_attention(("0",))), (("stage", "0"),))

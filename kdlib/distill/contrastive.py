@@ -236,6 +236,7 @@ class ContrastiveDistillation(Objective):
 
     teacher: observed by `observe_pooled`. memory: the trained and remembered part, `module`.
 
+    >>> from kdlib.distill.teacher import Teacher
     >>> from kdlib.models import build
     >>> model = build("small_resnet", num_classes=3, features=16).eval()
     >>> memory = ContrastiveMemory(16, 16, torch.tensor([0, 1, 2, 0]), negatives=5, dimension=8)

@@ -115,6 +115,7 @@ class PermutedDarkKnowledge(Objective):
 
     permute: takes the teacher's logits (B, K) and the batch. alpha weights the soft term.
 
+    >>> from kdlib.distill.teacher import Teacher
     >>> teacher = Teacher(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)))
     >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([0, 0]))
     >>> shuffle = lambda logits, batch: shuffled_per_image(logits, batch.labels, batch.index, seed=0)

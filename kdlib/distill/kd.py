@@ -66,6 +66,7 @@ class KnowledgeDistillation(Objective):
 
     teacher: a `Teacher`; give it a memory and its logits are computed once per image and view.
 
+    >>> from kdlib.distill.teacher import Teacher
     >>> import torch
     >>> teacher = Teacher(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)))
     >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([0, 0]))

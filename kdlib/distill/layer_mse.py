@@ -24,6 +24,7 @@ class LayerMSE(Objective):
     student_layer: a module path. teacher: a `Teacher` that observes the "layer" of its own. scale: what the loss is
     divided by; 1 as published.
 
+    >>> from kdlib.distill.teacher import Teacher
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     >>> objective = LayerMSE("1", Teacher(net, observe=observe_layer("1")))
     >>> batch = TrainBatch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([0, 0]))

@@ -180,6 +180,7 @@ class SelfSupervision(Objective):
     teacher: observed by `observe_rotations`. teacher_head: from `train_head`. The student's head, of `student_width`
     and initialised by `seed`, is trained with the student; heads and teacher are not needed afterwards.
 
+    >>> from kdlib.distill.teacher import Teacher
     >>> from kdlib.models import build
     >>> teacher = Teacher(build("small_resnet", num_classes=3, features=16), observe=observe_rotations)
     >>> objective = SelfSupervision(teacher, make_head(16, seed=0), student_width=8)
