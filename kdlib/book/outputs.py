@@ -20,7 +20,7 @@ from kdlib.book.project import TIMES, Project
 from kdlib.errors import KdlibError
 
 _VOLATILE_CELL = ("papermill", "execution", "ExecuteTime")
-MOST_BYTES = 2_400_000  # of a committed notebook; the aim is 2 MB, which one with a large widget does not meet yet
+MOST_BYTES = 2_000_000  # of a committed notebook
 
 
 def clean_notebook(executed: nbformat.NotebookNode, root: Path = REPOSITORY) -> nbformat.NotebookNode:

@@ -29,11 +29,13 @@ from kdlib.errors import KdlibError
 from kdlib.names import arm_in_prose
 from kdlib.plotting.style import show, use_style
 from kdlib.plotting.tables import Table, facts, with_minus
+from kdlib.plotting.text import boxed, folded
 from kdlib.runs.source import source_hash
 from kdlib.stats import holm
 
-__all__ = ["METRICS_VARIABLE", "Chapter", "with_minus"]
+__all__ = ["METRICS_VARIABLE", "Chapter", "folded", "with_minus"]
 _BOX = "what-we-found"
+_TITLE = "What we found"
 _KEPT = ("kdlib", "torch", "machine", "cores", "device", "date")
 
 
@@ -64,7 +66,7 @@ class Chapter:
 
     def box(self) -> None:
         """The box **what we found**, filled by `conclude` when the notebook has run to its end."""
-        display(Markdown(_boxed(["This run has not ended yet; its result will stand here."])), display_id=_BOX)
+        display(boxed(_TITLE, ["This run has not ended yet; its result will stand here."]), display_id=_BOX)
 
     def conclude(self, answer: str, how_sure: str, controls: str) -> None:
         """Fill the box with three lines, each a sentence or two made from the record; they go on file too.
@@ -75,7 +77,9 @@ class Chapter:
         if not all(lines):
             raise KdlibError("the box needs three lines: the answer, how sure it is, and what the controls say")
         self.record.found = tuple(lines)
-        update_display(Markdown(_boxed(lines)), display_id=_BOX)
+        names = ("**Answer.**", "**How sure.**", "**Controls.**")
+        paragraphs = [f"{name} {line}" for name, line in zip(names, lines, strict=True)]
+        update_display(boxed(_TITLE, paragraphs), display_id=_BOX)
 
     # ---- claims ------------------------------------------------------------------------------------------------------
 
@@ -127,8 +131,7 @@ class Chapter:
             return
         display(record.table())
         sentences = [f"- **{self.claims[id_].short_id}**: {found.sentence}" for id_, found in record.verdicts.items()]
-        fold = [":::{dropdown} The numbers in full, and the rule", *sentences, "", rule_in_words(), "", _second(record)]
-        display(Markdown("\n".join([*fold, ":::"])))
+        display(folded("The numbers in full, and the rule", [*sentences, "", rule_in_words(), "", _second(record)]))
 
     def verdict_in_words(self, short_id: str) -> str:
         """A judged claim in half a sentence, for the box.
@@ -158,12 +161,6 @@ class Chapter:
         self.record.write()
         kept = {name: self.record.provenance[name] for name in _KEPT}
         display(facts(kept | dict(described or {})))
-
-
-def _boxed(lines: Sequence[str]) -> str:
-    names = ("**Answer.** ", "**How sure.** ", "**Controls.** ") if len(lines) == 3 else ("",)
-    body = "\n\n".join(name + line for name, line in zip(names, lines, strict=True))
-    return f":::{{admonition}} What we found\n:class: tip\n\n{body}\n:::"
 
 
 def _second(record: Record) -> str:

@@ -39,7 +39,7 @@ from kdlib.widgets.units import (
 
 __all__ = ["DissectionExplorer", "UnitViews", "dissection_explorer", "region_masks", "unit_views"]
 
-STATE_BYTES = 2_000_000  # what a page can hold: bytes are written as base64, 4 characters for 3
+STATE_BYTES = 1_200_000  # a committed notebook holds 2 MB in all; bytes are written as base64, 4 characters for 3
 
 
 def _concept_masks(views: UnitViews, probe: ImageSet, image_size: tuple[int, int]) -> Tensor:

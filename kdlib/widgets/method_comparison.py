@@ -35,7 +35,7 @@ from kdlib.widgets.units import (
     unit_entry,
 )
 
-STATE_BYTES = 3_000_000  # what a page can hold: bytes are written as base64, 4 characters for 3
+STATE_BYTES = 1_200_000  # a committed notebook holds 2 MB in all; bytes are written as base64, 4 characters for 3
 
 
 class MethodComparison(UnitPictures):
