@@ -8,26 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.errors import KdlibError, positive_integer
-from kdlib.vision import torchvision
-
-
-class Normalise(nn.Module):
-    """(x - mean) / std per channel, with the statistics stored with the weights."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != len(self.mean):
-            raise KdlibError(
-                f"this model takes images of shape (batch, {len(self.mean)}, height, width), not {tuple(images.shape)}"
-            )
-        return (images - self.mean) / self.std
+from kdlib.models.normalise import Normalise, statistics
 
 
 class _Block(nn.Module):
@@ -118,29 +99,13 @@ class SmallResNet(nn.Module):
         return self.fc(self.avgpool(features).flatten(1))
 
 
-def _statistics(channels: int, mean, std) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    positive_integer(channels, "channels")
-    return tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
-
-
 def small_resnet(num_classes: int, channels: int = 3, mean=None, std=None, **options: int) -> SmallResNet:
     """A `SmallResNet`; unknown options are refused."""
     unknown = set(options) - {"depth", "width", "features"}
     if unknown:
         raise KdlibError(f"small_resnet has no option '{sorted(unknown)[0]}'; it has depth, width, features")
-    mean, std = _statistics(channels, mean, std)
+    mean, std = statistics(channels, mean, std)
     return SmallResNet(num_classes, channels, mean, std, **options)
-
-
-class _TorchvisionResNet(torchvision.models.ResNet):  # type: ignore[name-defined]
-    """torchvision's ResNet, unchanged but for the normalisation in front; layer names stay the same."""
-
-    def __init__(self, block, layers, num_classes: int, mean, std) -> None:
-        super().__init__(block, layers, num_classes=num_classes)
-        self.normalise = Normalise(mean, std)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.normalise(x))
 
 
 _TORCHVISION = {
@@ -172,12 +137,13 @@ def torchvision_resnet(name: str) -> Callable[..., nn.Module]:
     block_name, layers = _TORCHVISION[name]
 
     def build(num_classes: int, channels: int = 3, mean=None, std=None, **options: int) -> nn.Module:
+        from kdlib.models.torchvision_resnet import TorchvisionResNet  # imports torchvision, which takes a second
+
         known = {"stride_in_first_1x1"} if block_name == "Bottleneck" else set()
         for option in sorted(set(options) - known):
             has = f"it has {', '.join(known)}" if known else "its shape is fixed"
             raise KdlibError(f"{name} has no option '{option}'; {has}")
-        block = getattr(torchvision.models.resnet, block_name)
-        model = _TorchvisionResNet(block, list(layers), num_classes, *_statistics(channels, mean, std))
+        model = TorchvisionResNet(block_name, list(layers), num_classes, *statistics(channels, mean, std))
         if _yes_or_no(options.get("stride_in_first_1x1", 0), "stride_in_first_1x1"):
             _move_strides(model)
         if channels != 3:

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.errors import positive_integer
+from kdlib.models.normalise import Normalise, statistics
 from kdlib.models.probed import dropout_probability, initialise, refuse_unknown_options
-from kdlib.models.resnet import Normalise, _statistics
 
 _OPTIONS = ("width", "features", "dropout")
 _SIDE = 4  # of the map that the first linear layer sees
@@ -77,7 +77,7 @@ def small_vgg(num_classes: int, channels: int = 3, mean=None, std=None, **option
     "conv" gives (2 width, 8, 8) of a 32x32 image. Unknown options are refused.
     """
     refuse_unknown_options("small_vgg", options, _OPTIONS)
-    mean, std = _statistics(channels, mean, std)
+    mean, std = statistics(channels, mean, std)
     width = positive_integer(options.get("width", 12), "width")
     layers: list[nn.Module] = []
     sizes = [channels, width, width, width, 2 * width, 2 * width, 2 * width]
@@ -96,7 +96,7 @@ def small_alexnet(num_classes: int, channels: int = 3, mean=None, std=None, **op
     "conv" gives (2 width, 8, 8) of a 32x32 image. Unknown options are refused.
     """
     refuse_unknown_options("small_alexnet", options, _OPTIONS)
-    mean, std = _statistics(channels, mean, std)
+    mean, std = statistics(channels, mean, std)
     width = positive_integer(options.get("width", 12), "width")
     convolutions = nn.Sequential(
         nn.Conv2d(channels, width, 5, stride=2, padding=2),

@@ -46,10 +46,10 @@ class Preset:
 PRESETS = {
     # seconds: everything runs, nothing is learned
     "smoke": Preset(
-        n_train=640,
-        n_val=200,
-        n_test=300,
-        n_probe=300,
+        n_train=160,
+        n_val=100,
+        n_test=200,
+        n_probe=200,
         n_seeds=2,
         teacher={"depth": 8, "width": 8, "features": 32},
         student={"depth": 8, "width": 4, "features": 32},

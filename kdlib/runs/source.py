@@ -95,6 +95,7 @@ def _file_or_none(module: str, package: Path) -> Path | None:
     return None
 
 
+@functools.cache
 def code_of(source: str) -> str:
     r"""The text of a module without comments, docstrings and empty lines, the same for every version of Python.
 
@@ -122,6 +123,7 @@ def imported(file: Path) -> tuple[str, ...]:
     return imported_by(file.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def imported_by(source: str) -> tuple[str, ...]:
     """What of kdlib a text imports.
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from kdlib.papers.cheng2020.study import ConceptStudy
+from kdlib.papers.han2023.presets import PRESETS
 from kdlib.papers.han2023.study import HanStudy
 from kdlib.train.state import Run
 
 KEPT = json.loads(Path(__file__).with_name("weights_at_smoke.json").read_text())
+
+# The file's own sizes; those of the preset are only to be quick.
+SIZES = {"smoke": replace(PRESETS["smoke"], n_train=640, n_val=200, n_test=300, n_probe=300)}
 
 
 def digest(run: Run) -> str:
@@ -43,7 +48,7 @@ def cpu() -> dict[str, str]:
 def trained(name: str) -> Run:
     study, arm = name.split("/")
     if study == "study":
-        return HanStudy("concept_world", "smoke", 0, 1, "cpu").run(arm, 0)
+        return HanStudy("concept_world", "smoke", 0, 1, "cpu", presets=SIZES).run(arm, 0)
     concepts = ConceptStudy("concept_world", "smoke", 0, 1, "cpu")
     return concepts.run_of(concepts.spec(arm, 0, "fc1"))
 
