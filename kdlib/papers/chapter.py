@@ -84,22 +84,19 @@ class Chapter:
     # ---- claims ------------------------------------------------------------------------------------------------------
 
     def claims_table(self) -> None:
-        """The claims that this chapter tests, each with the difference that would matter, fixed beforehand."""
+        """The claims that this chapter tests, each with the difference that would matter, fixed beforehand.
+
+        What the paper reports stands once, beside what was measured: see `verdicts`.
+        """
         rows = [
             {
                 "claim": claim.short_id,
                 "statement": claim.statement,
-                self.reported_as: claim.paper_says,
                 "would matter from": claim.smallest,
             }
             for claim in self.claims.values()
         ]
         display(Table(rows))
-
-    @property
-    def reported_as(self) -> str:
-        """Heading of what a paper reports: second-hand where its text was not open to us."""
-        return next((claim.reported_as for claim in self.claims.values()), "the paper says")
 
     def start(self, study: Any = None, **parameters: Any) -> Record:
         """Begin the record of this run. study: gives seeds and device, or None. parameters: those of the notebook."""

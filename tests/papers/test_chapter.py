@@ -51,11 +51,11 @@ def test_a_chapter_has_the_claims_of_its_notebook_and_no_others():
     assert Chapter("start_here").claims == {}
 
 
-def test_the_claims_table_has_what_is_claimed_reported_and_would_matter(shown):
+def test_the_claims_table_has_what_is_claimed_and_would_matter(shown):
     chapter = Chapter(NAME)
     chapter.claims_table()
     (table,) = shown.things
-    assert list(table.columns) == ["claim", "statement", chapter.reported_as, "would matter from"]
+    assert list(table.columns) == ["claim", "statement", "would matter from"]
     assert list(table["claim"]) == [claim.short_id for claim in chapter.claims.values()]
     assert list(table["statement"]) == [claim.statement for claim in chapter.claims.values()]
 
