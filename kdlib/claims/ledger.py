@@ -1,7 +1,6 @@
 """The ledger: every claim, what the paper reports, what we measured, the verdict, in one MyST page.
 
-Built from claims and records alone, so every verdict in it is backed by a record; `check_prose` checks the
-same for any text that has claims and verdict words.
+Built from claims and records alone, so every verdict in it is backed by a record.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kdlib.claims.claim import PROVENANCE, Claim
-from kdlib.claims.claim_files import all_claims, papers
+from kdlib.claims.claim_files import all_claims
 from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.records import Record, read_records
 from kdlib.claims.verdicts import RULE, WORDS, Verdict
@@ -22,12 +21,6 @@ from kdlib.names import PRESETS, strength
 NOT_YET = "not yet measured"
 # The verdict comes second: on a phone, and in 700 pixels of text, it must not hide behind a scroll bar.
 _COLUMNS = ("Claim", "Verdict", "We measured (95 % interval)")
-_RUN = re.compile(r"(\w+), \d+ seeds?\b")
-_CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
-_SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins
-_VERDICT = re.compile(
-    "|".join((*WORDS, NOT_YET))
-)  # "not supported" starts before the "supported" in it, so it is found
 
 
 def compile_ledger(
@@ -50,7 +43,7 @@ def compile_ledger(
     for key in dict.fromkeys(claim.paper.key for claim in claims.values()):
         own = [claim for claim in claims.values() if claim.paper.key == key]
         paper = own[0].paper
-        # The target is where links point, and `check_prose` reads from it whose claims the rows below are.
+        # The target is where links point, and it names the paper whose claims the rows below are.
         lines += [f"(ledger-{key})=", f"## {_text(paper.title)}", ""]
         lines += [f"{_text(paper.authors)}. {_text(paper.venue)}.", "", *_sources(own)]
         columns = (*_COLUMNS, own[0].reported_as.capitalize(), "Seeds")
@@ -69,14 +62,14 @@ def ledger_page(folders: Iterable[str | Path], *, title: str | None = "Ledger of
     return compile_ledger(all_claims(), read_records(folders), title=title)
 
 
-def _may_back(record: Record) -> bool:
+def may_back(record: Record) -> bool:
     """Whether a record's preset learns enough to say anything about a claim."""
     return strength(record.preset) > 0
 
 
 def _backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Record]:
     """The records that may back verdicts, rechecked, ordered by notebook and preset."""
-    kept = [record for record in records if _may_back(record)]
+    kept = [record for record in records if may_back(record)]
     kept.sort(key=lambda record: (record.notebook, strength(record.preset)))
     for record in kept:
         unknown = [claim_id for claim_id in record.verdicts if claim_id not in claims]
@@ -187,50 +180,6 @@ def _text(text: str) -> str:
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     lines = [header, ("---",) * len(header), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def check_prose(text: str, records: Iterable[Record]) -> None:
-    """Raise `KdlibError` where `text` gives a verdict that no record backs.
-
-    A line that names claims (`han2023.1b`) and holds a verdict word must have that word on file for one of them;
-    a row of the ledger or of the README, which names its claim as `1b`, at the row's own preset and for the paper
-    named last above it (`han2023`). "Not yet measured" must be true as well. Smoke records back nothing.
-
-    >>> check_prose("Label smoothing lost detectors (han2023.2b: supported).", [])
-    Traceback (most recent call last):
-    ...
-    kdlib.errors.KdlibError: line 1 says 'supported' of han2023.2b, and no record backs it; say what the records say
-    """
-    on_file = {
-        (claim_id, found.word, record.preset)
-        for record in records
-        if _may_back(record)
-        for claim_id, found in record.verdicts.items()
-    }
-    judged = {claim_id for claim_id, _, _ in on_file}
-    known = papers()
-    above = list(known)  # the papers a row may be about; all of them until one is named
-    for number_of_line, line in enumerate(text.splitlines(), 1):
-        ids = list(dict.fromkeys(_CLAIM_ID.findall(line)))
-        words = _VERDICT.findall(line.lower())
-        above = [key for key in known if re.search(rf"\b{key}\b", line)] or above
-        if line.lstrip().startswith("|"):
-            if short := _SHORT_ID.match(line.lstrip()):
-                ids += [f"{key}.{short[1]}" for key in above]
-            words = [cell for cell in (cell.strip(" *") for cell in line.split("|")) if _VERDICT.fullmatch(cell)]
-        runs = _RUN.findall(line)
-        for word in words if ids else []:
-            backed = any(
-                claim_id in ids and found == word and (not runs or preset in runs)
-                for claim_id, found, preset in on_file
-            )
-            if word == NOT_YET:
-                backed = any(claim_id not in judged for claim_id in ids)
-            if not backed:
-                raise KdlibError(
-                    f"line {number_of_line} says '{word}' of {', '.join(ids)}, and no record backs it; say what the "
-                    "records say"
-                )
 
 
 def readme_table(records: Iterable[Record]) -> str:

@@ -108,10 +108,10 @@ def get_dataset(name: str, root: str | Path | None = None) -> str:
     fetch(place)
     if name == "voc":
         return f"voc is in {voc.find_folder(place)}; its files are checked when they are read"
-    told = f"{name} is complete in {place / (folder or cifar10.present_folder(place) or '')}"
+    sentence = f"{name} is complete in {place / (folder or cifar10.present_folder(place) or '')}"
     if name == "fashion_mnist":
-        told += " (full=True reads it; the embedded subset ships with kdlib and needs no download)"
-    return told
+        sentence += " (full=True reads it; the embedded subset ships with kdlib and needs no download)"
+    return sentence
 
 
 def dataset_info(name: str, **options: Any) -> DatasetInfo:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prose import check_prose
 
 from kdlib.claims import WORDS, Record, load_claims
 from kdlib.claims.ledger import (
-    check_prose,
     compile_ledger,
     ledger_page,
     readme_table,

@@ -49,8 +49,8 @@ def _reasons(found: Found, missed: Tensor, search: EarlyStopped) -> str:
         (rises, f"ended below it, still rising: give {_help_to_rise(search, True)}"),
         (below & ~rises, f"ended below it, hardly rising: give {_help_to_rise(search, False)}"),
     ]
-    told = sorted(((int(chosen.sum()), words) for chosen, words in kinds), reverse=True)
-    return "; ".join(f"{count} {words}" for count, words in told if count)
+    counts = sorted(((int(chosen.sum()), words) for chosen, words in kinds), reverse=True)
+    return "; ".join(f"{count} {words}" for count, words in counts if count)
 
 
 def _lower_start(search: EarlyStopped) -> str:

@@ -125,12 +125,6 @@ def language_study(
     )
 
 
-def attributed(study: HanStudy, arm: str, seed: int | None = None, which: str = "last") -> dict[str, float]:
-    """`attribution_summary` of one of the study's nets on the probe sentences."""
-    probe = study.part("probe")
-    return attribution_summary(word_attributions(study.model(arm, seed, which), probe), probe)
-
-
 def negation_sentences() -> Splits[sentences.SentenceSet]:
     """ "the film is good", "the film is not good", ...: 6 things, 4 sentiment words; the things of test are new.
 

@@ -193,14 +193,14 @@ def differences_over(
 
 def courses_in_words(courses: Mapping[str, Dynamics]) -> str:
     """Each network's mean counts at its first and last checkpoint, and the path length of its weights."""
-    told = []
+    parts = []
     for arm, course in courses.items():
         on, off = (c.double().mean(1) for c in (course.foreground_counts, course.background_counts))
-        told.append(
+        parts.append(
             f"{MODEL_NAMES.get(arm, arm)}: on the object {_from_to(on)} cells, beside it {_from_to(off)}, over a path "
             f"of {float(course.distances[-1]):.3g} first norms"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def _from_to(values: Tensor) -> str:

@@ -61,16 +61,16 @@ def floor_in_words(percent: Mapping[str, Sequence[float]], titles: Mapping[str, 
 is at its floor, and "no difference" is a fact about the measure. Drawn: students have 40.0 to 51.0 % detectors.
     """
     others = [prefix for prefix in titles if prefix]
-    told = []
+    sentences = []
     for prefix, title in titles.items():
         every = [value for seeds in of_setting(percent, prefix, others).values() for value in seeds]
         name = title[0].upper() + title[1:]
         if max(every) < 2 * smallest:
             size = "less than" if max(every) < smallest else "hardly more than"
-            told.append(
+            sentences.append(
                 f"{name}: every student has at most {max(every):.1f} % detectors, {size} the {smallest:g} points that "
                 'would matter: the measure is at its floor, and "no difference" is a fact about the measure.'
             )
         else:
-            told.append(f"{name}: students have {min(every):.1f} to {max(every):.1f} % detectors.")
-    return " ".join(told)
+            sentences.append(f"{name}: students have {min(every):.1f} to {max(every):.1f} % detectors.")
+    return " ".join(sentences)

@@ -44,8 +44,8 @@ def band_table(found: Mapping[str, Sequence[BandSummary]]) -> list[dict[str, str
             for key in ("accuracy", "false_positive_rate")
         }
         blank = {"blank FPR": np.mean([100 * float(each.blank["false_positive_rate"][0]) for each in by_seed])}
-        told = {title: "–" if np.isnan(value) else f"{value:.1f}" for title, value in (start | soft | blank).items()}
-        rows.append({"map": name} | told | {"pictures": f"{np.mean([each.images for each in by_seed]):.0f}"})
+        cells = {title: "–" if np.isnan(value) else f"{value:.1f}" for title, value in (start | soft | blank).items()}
+        rows.append({"map": name} | cells | {"pictures": f"{np.mean([each.images for each in by_seed]):.0f}"})
     return rows
 
 
@@ -61,8 +61,8 @@ def choices_table(
         for arm, found in by_arm.items():
             by_seed = [scores(each) for each in found]
             means = {title: float(np.mean([each[title] for each in by_seed])) for title in by_seed[0]}
-            told = {title: f"{mean:.1f}" if np.isfinite(mean) else "–" for title, mean in means.items()}
-            rows.append({"choice": choice, "network": MODEL_NAMES.get(arm, arm)} | told)
+            cells = {title: f"{mean:.1f}" if np.isfinite(mean) else "–" for title, mean in means.items()}
+            rows.append({"choice": choice, "network": MODEL_NAMES.get(arm, arm)} | cells)
     return rows
 
 
@@ -80,8 +80,8 @@ def gains_in_words(
         choice: {arm: float(np.mean([score(each) for each in by_arm[arm]])) for arm in ("kd", "scratch")}
         for choice, by_arm in choices.items()
     }
-    told = [f"{signed(by_arm['kd'] - by_arm['scratch'], 1)} ({choice})" for choice, by_arm in means.items()]
-    return f"{label}: {', '.join(told)}"
+    cells = [f"{signed(by_arm['kd'] - by_arm['scratch'], 1)} ({choice})" for choice, by_arm in means.items()]
+    return f"{label}: {', '.join(cells)}"
 
 
 def blind_in_words(found: Mapping[str, Sequence[BandSummary]], empty: str, networks: Sequence[str]) -> str:

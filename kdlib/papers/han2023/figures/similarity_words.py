@@ -250,34 +250,34 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
     smoothing without a teacher has more than scratch (C3). matched: detectors of KD minus those of a student from
     scratch of about equal accuracy (C5).
     """
-    told = {
+    meaning = {
         SUPPORTED: "**The headline** holds here: KD gives more detectors than training from scratch",
         CONTRADICTED: "**The headline** is reversed here: KD gives fewer detectors than training from scratch",
         NOT_SUPPORTED: "**The headline** does not hold here: KD makes no difference to scratch that would matter",
         INCONCLUSIVE: "**The headline** is open here: these seeds can't tell KD from scratch",
     }
-    sentences = [f"{told[headline.word]}, {with_interval(headline.contrast, 'points')}."]
+    sentences = [f"{meaning[headline.word]}, {with_interval(headline.contrast, 'points')}."]
     gained = headline.word == SUPPORTED
     as_high = (
         "the shuffled teacher's students have as many detectors as KD's, or more. That **contradicts the explanation** "
         + ("while matching the headline" if gained else "and does not match the headline either")
         + ("" if gained else "; but where KD has not gained, there is little that shuffling could take away")
     )
-    told = {
+    meaning = {
         SUPPORTED: "shuffling the likeness away costs detectors, as the explanation predicts",
         CONTRADICTED: as_high,
         NOT_SUPPORTED: as_high,
         INCONCLUSIVE: "whether shuffling the likeness away costs detectors, these seeds can't tell",
     }
-    sentences.append(f"**C1**: {told[shuffled.word]} (KD minus shuffled: {with_interval(shuffled.contrast)}).")
+    sentences.append(f"**C1**: {meaning[shuffled.word]} (KD minus shuffled: {with_interval(shuffled.contrast)}).")
     against = "likeness without a teacher brings no more detectors than scratch, which the explanation does not predict"
-    told = {
+    meaning = {
         SUPPORTED: "likeness without any teacher gives more detectors than scratch, as the explanation predicts",
         CONTRADICTED: against,
         NOT_SUPPORTED: against,
         INCONCLUSIVE: "whether likeness without a teacher is enough, these seeds can't tell",
     }
-    sentences.append(f"**C3**: {told[oracle.word]} (minus scratch: {with_interval(oracle.contrast)}).")
+    sentences.append(f"**C3**: {meaning[oracle.word]} (minus scratch: {with_interval(oracle.contrast)}).")
     if matched.excludes_zero:
         more = "more" if matched.mean_difference > 0 else "fewer"
         words = f"at about equal accuracy KD has {more} detectors than scratch, so accuracy alone is not the difference"
