@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from prose import check_prose
 
 from kdlib.claims import Record, read_records
-from kdlib.claims.ledger import check_prose, readme_table, refresh_between_markers
+from kdlib.claims.ledger import readme_table, refresh_between_markers
 from kdlib.claims.records import SUFFIX
 from kdlib.errors import KdlibError
 
