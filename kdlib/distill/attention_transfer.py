@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.capture import capture
+from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
@@ -27,7 +28,7 @@ def attention_map(features: Tensor) -> Tensor:
     """
     if features.ndim != 4:
         raise KdlibError(f"features must have shape (batch, channels, height, width), not {tuple(features.shape)}")
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    features = at_least_float32(features)
     # The scale cancels in the end; taken out first, squares neither vanish nor overflow.
     largest = features.detach().abs().flatten(1).amax(1).view(-1, 1, 1, 1)
     features = features / torch.where(largest == 0, 1, largest)

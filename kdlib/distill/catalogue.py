@@ -12,6 +12,7 @@ from kdlib.distill.cross_entropy import build_cross_entropy
 from kdlib.distill.dark_knowledge import build_shuffled, build_wrong_classes
 from kdlib.distill.factor_transfer import build_factor_transfer
 from kdlib.distill.kd import build_kd
+from kdlib.distill.label_loss import build_label_loss
 from kdlib.distill.label_smoothing import build_label_smoothing
 from kdlib.distill.layer_mse import build_layer_mse
 from kdlib.distill.self_supervision import build_self_supervision
@@ -33,6 +34,7 @@ class Method:
 
 METHODS = {
     "cross_entropy": Method(build_cross_entropy, taught=False),
+    "label_loss": Method(build_label_loss, taught=False),
     "label_smoothing": Method(build_label_smoothing, taught=False),
     "superclass_smoothing": Method(build_superclass_smoothing, taught=False),
     "antisibling_smoothing": Method(build_antisibling_smoothing, taught=False),

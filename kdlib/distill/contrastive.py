@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import label_terms
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
@@ -41,6 +42,7 @@ def nce_loss(scores: Tensor, log_normaliser: Tensor, num_images: int) -> Tensor:
     tensor(0.6931)
     """
     num_negatives = scores.shape[1] - 1
+    scores = at_least_float32(scores)
     log_odds = scores - (log_normaliser + math.log(num_negatives / num_images))
     sign = torch.ones_like(scores[0])
     sign[0] = -1

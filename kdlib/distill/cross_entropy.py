@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
+from kdlib.distill.terms import label_cross_entropy
 
 
 class CrossEntropy(Objective):
@@ -19,9 +19,10 @@ class CrossEntropy(Objective):
     """
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(logits, batch.labels)}
+        return {"cross_entropy": label_cross_entropy(logits, batch.labels)}
 
 
 def build_cross_entropy(setting: Setting) -> Objective:
     """Nothing but the labels."""
+    setting.classification()
     return CrossEntropy()

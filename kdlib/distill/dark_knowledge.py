@@ -135,8 +135,8 @@ class PermutedDarkKnowledge(Objective):
 
 def build_shuffled(setting: Setting, *, alpha: float = 0.5, temperature: float = 1.0) -> PermutedDarkKnowledge:
     """Control C1: KD from `shuffled_per_image` logits, with permutations of the student's seed."""
-    _three_classes(setting.train.num_classes)
     setting.same_classes()
+    _three_classes(setting.train.num_classes)
     seed = setting.seed
 
     def permute(logits: Tensor, batch: TrainBatch) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdlib.capture import capture, features_of
 from kdlib.data.augment import Augmentation
 from kdlib.data.image_set import LabelledSet
+from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
@@ -34,7 +35,7 @@ def factors_of(maps: Tensor) -> Tensor:
     >>> factors_of(torch.tensor([[[[3.0]], [[4.0]]]]))
     tensor([[0.6000, 0.8000]])
     """
-    return F.normalize(maps.flatten(1), dim=1)
+    return F.normalize(at_least_float32(maps).flatten(1), dim=1)
 
 
 def factor_loss(student_factors: Tensor, teacher_factors: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
+from kdlib.distill.terms import divergence, label_cross_entropy, log_probabilities, weighted
 from kdlib.errors import KdlibError, finite_number
 
 
@@ -21,7 +21,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     Its gradient with respect to a student's logit is T (p_s^T - p_t^T) / B; 1/T comes from the softmax, and the
     probabilities' difference itself shrinks like 1/T, so T^2 keeps the gradient's size as T grows.
 
-    student_logits, teacher_logits: (B, K). temperature > 0. No gradient flows to the teacher.
+    student_logits, teacher_logits: (B, K); a class that the teacher masks (-inf) contributes 0. temperature > 0. The
+    loss is computed in float32 at least. No gradient flows to the teacher.
 
     >>> import torch
     >>> kd_loss(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]).log(), temperature=1.0)  # KL((3/4, 1/4) || (1/2, 1/2))
@@ -33,11 +34,9 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
             f"teacher and student must give logits of one shape (batch, classes), not {tuple(teacher_logits.shape)} "
             f"and {tuple(student_logits.shape)}"
         )
-    student = (student_logits / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits.detach() / temperature).log_softmax(dim=1)
-    # exp(log p) * (log p - log q): a probability that underflows to 0 contributes 0, not nan
-    divergence = (teacher.exp() * (teacher - student)).sum(dim=1)
-    return temperature**2 * divergence.mean()
+    student = log_probabilities(student_logits, temperature)
+    teacher = log_probabilities(teacher_logits.detach(), temperature)
+    return temperature**2 * divergence(teacher, student).mean()
 
 
 def label_terms(
@@ -51,7 +50,7 @@ def label_terms(
     >>> label_terms(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 1.0, 0.5)
     {'cross_entropy': tensor(0.3466), 'kd': tensor(0.)}
     """
-    hard = (1 - alpha) * F.cross_entropy(logits, labels)
+    hard = weighted(1 - alpha, label_cross_entropy(logits, labels))
     if alpha == 0:
         return {"cross_entropy": hard}
     return {"cross_entropy": hard, "kd": alpha * kd_loss(logits, teacher_logits, temperature)}

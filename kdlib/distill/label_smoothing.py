@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
+from kdlib.distill.terms import label_cross_entropy, log_probabilities, weighted
 from kdlib.errors import finite_number
 
 
@@ -31,11 +31,12 @@ class LabelSmoothing(Objective):
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        hard = F.cross_entropy(logits, batch.labels)
-        uniform = -logits.log_softmax(dim=1).mean()
-        return {"cross_entropy": (1 - self.alpha) * hard, "uniform": self.alpha * uniform}
+        hard = label_cross_entropy(logits, batch.labels)
+        uniform = -log_probabilities(logits).mean()
+        return {"cross_entropy": weighted(1 - self.alpha, hard), "uniform": weighted(self.alpha, uniform)}
 
 
 def build_label_smoothing(setting: Setting, *, alpha: float = 0.1) -> Objective:
     """alpha: weight of the uniform distribution."""
+    setting.classification()
     return LabelSmoothing(alpha)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.capture import capture
+from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher, Observe
@@ -38,8 +39,9 @@ class LayerMSE(Objective):
         self.scale = finite_number(scale, "scale", minimum=0, exclusive=True)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        wanted = self.teacher.answer(batch)["layer"]
-        return {"layer_mse": F.mse_loss(features[self.student_layers[0]].float(), wanted) / self.scale}
+        wanted = at_least_float32(self.teacher.answer(batch)["layer"])
+        given = at_least_float32(features[self.student_layers[0]])
+        return {"layer_mse": F.mse_loss(given, wanted) / self.scale}
 
 
 def observe_layer(layer: str) -> Observe:

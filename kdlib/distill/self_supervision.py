@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
 from kdlib.data.image_set import LabelledSet
+from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import kd_loss
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
+from kdlib.distill.terms import label_cross_entropy
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 _TURNS = 4
@@ -48,7 +50,7 @@ def similarities(embeddings: Tensor) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    units = F.normalize(embeddings, dim=1)
+    units = F.normalize(at_least_float32(embeddings), dim=1)
     originals = units[: len(units) // _TURNS]
     return units[len(originals) :] @ originals.T
 
@@ -225,7 +227,7 @@ class SelfSupervision(Objective):
             teacher_embeddings = self.teacher_head(answer["pooled"].transpose(0, 1).flatten(0, 1))
         own = torch.arange(count, device=logits.device).repeat(turns)
         terms = {
-            "cross_entropy": F.cross_entropy(logits[:count], batch.labels),
+            "cross_entropy": label_cross_entropy(logits[:count], batch.labels),
             "similarity": self.similarity
             * ranked_kd_loss(
                 similarities(embeddings),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
 from kdlib.data.image_set import LabelledSet
+from kdlib.data.task import CLASSIFICATION
 from kdlib.distill.teacher import AnyTeacher, KnownOutputs, Observe, Teacher, just_logits
 from kdlib.errors import KdlibError
 
@@ -47,11 +48,20 @@ class Setting:
             raise KdlibError("this method needs a teacher, and teacher is None; give the run of one")
         return self.teacher_model
 
+    def classification(self) -> None:
+        """Refuse data whose labels are no classes, for methods that learn from probabilities of classes."""
+        if self.train.task is not CLASSIFICATION:
+            raise KdlibError(
+                f"this method learns from classes, but the task of {self.train.name} is {self.train.task.name}; take "
+                "label_loss, or a method that imitates a layer"
+            )
+
     def same_classes(self) -> None:
         """Refuse a teacher and a student whose logits are of different numbers of classes.
 
         For methods that learn from logits or compare what all classes share; a layer may be imitated without it.
         """
+        self.classification()
         images = self.train.inputs(torch.arange(1, device=self.train.labels.device))
         student = num_outputs(self.student, images)
         known = self.teacher_outputs

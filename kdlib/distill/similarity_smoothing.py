@@ -16,6 +16,7 @@ from torch import Tensor
 from kdlib.data.image_set import superclasses_of
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
+from kdlib.distill.terms import log_probabilities
 from kdlib.errors import KdlibError, choose, finite_number
 
 SHARES = ("siblings", "non_siblings")
@@ -78,9 +79,11 @@ class SimilaritySmoothing(Objective):
                 "give the superclass of each class of the data"
             )
         self.targets = self.targets.to(logits.device)
-        losses = -self.targets[batch.labels] * logits.log_softmax(dim=1)
-        hard = losses.gather(1, batch.labels[:, None]).sum()
-        return {"cross_entropy": hard / len(logits), self.share: (losses.sum() - hard) / len(logits)}
+        targets, own = self.targets[batch.labels], batch.labels[:, None]
+        # A class that no target is on contributes 0, though its logarithm may be -inf.
+        losses = -targets * log_probabilities(logits).masked_fill(targets == 0, 0)
+        hard, others = losses.gather(1, own).sum(), losses.scatter(1, own, 0).sum()
+        return {"cross_entropy": hard / len(logits), self.share: others / len(logits)}
 
 
 def build_superclass_smoothing(setting: Setting, *, alpha: float = 0.1) -> SimilaritySmoothing:
@@ -88,9 +91,11 @@ def build_superclass_smoothing(setting: Setting, *, alpha: float = 0.1) -> Simil
 
     On data without superclasses (one for all classes) that is label smoothing over all the wrong classes.
     """
+    setting.classification()
     return SimilaritySmoothing(superclasses_of(setting.train), alpha, "siblings")
 
 
 def build_antisibling_smoothing(setting: Setting, *, alpha: float = 0.1) -> SimilaritySmoothing:
     """Control C4: alpha spread over the non-siblings alone; refused where all classes have one superclass."""
+    setting.classification()
     return SimilaritySmoothing(superclasses_of(setting.train), alpha, "non_siblings")
