@@ -6,6 +6,8 @@ import difflib
 import math
 from collections.abc import Iterable
 
+MOST_SEED = 2**32 - 1
+
 
 class KdlibError(ValueError):
     """A mistake in the input, reported in one sentence that names the value and the remedy.
@@ -32,17 +34,32 @@ def choose(value: str, options: Iterable[str], what: str) -> str:
     raise KdlibError(f"unknown {what} '{value}'{hint} (choices: {', '.join(names)})")
 
 
-def positive_integer(value: object, name: str, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`.
+def positive_integer(value: object, name: str, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return `value` as an int of at least `minimum` and, if there is one, at most `maximum`.
 
     >>> positive_integer(0, "n_seeds")
     Traceback (most recent call last):
     ...
     kdlib.errors.KdlibError: n_seeds must be a whole number of at least 1, not 0
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise KdlibError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
-    return value
+    fits = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+    if not fits or (maximum is not None and value > maximum):  # type: ignore[operator]
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise KdlibError(f"{name} must be a whole number {bounds}, not {value!r}")
+    return value  # type: ignore[return-value]
+
+
+def check_seed(value: object, name: str = "seed") -> int:
+    """Return `value` as a seed: a whole number from 0 to `MOST_SEED`.
+
+    torch's generator on a CPU reads 32 bits of a seed, so that a larger one would give the numbers of a smaller one.
+
+    >>> check_seed(2**32)
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: seed must be a whole number from 0 to 4294967295, not 4294967296
+    """
+    return positive_integer(value, name, minimum=0, maximum=MOST_SEED)
 
 
 def finite_number(

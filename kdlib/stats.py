@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as scipy_stats
 
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
 
 # Up to this many pairs every sign pattern is enumerated (2**12 = 4096, 0.3 s), so ties cost no exactness.
 _ENUMERATED_PAIRS = 12
@@ -117,7 +117,7 @@ def bootstrap_interval(
     array = _values(values, "values")
     confidence = finite_number(confidence, "confidence", minimum=0, maximum=1, exclusive=True)
     n_resamples = positive_integer(n_resamples, "n_resamples")
-    seed = positive_integer(seed, "seed", minimum=0)
+    seed = check_seed(seed)
     if array.size == 1:
         return math.nan, math.nan
     chosen = np.random.default_rng(seed).integers(0, array.size, (n_resamples, array.size))

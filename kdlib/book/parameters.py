@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import MOST_SEED, KdlibError, choose, finite_number, positive_integer
 from kdlib.names import DATA_SETS, PRESETS
 
 PROBED_NETWORKS = (
@@ -48,7 +48,8 @@ class Limit:
         if self.choices:
             choose(re.sub(r":\d+$", "", str(value)) if self.numbered else str(value), self.choices, name)
         elif self.whole:
-            positive_integer(value, name, minimum=int(self.minimum or 0))
+            most = None if self.maximum is None else int(self.maximum)
+            positive_integer(value, name, minimum=int(self.minimum or 0), maximum=most)
         else:
             finite_number(value, name, minimum=self.minimum, maximum=self.maximum, exclusive=self.exclusive)
 
@@ -56,7 +57,7 @@ class Limit:
         if self.choices:
             return " | ".join(self.choices)
         low, high = (">", "<") if self.exclusive else (">=", "<=")
-        bounds = [f"{sign} {b:g}" for sign, b in ((low, self.minimum), (high, self.maximum)) if b is not None]
+        bounds = [f"{sign} {b:.12g}" for sign, b in ((low, self.minimum), (high, self.maximum)) if b is not None]
         return " and ".join(bounds)
 
 
@@ -70,7 +71,7 @@ LIMITS: dict[str, Limit] = {
     "data": Limit(choices=tuple(DATA_SETS)),
     "device": Limit(choices=("auto", "cpu", "cuda"), numbered=True),
     "denominator": Limit(choices=("lite", "original")),
-    "seed": Limit(minimum=0, whole=True),
+    "seed": Limit(minimum=0, maximum=MOST_SEED, whole=True),
     "n_seeds": _count,
     "temperature": _positive,
     "temperatures": _positive,

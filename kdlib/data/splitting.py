@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, positive_integer
+from kdlib.errors import KdlibError, check_seed, positive_integer
 
 
 def balanced_order(labels: Tensor, seed: int) -> Tensor:
@@ -18,7 +18,7 @@ def balanced_order(labels: Tensor, seed: int) -> Tensor:
     >>> sorted(labels[balanced_order(labels, seed=0)[:2]].tolist())
     [0, 1]
     """
-    generator = torch.Generator().manual_seed(positive_integer(seed, "seed", minimum=0))
+    generator = torch.Generator().manual_seed(check_seed(seed))
     shuffled = torch.randperm(len(labels), generator=generator)
     mixed = labels[shuffled]
     # Rank of each image within its class, in shuffled order, as a fraction of the class.

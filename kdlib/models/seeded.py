@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdlib.errors import check_seed
+
 
 def seeded(builder: Callable[..., nn.Module], seed: int, **options: Any) -> nn.Module:
     """builder(**options), the same for the same seed at any global random state, which is left unchanged.
@@ -17,5 +19,5 @@ def seeded(builder: Callable[..., nn.Module], seed: int, **options: Any) -> nn.M
     True
     """
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed(seed))
         return builder(**options)

@@ -17,7 +17,7 @@ from kdlib import names
 from kdlib.capture import last_stages
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.image_set import Splits
-from kdlib.errors import choose, positive_integer
+from kdlib.errors import check_seed, choose, positive_integer
 from kdlib.models import build
 from kdlib.papers.arms import Arm
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, sizes_of
@@ -40,8 +40,8 @@ class Study:
     splits: Any  # Splits, given by the subclass on first use
 
     def __init__(self, preset: str, seed: int, n_seeds: int, device: str) -> None:
-        positive_integer(seed, "seed", minimum=0)
         positive_integer(n_seeds, "n_seeds")
+        check_seed(check_seed(seed) + n_seeds - 1)  # the last of them
         self.preset, self.seed = preset, seed
         self.seeds = tuple(range(seed, seed + n_seeds))
         self.device = resolve_device(device)

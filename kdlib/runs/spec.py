@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from kdlib.distill.catalogue import METHODS
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, check_seed, choose, positive_integer
 from kdlib.runs.teachers import KnownTeacher
 from kdlib.train.recipe import Recipe
 
@@ -50,8 +50,7 @@ class RunSpec:
         if METHODS[self.objective].taught != (self.teacher is not None):
             word = "takes no" if self.teacher else "needs a"
             raise KdlibError(f"objective '{self.objective}' {word} teacher")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise KdlibError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+        check_seed(self.seed)
 
     def needs(self) -> tuple[RunSpec, ...]:
         """The runs that must be there before this one: its teacher, if that is a run, and the one it starts from."""

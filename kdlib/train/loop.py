@@ -20,7 +20,7 @@ from kdlib.data.augment import Augmentation
 from kdlib.data.image_set import Splits
 from kdlib.data.task import Task
 from kdlib.distill import Objective, TrainBatch
-from kdlib.errors import KdlibError
+from kdlib.errors import KdlibError, check_seed
 from kdlib.train.device import deterministic, resolve_device, watched
 from kdlib.train.predict import predict
 from kdlib.train.recipe import Recipe
@@ -197,4 +197,4 @@ class Feed:
 
 def epoch_seed(seed: int, epoch: int) -> int:
     """Of all random draws of one epoch."""
-    return seed * 1_000_003 + epoch
+    return check_seed(seed) * 1_000_003 + epoch

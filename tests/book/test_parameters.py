@@ -69,7 +69,7 @@ def test_a_text_becomes_a_value_of_the_default_s_type(form, name, text, value):
         ("temperature", "abc", "temperature must be a number, not 'abc'"),
         ("n_seeds", "0", "n_seeds must be a whole number of at least 1, not 0"),
         ("n_seeds", "2.5", "n_seeds must be a whole number, not '2.5'"),
-        ("seed", "-1", "seed must be a whole number of at least 0, not -1"),
+        ("seed", "-1", "seed must be a whole number from 0 to 4294967295, not -1"),
         ("full", "perhaps", "full must be True or False, not 'perhaps'"),
         ("alphas", "[0.1, 2]", "alphas must be a finite number at least 0 and at most 1, not 2.0"),
         ("alphas", "[]", "alphas must be a list of at least one value, not []"),

@@ -74,7 +74,7 @@ def test_take_gives_all_in_order_unless_told_a_number():
             "n_train=260 exceeds the 250 images that n_val=50 leaves",
         ),
         (lambda: split_off_val(EQUAL, None, 300, 0, "the toy"), "n_val=300 leaves none of the 300 images of the toy"),
-        (lambda: take(EQUAL, 3, -1, "n_test", "the toy"), "seed must be a whole number of at least 0, not -1"),
+        (lambda: take(EQUAL, 3, -1, "n_test", "the toy"), "seed must be a whole number from 0 to 4294967295, not -1"),
         (lambda: split_off_val(EQUAL, -5, 50, 0, "the toy"), "n_train must be a whole number of at least 1, not -5"),
     ],
 )

@@ -23,7 +23,7 @@ def test_what_starts_elsewhere_is_a_run_of_the_same_network():
     [
         (("small_resnet", "kd", RECIPE, 0), "objective 'kd' needs a teacher"),
         (("small_resnet", "crossentropy", RECIPE, 0), "did you mean 'cross_entropy'"),
-        (("small_resnet", "cross_entropy", RECIPE, -1), "seed must be a whole number of at least 0, not -1"),
+        (("small_resnet", "cross_entropy", RECIPE, -1), "seed must be a whole number from 0 to 4294967295, not -1"),
     ],
 )
 def test_a_senseless_specification_is_refused(arguments, message):

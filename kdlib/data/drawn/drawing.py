@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
 
 PART_SIZES = {"train": 8000, "val": 1000, "test": 2000, "probe": 2000}  # used where no size is given
 SIDE = 32
@@ -36,13 +36,13 @@ def part_seed(name: str, seed: int, part: str) -> int:
     >>> part_seed("cells", 0, "train") != part_seed("cells", 0, "val")
     True
     """
-    positive_integer(seed, "seed", minimum=0)
-    return int.from_bytes(hashlib.sha256(f"{name}/{seed}/{part}".encode()).digest()[:6], "little")
+    check_seed(seed)
+    return int.from_bytes(hashlib.sha256(f"{name}/{seed}/{part}".encode()).digest()[:4], "little")
 
 
 def check_options(seed: int, image_size: int, noise: float, pixels_at_once: int) -> None:
     """Refuse options that no drawn set can use."""
-    positive_integer(seed, "seed", minimum=0)
+    check_seed(seed)
     positive_integer(image_size, "image_size", minimum=16)
     finite_number(noise, "noise", minimum=0, maximum=1)
     positive_integer(pixels_at_once, "pixels_at_once")

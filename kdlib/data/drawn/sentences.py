@@ -26,7 +26,7 @@ from torch import Tensor
 from kdlib.data.drawn.sentences_grammar import NEGATORS, Sentence, draw_sentence, positive_probability
 from kdlib.data.image_set import Splits
 from kdlib.data.task import CLASSIFICATION, Task
-from kdlib.errors import KdlibError, positive_integer
+from kdlib.errors import KdlibError, check_seed, positive_integer
 
 PAD, UNKNOWN = 0, 1  # ids of the two tokens that are no words
 SPECIAL = ("[PAD]", "[UNK]")
@@ -236,7 +236,7 @@ def load(n_train: int = 3000, n_val: int = 1000, n_test: int = 2000, *, seed: in
     counts = {"train": n_train, "val": n_val, "test": n_test}
     for part, count in counts.items():
         positive_integer(count, f"n_{part}", minimum=2)
-    positive_integer(seed, "seed", minimum=0)
+    check_seed(seed)
     drawn = {part: list(_draw(part, count, seed)) for part, count in counts.items()}
     words = {part: [[word.text for word in sentence.words] for sentence in drawn[part]] for part in drawn}
     vocabulary = make_vocabulary(words["train"])

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
 from kdlib.metrics.information.inputs import noise_units
 from kdlib.metrics.information.response import (
     Grid,
@@ -63,7 +63,7 @@ def sensitivity(
     [[[0.125, 0.125], [0.625, 0.125]]]
     """
     positive_integer(batch_size, "batch_size")
-    positive_integer(seed, "seed", minimum=0)
+    check_seed(seed)
     finite_number(start, "start", minimum=0, exclusive=True)
     if projections is not None:
         positive_integer(projections, "projections")

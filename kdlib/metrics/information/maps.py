@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, check_seed, choose
 from kdlib.metrics.information.inputs import noise_ids, noise_units
 from kdlib.metrics.information.misses import refuse_misses
 from kdlib.metrics.information.response import Grid, LayerUpTo, NoisyLayer, exact_float32, grid_shape
@@ -132,7 +132,7 @@ def information_discarding(
     """
     search = search_of(search)
     choose(if_not_reached, MISSES, "answer to a target that is not reached")
-    positive_integer(seed, "seed", minimum=0)
+    check_seed(seed)
     with torch.inference_mode(False), torch.no_grad(), exact_float32():
         network = LayerUpTo(model, images, layer, relu)
         rows, columns = grid_shape(grid, *images.shape[2:])

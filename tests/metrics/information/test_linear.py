@@ -100,7 +100,7 @@ def test_a_layer_dead_on_all_images_is_refused_as_the_samples_refuse_it_or_marke
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, not -1"),
         ({"images": torch.rand(2, 3, 8, 8)}, "does not take images of 3 channels and 8x8 pixels"),
         ({"images": torch.rand(2, 8, 8)}, "images must be real numbers of shape"),
         ({"search": "exact"}, "search must be EarlyStopped"),

@@ -557,7 +557,7 @@ def not_finite() -> nn.Sequential:
         ({"image_ids": "ab"}, "image_ids must be 3 whole numbers of at least 0, one an image, not 'ab'"),
         ({"image_ids": 3}, "image_ids must be 3 whole numbers"),
         ({"image_ids": [0, 1, 1.5]}, r"image_ids must be 3 whole numbers .*not \[0, 1, 1.5\]"),
-        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, not -1"),
         ({"noise_scale": "a"}, "noise_scale must be a positive number, or one for each of the 2 channels, not 'a'"),
         ({"noise_scale": (1.0, None)}, "noise_scale must be a positive number"),
         ({"images": pictures(channels=3)}, r"does not take images of 3 channels and 8x8 pixels \(.*as it was trained"),

@@ -1,0 +1,67 @@
+"""One bound for seeds, wherever one is given: beyond it torch would give the numbers of a smaller seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from kdlib.book.parameters import LIMITS
+from kdlib.data.drawn.concept_world import draw_scenes
+from kdlib.data.drawn.drawing import part_seed
+from kdlib.data.splitting import take
+from kdlib.distill.cross_entropy import CrossEntropy
+from kdlib.errors import MOST_SEED, KdlibError, check_seed
+from kdlib.metrics.information.maps import information_discarding
+from kdlib.models import build
+from kdlib.models.seeded import seeded
+from kdlib.papers.study import Study
+from kdlib.runs.spec import make_spec
+from kdlib.train.loop import fit
+from kdlib.train.recipe import Recipe
+
+TOO_LARGE = [2**32, 2**44, 99999999999999999999]
+RECIPE = Recipe(epochs=1, batch_size=2)
+
+
+@pytest.mark.parametrize("seed", TOO_LARGE)
+@pytest.mark.parametrize(
+    "use",
+    [
+        check_seed,
+        lambda seed: LIMITS["seed"].check(seed, "seed"),
+        lambda seed: make_spec("small_resnet", "cross_entropy", RECIPE, seed),
+        lambda seed: seeded(nn.Linear, seed, in_features=1, out_features=1),
+        lambda seed: build("small_resnet", num_classes=2, seed=seed),
+        lambda seed: Study("smoke", seed, 1, "cpu"),
+        lambda seed: part_seed("cells", seed, "train"),
+        lambda seed: draw_scenes(1, seed, 16),
+        lambda seed: take(torch.zeros(4).long(), 2, seed, "n_test", "the toy"),
+        lambda seed: information_discarding(nn.Flatten(), torch.rand(1, 1, 4, 4), "", seed=seed),
+    ],
+)
+def test_a_seed_beyond_the_bound_is_refused_in_one_sentence(use, seed):
+    with pytest.raises(KdlibError, match=f"^seed must be a whole number from 0 to 4294967295, not {seed}$"):
+        use(seed)
+
+
+def test_fit_refuses_it_before_a_step(splits):
+    model = build("small_resnet", num_classes=2, features=16)
+    with pytest.raises(KdlibError, match="from 0 to 4294967295, not 4294967296"):
+        fit(lambda: model, splits, CrossEntropy(), RECIPE, 2**32, device="cpu")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, True, None, "0"])
+def test_what_is_no_whole_number_from_0_on_is_no_seed(seed):
+    with pytest.raises(KdlibError, match="seed must be a whole number from 0 to 4294967295, not "):
+        check_seed(seed)
+
+
+def test_the_largest_seed_is_one_of_its_own():
+    weights = [seeded(nn.Linear, seed, in_features=3, out_features=3).weight for seed in (0, 1, MOST_SEED)]
+    assert not torch.equal(weights[0], weights[2]) and not torch.equal(weights[1], weights[2])
+
+
+def test_a_study_refuses_seeds_that_run_beyond_the_bound():
+    with pytest.raises(KdlibError, match="not 4294967296"):
+        Study("smoke", MOST_SEED, 2, "cpu")
