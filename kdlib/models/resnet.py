@@ -53,8 +53,9 @@ class SmallResNet(nn.Module):
 
     depth: 6 n + 2, n blocks a stage. width: channels w of the first stage; the second has 2 w. The third stage
     is made of bottleneck blocks of 4 w inner channels whose output has `features` channels whatever the width, so
-    that the dissected layer of a teacher and of a student has equally many units. Strides 1, 2, 2: a 32x32 image
-    gives an 8x8 map at `layer3`, after its ReLU.
+    that the dissected layer of a teacher and of a student has equally many units. Strides: 2 in the stem, then 1, 2, 1.
+    A 32x32 image gives maps of 16x16, 8x8 and, at `layer3` after its ReLU, 8x8. On a CPU BatchNorm and ReLU on large
+    maps of few channels take most of a step's time, so the net shrinks its maps early.
 
     >>> net = SmallResNet(10, 3, (0.5,) * 3, (0.25,) * 3, depth=8, width=8, features=128)
     >>> net(torch.rand(1, 3, 32, 32)).shape
@@ -79,16 +80,13 @@ class SmallResNet(nn.Module):
             raise KdlibError(f"depth must be 6 n + 2 (8, 14, 20, 26, ...), not {depth!r}")
         blocks = (depth - 2) // 6
         self.normalise = Normalise(mean, std)
-        self.stem = nn.Sequential(*_convolution(channels, width, 3, 1), nn.ReLU())
+        self.stem = nn.Sequential(*_convolution(channels, width, 3, 2), nn.ReLU())
         self.layer1 = nn.Sequential(*[_basic(width, width, 1) for _ in range(blocks)])
         self.layer2 = nn.Sequential(
             *[_basic(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1) for i in range(blocks)]
         )
         self.layer3 = nn.Sequential(
-            *[
-                _bottleneck(2 * width if i == 0 else features, 4 * width, features, 2 if i == 0 else 1)
-                for i in range(blocks)
-            ]
+            *[_bottleneck(2 * width if i == 0 else features, 4 * width, features, 1) for i in range(blocks)]
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(features, num_classes)

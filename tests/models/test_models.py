@@ -53,6 +53,12 @@ def test_the_dissected_layer_has_equally_many_units_whatever_the_width(width):
     assert features.min() >= 0  # after the ReLU
 
 
+def test_the_net_shrinks_its_maps_early_and_keeps_them_in_the_last_stage():
+    model, images = build("small_resnet", num_classes=3, width=4, features=16), torch.rand(1, 3, 32, 32)
+    sides = {layer: features_of(model, images, layer).shape[2:] for layer in ("stem", "layer1", "layer2", "layer3")}
+    assert sides == {"stem": (16, 16), "layer1": (16, 16), "layer2": (8, 8), "layer3": (8, 8)}
+
+
 def test_depth_counts_the_weighted_layers():
     blocks = {depth: len(build("small_resnet", num_classes=3, depth=depth).layer1) for depth in (8, 14, 20)}
     assert blocks == {8: 1, 14: 2, 20: 3}

@@ -1,6 +1,8 @@
 """Trainings give the weights that they gave when the file beside this one was written, to the last bit.
 
-Rebuild the file only for a change that is meant to alter what networks learn.
+Rebuild the file only for a change that is meant to alter what networks learn:
+
+    KDLIB_RUNS=$(mktemp -d) PYTHONPATH=. python tests/train/test_same_bits.py
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from kdlib.papers.han2023.presets import PRESETS
 from kdlib.papers.han2023.study import HanStudy
 from kdlib.train.state import Run
 
-KEPT = json.loads(Path(__file__).with_name("weights_at_smoke.json").read_text())
+FILE = Path(__file__).with_name("weights_at_smoke.json")
+KEPT = json.loads(FILE.read_text())
+NAMES = ("study/kd", "concepts/student")
 
 # The file's own sizes; those of the preset are only to be quick.
 SIZES = {"smoke": replace(PRESETS["smoke"], n_train=640, n_val=200, n_test=300, n_probe=300)}
@@ -54,7 +58,7 @@ def trained(name: str) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["study/kd", "concepts/student"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_training_gives_the_kept_bits(name):
     """Elsewhere, rounding differs: there the losses are compared."""
     run, kept = trained(name), KEPT["runs"][name]
@@ -66,3 +70,9 @@ def test_a_training_gives_the_kept_bits(name):
 def test_the_digest_sees_one_changed_bit():
     states = [{"last": {"weight": torch.tensor([1.0, value])}} for value in (2.0, 2.0000002)]
     assert len({digest(Run(torch.nn.Identity, state, [], "cpu")) for state in states}) == 2
+
+
+if __name__ == "__main__":
+    runs = {name: trained(name) for name in NAMES}
+    found = {name: {"hash": digest(run), "loss": [row["loss"] for row in run.history]} for name, run in runs.items()}
+    FILE.write_text(json.dumps({"torch": torch.__version__, "cpu": cpu(), "runs": found}, indent=1) + "\n")
