@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kdlib.data import cub, image_folder, voc
+from kdlib.data import cub, voc
+from kdlib.data.class_tree import existing_folder
+from kdlib.data.folder_parts import split_listings
 from kdlib.data.folder_stream import stream_splits
 from kdlib.data.image_set import Splits
 from kdlib.data.registry import load
@@ -141,6 +143,6 @@ def images_in(name: str, folder: str, seed: int) -> dict[str, int]:
     """How many images each part of a folder of photographs gets if nothing bounds it; no photograph is decoded."""
     if name != "image_folder":
         return {"voc": voc, "cub": cub}[name].available(folder or None, seed)
-    listings = image_folder.split_listings(image_folder.existing_folder(folder), seed, None, None, None)
+    listings = split_listings(existing_folder(folder), seed, None, None, None)
     counts = {part: len(listing.paths) for part, listing in listings.items()}
     return counts | {"probe": counts["test"]}

@@ -85,6 +85,7 @@ class TestReading:
         assert splits.test.tokens[2, 0] == 1
 
     def test_long_sentences_are_cut(self, folder):
+        write_tsv(folder / "train.tsv", [(f"{n} {text}", label) for n, (text, label) in enumerate(TRAIN)])
         assert sst2.load(folder, max_length=3).test.length == 3
 
 
