@@ -143,8 +143,9 @@ def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
         return _on_background(image.convert("RGBA"))
     if image.mode in _DIRECT:
         return image.convert("RGB")
-    kinds = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}
-    kind = kinds.get(image.mode, f"colours of mode {image.mode}")
+    kind = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}.get(image.mode)
+    if kind is None:
+        raise KdlibError(f"{path} holds colours of mode {image.mode}, which are not converted; save it as RGB")
     raise KdlibError(f"{path} holds {kind}, and nothing says which is white; save it with 8 bits a channel")
 
 
