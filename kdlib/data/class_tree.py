@@ -32,7 +32,7 @@ FOREIGN = (
     "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini",
 )  # fmt: skip
 _GIVE = "give the folder that holds one folder of images per class"
-_NESTED, _LINKS = "pictures in sub-folders, which count for the class above", "links to folders inside a class"
+_NESTED, _LINKS = "pictures in sub-folders (read as their class's)", "links to folders inside a class (not followed)"
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,30 @@ def subfolders(folder: Path) -> dict[str, Path]:
     return {entry.name: folder / entry.name for entry in entries(folder) if _is_folder(entry)}
 
 
+def parts_or_classes(folder: Path) -> dict[str, Path]:
+    """`subfolders` of a folder of parts or classes; a link to what holds the folder itself is refused, never walked."""
+    found = subfolders(folder)
+    for place in found.values():
+        if place.is_symlink() and folder.resolve().is_relative_to(place.resolve()):
+            raise KdlibError(f"{place} is a link to {place.resolve()}, which holds it; remove the link")
+    return found
+
+
 def has_pictures(folder: Path, *, below: bool = False) -> bool:
     """Whether pictures lie right in `folder`; below: or at any depth of it (links to folders are not followed)."""
-    found = entries(folder)
-    if any(is_picture(entry.name) and not _is_folder(entry) for entry in found):
-        return True
-    inner = [folder / entry.name for entry in found if not entry.is_symlink() and _is_folder(entry)]
-    return below and any(has_pictures(one, below=True) for one in inner)
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as found:  # not `entries`: of a large class one entry is enough
+                for entry in filter(lambda entry: is_visible(entry.name), found):
+                    if _is_folder(entry):
+                        waiting += [place / entry.name] if below and not entry.is_symlink() else []
+                    elif is_picture(entry.name):
+                        return True
+        except OSError as error:
+            raise _unreadable(place, error) from error
+    return False
 
 
 def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits: Visits | None = None) -> Listing:
@@ -145,11 +162,11 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits
     labels: list[int] = []
     remarks: Counter[str] = Counter()
     loose = sum(is_picture(entry.name) and not _is_folder(entry) for entry in entries(folder))
-    remarks[f"pictures right in {folder}, which have no class"] = loose
+    remarks[f"pictures right in {folder.name}, of no class (not read)"] = loose
     for name, place in found.items():
         pictures, rest = _pictures_of(place, visits)
         if not pictures:
-            held = f" but {_listed(rest)}" if rest else ""
+            held = f" but {in_one_line(rest)}" if rest else ""
             raise KdlibError(
                 f"class folder {place} holds no image ({', '.join(SUFFIXES)}){held}; put some in or remove it"
             )
@@ -159,25 +176,21 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits
     return Listing(folder, tuple(paths), torch.tensor(labels, dtype=torch.int64), names, +remarks)
 
 
-def remarks_in_one_line(remarks: Mapping[str, int]) -> str:
-    """What is told of files that are not read or lie deeper; empty if there is nothing to tell.
+def in_one_line(remarks: Mapping[str, int]) -> str:
+    """Remarks with their counts, the largest first and eight at most.
 
-    >>> remarks_in_one_line({"links to folders inside a class": 1, ".heic files": 12})
-    'not read or worth knowing: 12 .heic files; 1 links to folders inside a class'
+    >>> in_one_line({"links to folders inside a class (not followed)": 1, ".heic files (not read)": 12})
+    '12 .heic files (not read); 1 links to folders inside a class (not followed)'
     """
-    return f"not read or worth knowing: {_listed(remarks)}" if remarks else ""
-
-
-def _listed(remarks: Mapping[str, int]) -> str:
     first = sorted(remarks.items(), key=lambda item: -item[1])
     shown = [f"{count:,} {what}" for what, count in first[:8]]
-    return "; ".join([*shown, f"{len(first) - 8} kinds more"] if len(first) > 8 else shown)
+    return "; ".join([*shown, f"and {len(first) - 8} kinds more"] if len(first) > 8 else shown)
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
     """Class name in form C -> its folder, by name."""
     found: dict[str, Path] = {}
-    for name, place in subfolders(folder).items():
+    for name, place in parts_or_classes(folder).items():
         if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
             raise KdlibError(f"the name of class folder {name!a} in {folder} is no plain text; rename it")
         if same_form(name) in found:
@@ -233,7 +246,7 @@ def _pictures_of(place: Path, visits: Visits) -> tuple[list[str], Counter[str]]:
                 pictures.append(entry.path)
             else:
                 suffix = PurePath(entry.name).suffix.lower()
-                rest[f"{suffix} files" if suffix else "files without a suffix"] += 1
+                rest[f"{suffix or 'other'} files (not read)"] += 1
         found[str(folder)] = pictures
     rest[_NESTED] += sum(map(len, found.values())) - len(found[str(place)])
     return [path for folder_name in sorted(found) for path in found[folder_name]], +rest

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from kdlib.data.class_tree import Listing, Visits, has_pictures, list_images, remarks_in_one_line, subfolders
+from kdlib.data.class_tree import Listing, Visits, has_pictures, in_one_line, list_images, parts_or_classes, subfolders
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError
 
@@ -52,7 +52,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
 
     Raises KdlibError where that can't be told, or where one part has two folders or train has none.
     """
-    inside = subfolders(folder)
+    inside = parts_or_classes(folder)
     by_name = {name: part for name in inside if (part := part_of(name))}
     others = [name for name in inside if name not in by_name]
     deep = [name for name in by_name if subfolders(inside[name])]
@@ -79,7 +79,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
                 "be read; call it val or test if it is one, else put it elsewhere"
             )
         if has_pictures(inside[name], below=True):
-            remarks[f"folder with pictures beside the parts ({name})"] = 1
+            remarks[f"folder of pictures beside the parts, {name} (not read)"] = 1
     return {part: inside[found[part]] for part in PARTS if part in found}, remarks
 
 
@@ -140,7 +140,7 @@ def tell(folder: Path, listed: Mapping[str, Listing], remarks: Mapping[str, int]
     for listing in listed.values():
         together += Counter(listing.remarks)
     if together:
-        warnings.warn(f"{folder}: {remarks_in_one_line(together)}", stacklevel=1)
+        warnings.warn(f"{folder} holds {in_one_line(together)}", stacklevel=1)
 
 
 def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: str) -> tuple[Listing, Listing]:

@@ -98,7 +98,9 @@ class TestWhatLiesBeside:
         plant(tmp_path, {"unlabelled": 3}, 9000)
         paint(tmp_path / "train" / "loose.png", 9100)
         (tmp_path / "docs").mkdir()
-        with pytest.warns(UserWarning, match=r"folder with pictures beside the parts \(unlabelled\)") as caught:
+        with pytest.warns(
+            UserWarning, match=r"holds .*folder of pictures beside the parts, unlabelled \(not read\)"
+        ) as caught:
             counts(tmp_path)
         assert "1 pictures right in" in str(caught[0].message) and len(caught) == 1
 

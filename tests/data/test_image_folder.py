@@ -182,7 +182,7 @@ class TestRefusals:
         (own_tree / "bird" / "notes.txt").write_text("no image")
         with pytest.raises(
             KdlibError,
-            match=r"class folder .*bird holds no image \(.*.png.*\) but 1 .txt files; put some in or remove it",
+            match=r"folder .*bird holds no image \(.*.png.*\) but 1 .txt files .not read.; put some in or remove it",
         ):
             image_folder.load(own_tree)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from photographs import plant_stripes
+from photographs import plant, plant_stripes
 from tiny_paper_scale import TINY
 
 from kdlib.cli import main
@@ -65,8 +65,9 @@ class TestSettings:
         assert (paper_settings.QUANTILE, paper_settings.TAU, paper_settings.DENOMINATOR) == (0.005, 0.05, "lite")
         assert (paper_settings.LAYER, paper_settings.TEMPERATURE, paper_settings.ALPHA) == ("layer4", 1.0, 0.5)
 
-    def test_preset_gpu_has_them_for_a_folder_of_photographs(self, images):
-        study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(images))
+    def test_preset_gpu_has_them_for_a_folder_of_photographs(self, tmp_path):
+        plant(tmp_path, {"top": 120, "middle": 120, "bottom": 120})  # a batch has 256
+        study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(tmp_path))
         teacher, student = study.spec("teacher"), study.spec("kd", 3)
         assert (teacher.model, student.model) == ("resnet34", "resnet18")
         assert teacher.recipe == student.recipe == paper_settings.RECIPE
