@@ -10,7 +10,6 @@ import copy
 import hashlib
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,6 +30,7 @@ from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.superclasses import SUPERCLASS_FILE, read_superclasses
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
+from kdlib.lifeline import end_with_parent
 
 STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
 # Of ImageNet's photographs scaled to [0, 1]; the recipe of Han et al. 2023 and of torchvision.
@@ -217,7 +217,7 @@ class FolderStream:
             num_workers=self._workers,
             # Not forked from this process: it has threads (gloo's, NCCL's), and a fork can catch one holding a lock.
             multiprocessing_context=_forkserver() if self._workers else None,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=_begin,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
         )
@@ -236,19 +236,12 @@ def _forkserver() -> Any:
     return context
 
 
-def _end_with_parent(worker: int) -> None:
+def _begin(worker: int) -> None:
     """Let a decoding process end when the one that reads from it does, even if that was killed.
 
     torch's workers look whether their parent lives, but theirs is the fork server, which lives as long as they do.
     """
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True, name="end with parent").start()
+    end_with_parent()
 
 
 class _Files(torch.utils.data.Dataset):
