@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from kdlib.book.parameters import LIMITS, Parameter, check_parameters, read_parameters
@@ -92,6 +94,15 @@ def test_a_default_of_none_takes_its_type_from_the_range():
     for wrong in ("0", "2.5", "abc"):
         with pytest.raises(KdlibError, match="n_seeds must be a whole number of at least 1"):
             seeds.convert(wrong)
+
+
+@pytest.mark.parametrize("name", ["seed", "alphas", "epochs", "note"])
+def test_a_value_is_never_run_as_code(form, name, tmp_path):
+    trace = tmp_path / "ran"
+    for code in (f"__import__('os').mkdir({str(trace)!r})", f"[__import__('os').mkdir({str(trace)!r})]"):
+        with contextlib.suppress(KdlibError):
+            check(form, **{name: code})
+    assert not trace.exists()
 
 
 def test_typed_values_are_checked_like_texts(form):
