@@ -27,6 +27,7 @@ from torch import Tensor
 from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.root import absolute
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
@@ -104,7 +105,7 @@ def load(
 
 def existing_folder(root: str | Path) -> Path:
     """`root` as an absolute Path, refused if it is no folder."""
-    folder = Path(root).expanduser().absolute()
+    folder = absolute(root, "root")
     if not is_there(folder):
         raise KdlibError(f"there is no folder {folder}; give the folder that holds one folder of images per class")
     if not folder.is_dir():

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -31,7 +32,7 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
     ...
     kdlib.errors.KdlibError: there is no checkpoint nowhere.pt; give the file of trained weights
     """
-    path = Path(path).expanduser()
+    path = expanded(path, "weights")
     state = _unwrapped(_read(path), path)
     expected = model.state_dict()
     missing = [name for name in expected if name not in state and not name.startswith(_OWN)]

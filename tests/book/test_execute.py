@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toy_notebooks import MEASURE, PARAMETERS, WIDGETS, write_notebook
 
-from kdlib.book.execute import execute_notebook, notebook_form, read_notebook, replace_file, run_notebook
+from kdlib.book.execute import execute_notebook, notebook_form, read_notebook, run_notebook
 from kdlib.book.notebooks import (
     NotebookFailed,
     list_notebooks,
@@ -198,12 +198,3 @@ def test_a_results_folder_that_is_a_file_is_refused_before_the_run(tmp_path):
     with pytest.raises(KdlibError, match="cannot write results to"):
         run_notebook("toy", {}, tmp_path / "out", notebooks=tmp_path)
     assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "file.txt"
-    replace_file(target, "old")
-    with pytest.raises(UnicodeEncodeError):
-        replace_file(target, "new \ud800")
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
