@@ -10,6 +10,7 @@ from collections.abc import Iterable
 MOST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
 MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
+MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
 _MOST_SHOWN = 80  # characters of a value in a message
 _MOST_CHOICES = 1_000  # characters of all choices together
 _MOST_MESSAGE = 3_000  # characters of a whole message

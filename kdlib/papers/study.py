@@ -17,7 +17,7 @@ from kdlib import names
 from kdlib.capture import last_stages
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.image_set import Splits
-from kdlib.errors import MOST_EPOCHS, MOST_SEEDS, check_seed, choose, positive_integer
+from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
 from kdlib.models import build
 from kdlib.papers.arms import Arm
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, sizes_of
@@ -118,7 +118,7 @@ class ImageStudy(Study):
         self.network, self.presets = network, presets
         self.probe_folder = BrodenFolder(probe_folder, workers=cores()) if probe_folder else None
         if student_epochs is not None:
-            epochs = positive_integer(student_epochs, "student_epochs", maximum=MOST_EPOCHS // 2)
+            epochs = positive_integer(student_epochs, "student_epochs", maximum=MOST_STUDENT_EPOCHS)
             longer = replace(self.sizes.student_recipe, epochs=epochs)
             others = {method: replace(one, epochs=epochs) for method, one in self.sizes.method_recipes.items()}
             self.sizes = replace(self.sizes, student_recipe=longer, method_recipes=others)
