@@ -13,7 +13,8 @@ MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
 MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
 _MOST_SHOWN = 80  # characters of a value in a message
 _MOST_CHOICES = 1_000  # characters of all choices together
-_MOST_MESSAGE = 3_000  # characters of a whole message
+_MOST_WORD = 300  # characters without a space, such as a path
+_MOST_MESSAGE = 2_000  # characters of a whole message
 
 
 class KdlibError(ValueError):
@@ -27,7 +28,9 @@ class KdlibError(ValueError):
     """
 
     def __str__(self) -> str:
-        return shortened(one_line(super().__str__()), _MOST_MESSAGE)
+        told = one_line(super().__str__())
+        told = re.sub(rf"\S{{{_MOST_WORD + 1},}}", lambda word: shortened(word[0], _MOST_WORD), told)
+        return shortened(told, _MOST_MESSAGE)
 
 
 def one_line(text: str) -> str:
@@ -41,8 +44,10 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def shortened(text: str, most: int = _MOST_SHOWN) -> str:
+def shortened(text: str, most: int = _MOST_SHOWN, length: int | None = None) -> str:
     """The text itself, or its two ends and its length if it has more than `most` characters.
+
+    length: the length to tell, where the text stands for another one.
 
     >>> shortened("0" * 5000, 12)
     '00000000…0000 (5000 characters)'
@@ -50,7 +55,7 @@ def shortened(text: str, most: int = _MOST_SHOWN) -> str:
     if len(text) <= most:
         return text
     last = most // 3
-    return f"{text[: most - last]}…{text[-last:]} ({len(text)} characters)"
+    return f"{text[: most - last]}…{text[-last:]} ({length or len(text)} characters)"
 
 
 def shown(value: object) -> str:
@@ -62,7 +67,7 @@ def shown(value: object) -> str:
     'a value of type int too long to be written'
     """
     try:
-        return shortened(one_line(repr(value)))
+        return shortened(one_line(repr(value)), length=len(value) if isinstance(value, str) else None)
     except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits
         return f"a value of type {type(value).__name__} too long to be written"
 

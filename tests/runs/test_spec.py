@@ -40,7 +40,7 @@ def test_a_senseless_specification_is_refused(arguments, message):
         ({"width": 10**9}, "width must be a whole number from 0 to 4096, not 1000000000"),
         ({"width": [3]}, r"width must be a whole number from 0 to 4096, not \[3\]"),
         ({"depth": 9}, "depth must be 6 n"),
-        ({"features": 10**5000}, "not a value of type int too long to be written"),
+        ({"features": 10**23}, "not 100000000000000000000000"),
     ],
 )
 def test_options_that_no_network_has_are_refused_in_the_specification(options, message):
@@ -58,7 +58,7 @@ def test_options_that_no_network_has_are_refused_in_the_specification(options, m
         ),
         ("label_smoothing", {"setting": 1}, "unknown option of objective 'label_smoothing' 'setting'"),
         ("label_smoothing", {"alpha": 2}, "alpha must be a finite number at least 0 and at most 1, not 2"),
-        ("label_smoothing", {"alpha": "x" * 5000}, r"not 'x+…x+' \(5002 characters\)"),
+        ("label_smoothing", {"alpha": "x" * 5000}, r"not 'x+…x+' \(5000 characters\)"),
         ("cross_entropy", {"alpha": 0.1}, "objective 'cross_entropy' has no options, but 'alpha' is given"),
     ],
 )
