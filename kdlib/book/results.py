@@ -43,7 +43,7 @@ def made_folder(folder: Path) -> Iterator[None]:
         raise KdlibError(f"cannot write results to {folder}: {error.strerror}; name another folder") from None
     try:
         yield
-    except BaseException:
+    except Exception:
         with contextlib.suppress(OSError):  # something is in it
             for place in made:
                 place.rmdir()

@@ -134,18 +134,18 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(out):
 
 
 def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
-    with pytest.raises(KeyboardInterrupt), made_folder(tmp_path / "a/b/c"):
-        raise KeyboardInterrupt
+    with pytest.raises(KdlibError), made_folder(tmp_path / "a/b/c"):
+        raise KdlibError("refused")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), made_folder(tmp_path / "a/b/c"):
+    with pytest.raises(KdlibError), made_folder(tmp_path / "a/b/c"):
         (tmp_path / "a/b/kept").write_text("")
-        raise KeyboardInterrupt
+        raise KdlibError("refused")
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["kept"]
 
 
 def test_a_folder_that_was_there_stays(tmp_path):
-    with pytest.raises(KeyboardInterrupt), made_folder(tmp_path):
-        raise KeyboardInterrupt
+    with pytest.raises(KdlibError), made_folder(tmp_path):
+        raise KdlibError("refused")
     assert tmp_path.is_dir()
 
 
