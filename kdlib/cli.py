@@ -13,13 +13,16 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from kdlib import __version__
 from kdlib.errors import KdlibError, choose, one_line, positive_integer, shortened, shown
+from kdlib.lifeline import ENDING_SIGNALS, end_with_torchrun
+from kdlib.temporary import clear_leftovers
 
 MOST_SECONDS = 10**7  # that a cell may take: a third of a year
 
@@ -364,18 +367,31 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name not in ("command", "run")}
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    for other in ENDING_SIGNALS:  # a second one would cut short how what was started is ended
+        signal.signal(other, signal.SIG_IGN)
     # As an exception, so that the notebooks being executed are ended too.
-    raise SystemExit(128 + number)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
-def _handle_signals() -> None:
-    """What ends the command ends what it started; also where it was started in the background, which ignores Ctrl-C."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), _terminated)
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within the block, what ends the command ends what it started.
+
+    Also where it was started in the background, which ignores Ctrl-C; but `nohup` is obeyed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN or signal.Signals(number).name != "SIGHUP":
+            signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -384,10 +400,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["params", "no_such_notebook", "--notebooks", "no/such/folder"])
     2
     """
+    end_with_torchrun()
+    with _ended_by_signals():
+        return _answered(arguments)
+
+
+def _answered(arguments: Sequence[str] | None) -> int:
     from kdlib.book.notebooks import NotebookFailed
 
-    _handle_signals()
     try:
+        clear_leftovers()
         options = build_parser().parse_args(arguments)
         options.run(options)
     except KdlibError as error:

@@ -12,8 +12,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from kdlib.book.project import Project
 from kdlib.book.results import replace_file
 from kdlib.book.staging import stage
 from kdlib.errors import choose
+from kdlib.lifeline import guarded, python_module
 from kdlib.names import PRESETS
 
 
@@ -69,32 +68,18 @@ def render_book(project: Project, pages: Sequence[Page], say: Say = print) -> Pa
     say("pages: rendering with Jupyter Book")
     work = project.build / "work"
     shutil.rmtree(work, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        str(source),
-        "--path-output",
-        str(work),
-    ]
+    command = python_module("jupyter_book.cli.main:main", "build", str(source), "--path-output", str(work))
     command += ["-W", "-n", "--keep-going", "--all"]
-    finished = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
-    )
     log = project.build / "jupyter-book.log"
-    log.write_text(finished.stdout, encoding="utf-8")
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    with log.open("wb") as output, guarded(command, work, environment, output) as process:
+        process.wait()
+    report = log.read_text(encoding="utf-8", errors="replace")
     fresh = work / "_build/html"
-    if finished.returncode != 0 or not (fresh / "index.html").is_file():
+    if process.returncode != 0 or not (fresh / "index.html").is_file():
         shutil.rmtree(work, ignore_errors=True)
-        told = [line for line in finished.stdout.splitlines() if re.search(r"WARNING|ERROR|[Ee]rror:", line)]
-        told = told or finished.stdout.splitlines()[-5:]
+        told = [line for line in report.splitlines() if re.search(r"WARNING|ERROR|[Ee]rror:", line)]
+        told = told or report.splitlines()[-5:]
         raise NotebookFailed("\n".join(["the book could not be rendered:", *told[:20], f"The whole log: {log}"]))
     old = project.build / "html.old"
     shutil.rmtree(old, ignore_errors=True)

@@ -11,7 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,6 @@ from typing import Any
 import nbformat
 import yaml
 
-from kdlib.book.guard import guarded
 from kdlib.book.notebooks import REPOSITORY, NotebookFailed, form_of, notebook_path, notebooks_folder, unreadable
 from kdlib.book.parameters import Parameter, check_parameters, with_callers_folders
 from kdlib.book.results import made_folder, replace_file, replace_set
@@ -32,8 +30,10 @@ from kdlib.book.single_page import write_page
 from kdlib.book.stamps import fingerprint
 from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
+from kdlib.lifeline import guarded, python_module
 from kdlib.names import PRESETS
 from kdlib.runs.place import store_root
+from kdlib.temporary import temporary_folder
 
 CELL_TIMEOUT = 3600  # seconds, at the presets of the book: a hanging cell must not hang a build for ever
 # One thread a process: chapters are executed in parallel, and their results do not depend on the number of cores.
@@ -88,13 +88,19 @@ def _kernel_of_this_python(folder: Path) -> Path:
     return folder / "jupyter"
 
 
-def _environment(metrics: Path, temporary: Path, jupyter_path: Path) -> dict[str, str]:
+def _environment(metrics: Path, folder: Path) -> dict[str, str]:
+    """Of the kernel; folder: of all its temporary files, so that what a killed one leaves goes with it."""
     environment = {**os.environ, **ONE_THREAD, **places()}
     environment["KDLIB_METRICS"] = str(metrics)
-    environment["TMPDIR"] = str(temporary)  # what a killed training leaves there goes with the folder
+    for name, below in (("TMPDIR", "tmp"), ("JUPYTER_RUNTIME_DIR", "runtime")):
+        (folder / below).mkdir(mode=0o700)
+        environment[name] = str(folder / below)
     environment["PYTHONHASHSEED"] = "0"
     environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    for name, first in (("JUPYTER_PATH", str(jupyter_path)), ("PYTHONPATH", str(REPOSITORY))):
+    for name, first in (
+        ("JUPYTER_PATH", str(_kernel_of_this_python(folder))),
+        ("PYTHONPATH", str(REPOSITORY)),
+    ):
         rest = environment.get(name)
         environment[name] = first + (os.pathsep + rest if rest else "")
     return environment
@@ -194,19 +200,17 @@ def execute_notebook(
     if cell_timeout is None and PRESETS[values.get("preset", "quick")].cell_limit:
         cell_timeout = CELL_TIMEOUT
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="kdlib-run-") as folder:
-        partial, metrics, log = (Path(folder) / name for name in (path.name, "metrics.json", "log.txt"))
-        temporary = Path(folder) / "tmp"
-        temporary.mkdir()
+    with temporary_folder("run") as folder:
+        partial, metrics, log = (folder / name for name in (path.name, "metrics.json", "log.txt"))
         # Not JSON: YAML takes JSON's 1e-05 for a text, it wants 1.0e-05.
-        (Path(folder) / "parameters.yml").write_text(yaml.safe_dump(changed), encoding="utf-8")
-        command = [sys.executable, "-m", "papermill", str(path), str(partial), "--cwd", str(path.parent)]
+        (folder / "parameters.yml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+        command = python_module("papermill", str(path), str(partial), "--cwd", str(path.parent))
         command += ["--kernel", "python3", "--start-timeout", "300"]
         command += [] if cell_timeout is None else ["--execution-timeout", str(cell_timeout)]
-        command += ["--no-progress-bar", *(["-f", str(Path(folder) / "parameters.yml")] if changed else [])]
+        command += ["--no-progress-bar", *(["-f", str(folder / "parameters.yml")] if changed else [])]
         hung = False
-        environment = _environment(metrics, temporary, _kernel_of_this_python(Path(folder)))
-        with log.open("wb") as stream, guarded(command, Path(folder), environment, stream) as process:
+        environment = _environment(metrics, folder)
+        with log.open("wb") as stream, guarded(command, folder, environment, stream) as process:
             told = started
             while process.poll() is None and not hung:
                 try:

@@ -26,8 +26,11 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 # Tables that name their rows by a text: what a notebook names, its outputs depend on.
 _TABLES = {"kdlib.distill.catalogue": "METHODS", "kdlib.models": "MODELS"}
-# What decides no output: tables, to which a new row changes nothing for the others, messages, and the run store.
-_NO_OUTPUT = (*_TABLES, "kdlib", "kdlib.errors", "kdlib.names", "kdlib.data.catalogue", "kdlib.data.registry")
+# What decides no output: tables, to which a new row changes nothing for the others, messages, what ends processes,
+# and the run store.
+_NO_OUTPUT = (
+    *_TABLES, "kdlib", "kdlib.errors", "kdlib.names", "kdlib.lifeline", "kdlib.data.catalogue", "kdlib.data.registry",
+)  # fmt: skip
 _DATA_FILES = (".js", ".css", ".toml", ".npz", ".txt")
 _TEXTS = ("fingerprint", "preset", "finished", "machine")
 

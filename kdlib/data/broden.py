@@ -22,33 +22,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from kdlib.data.broden_export import export_broden
 from kdlib.data.broden_tables import primary_categories, read_category, read_table, require_columns, whole
+from kdlib.data.decode import read_numbers, read_rgb
 from kdlib.data.image_set import CATEGORIES, UNLABELLED, Batch, ConceptMap, ImageSet
 from kdlib.data.root import expanded
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 
 __all__ = ["BrodenFolder", "export_broden"]
 
+_REMEDY = "copy or download the folder again"
+_DIGITS = 9  # of a label's number, at most: masks hold 65,535
 _SIZES = ("ih", "iw", "sh", "sw")
 
 
-def _pixels(path: Path, mode: str, size: tuple[int, int], what: str) -> np.ndarray:
-    # Decoded by Pillow: complete or not at all.
-    try:
-        with Image.open(path) as picture:
-            if mode == "mask" and picture.mode not in ("RGB", "RGBA"):
-                raise KdlibError(f"mask {path} is a picture of mode {picture.mode}; labels need red and green channels")
-            pixels = np.asarray(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise KdlibError(f"the {what} {path} is missing; copy or download the folder again") from error
-    except KdlibError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise KdlibError(f"cannot decode the {what} {path} ({error}); copy or download it again") from error
+def _pixels(path: Path, size: tuple[int, int], what: str) -> np.ndarray:
+    # Decoded by Pillow: complete or not at all. Masks count in the stored pixels, so pictures are not turned.
+    if what == "mask":
+        stored = read_numbers(path, _REMEDY)
+        if stored.mode not in ("RGB", "RGBA"):
+            raise KdlibError(f"mask {path} is a picture of mode {stored.mode}; labels need red and green channels")
+        pixels = np.asarray(stored.convert("RGB"))
+    else:
+        pixels = np.asarray(read_rgb(path, _REMEDY, turned=False))
     if pixels.shape[:2] != size:
         found = f"{pixels.shape[0]}x{pixels.shape[1]}"
         raise KdlibError(f"the {what} {path} is {found}, but index.csv says {size[0]}x{size[1]}; copy it again")
@@ -97,11 +95,6 @@ class BrodenFolder:
                 f"{index} has a column for none of the categories {', '.join(CATEGORIES)}; copy or download it again"
             )
         require_columns(index, self.categories)
-        for row in self._rows:
-            if any(row[category] is None for category in self.categories):
-                raise KdlibError(
-                    f"the row of '{row['image']}' in {index} has too few cells; it may have been cut short"
-                )
         sizes = {tuple(whole(row[key], f"{key} of '{row['image']}'", index, 1) for key in _SIZES) for row in self._rows}
         if len(sizes) > 1:
             raise KdlibError(f"images in {index} have several sizes; a folder must have one")
@@ -133,7 +126,7 @@ class BrodenFolder:
     def image(self, index: int) -> Tensor:
         """Picture `index` as (3, ih, iw) uint8."""
         path = self.folder / "images" / self._rows[index]["image"]
-        return torch.from_numpy(_pixels(path, "picture", self.image_size, "picture").copy()).permute(2, 0, 1)
+        return torch.from_numpy(_pixels(path, self.image_size, "picture").copy()).permute(2, 0, 1)
 
     def layers(self, index: int, category: str) -> list[Tensor]:
         """All layers of labels of one image: those of its cell, the dominant one first, then labels of other masks.
@@ -149,13 +142,15 @@ class BrodenFolder:
         found: list[tuple[np.ndarray, str]] = []
         for item in (piece.strip() for piece in self._rows[index][category].split(";")):
             if item.isdecimal():
+                row = f"the row of '{self._rows[index]['image']}' in {self.folder / 'index.csv'}"
+                if len(item) > _DIGITS:
+                    raise KdlibError(f"{row} has a label of {len(item)} digits, '{item[:_DIGITS]}...'; {_REMEDY}")
                 # 0 stands for "unlabelled" in cells of the scene column too, and is dropped.
                 if int(item):
-                    row = f"the row of '{self._rows[index]['image']}' in {self.folder / 'index.csv'}"
                     found.append((np.array([[int(item)]]), row))
             elif item:
                 path = self.folder / "images" / item
-                pixels = _pixels(path, "mask", self.mask_size, "mask")
+                pixels = _pixels(path, self.mask_size, "mask")
                 # Widened first: 256 * G does not fit into 8 bits.
                 numbers = pixels[..., 0].astype(np.int32) + 256 * pixels[..., 1].astype(np.int32)
                 found.append((numbers, f"the mask {path}"))

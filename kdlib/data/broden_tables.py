@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdlib.data.checksums import is_there
 from kdlib.data.image_set import CATEGORIES
+from kdlib.data.text_tables import read_csv, same_form
 from kdlib.errors import KdlibError
 
+_REMEDY = "copy or download it again"
 Labels = dict[int, tuple[str, float]]  # number -> name and coverage
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV file that must have at least these columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError as error:
-        raise KdlibError(f"there is no {path}; give a folder in Broden's layout") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KdlibError(f"cannot read {path} ({error}); copy or download it again") from error
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    """Rows of a CSV file that must have at least these columns, each once, and a cell for each of its columns."""
+    if not is_there(path):
+        raise KdlibError(f"there is no {path}; give a folder in Broden's layout")
+    rows = read_csv(path, _REMEDY)
+    header = [name.strip() for name in rows[0][1]] if rows else []
+    missing = [column for column in columns if column not in header]
     if missing:
         raise KdlibError(f"{path} lacks the column '{missing[0]}'; is it Broden's? If so, copy or download it again")
-    for line, row in enumerate(rows, start=2):
-        if any(row[column] is None for column in columns):
+    for column in header:
+        if column and header.count(column) > 1:
+            raise KdlibError(f"{path} has the column '{column}' twice; {_REMEDY}")
+    found = []
+    for line, row in rows[1:]:
+        if len(row) < len(header):
             raise KdlibError(f"line {line} of {path} has too few cells; the file may have been cut short")
-    return rows
+        if any(cell.strip() for cell in row[len(header) :]):
+            raise KdlibError(f"line {line} of {path} has {len(row)} cells in {len(header)} columns; {_REMEDY}")
+        found.append(dict(zip(header, row[: len(header)], strict=True)))
+    return found
 
 
 def whole(text: str, what: str, path: Path, minimum: int = 0) -> int:
@@ -74,7 +79,7 @@ def read_category(folder: Path, category: str) -> Labels:
                 f"coverage of '{row['name']}' in {path} must be a number of at least 0, not '{row['coverage']}'; "
                 "copy or download it again"
             )
-        table[number] = (row["name"], covered)
+        table[number] = (same_form(row["name"]), covered)
     return table
 
 

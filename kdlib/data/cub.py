@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.data.colours import basic_colours
+from kdlib.data.decode import read_numbers, read_rgb
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.data.masked_photographs import (
     Box,
@@ -37,7 +38,6 @@ from kdlib.data.masked_photographs import (
     cut_pair,
     default_val,
     need,
-    read_image,
     read_lines,
 )
 from kdlib.data.on_disk import CUB, CUB_FILES, cub_folder, cub_masks
@@ -219,9 +219,9 @@ def _image_set(birds: Birds, part: str, indices: Tensor, size: int, least_vote: 
     foreground = torch.empty(len(indices), size, size, dtype=torch.bool)
     for row, index in enumerate(indices.tolist()):
         name = birds.files[index]
-        picture = read_image(birds.folder / "images" / name, _REMEDY).convert("RGB")
+        picture = read_rgb(birds.folder / "images" / name, _REMEDY, turned=False)
         path = (birds.masks / name).with_suffix(".png")
-        mask = _votes(read_image(path, _MASK_REMEDY))
+        mask = _votes(read_numbers(path, _MASK_REMEDY))
         if mask.size != picture.size:
             raise KdlibError(
                 f"{path} is {mask.width}x{mask.height} pixels and its photograph {picture.width}x{picture.height}; "

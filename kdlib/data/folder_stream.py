@@ -10,7 +10,6 @@ import copy
 import hashlib
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,21 +21,16 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.data.augment import RESIZED_CROP
+from kdlib.data.class_tree import Listing, existing_folder, list_images
 from kdlib.data.colours import COLOUR_NAMES, basic_colours
-from kdlib.data.image_folder import (
-    PARTS,
-    SUPERCLASS_FILE,
-    Decoder,
-    Listing,
-    centre_decoder,
-    existing_folder,
-    list_images,
-    read_superclasses,
-    split_listings,
-)
+from kdlib.data.folder_parts import part_of, split_listings, tell
+from kdlib.data.image_folder import Decoder, centre_decoder
 from kdlib.data.image_set import Batch, ConceptMap, ImageSet, Splits
+from kdlib.data.repeated_files import tell_repeated
+from kdlib.data.superclasses import SUPERCLASS_FILE, read_superclasses
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
+from kdlib.lifeline import end_with_parent
 
 STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
 # Of ImageNet's photographs scaled to [0, 1]; the recipe of Han et al. 2023 and of torchvision.
@@ -78,8 +72,9 @@ class FolderStream:
         self._workers = positive_integer(workers, "workers", minimum=0)
         self._resize = positive_integer(self._size if resize is None else resize, "resize", minimum=self._size)
         folder = existing_folder(root)
-        above = folder.parent if folder.name in PARTS and not (folder / SUPERCLASS_FILE).exists() else folder
+        above = folder.parent if part_of(folder.name) and not (folder / SUPERCLASS_FILE).exists() else folder
         listing = list_images(folder, class_names)
+        tell(folder, {folder.name: listing})
         self._hold(listing, folder.name, read_superclasses(above, listing.class_names), torch.device(device))
 
     def _hold(
@@ -178,7 +173,8 @@ class FolderStream:
                     size = path.stat().st_size
                 except OSError as error:
                     raise KdlibError(f"{path} cannot be reached ({error.strerror}); list the folder again") from error
-                digest.update(f"{path.relative_to(self._listing.folder).as_posix()}\0{size}\n".encode())
+                name = path.relative_to(self._listing.folder).as_posix()
+                digest.update(f"{name}\0{size}\n".encode(errors="surrogateescape"))
             self._hash = digest.hexdigest()
         return self._hash
 
@@ -221,7 +217,7 @@ class FolderStream:
             num_workers=self._workers,
             # Not forked from this process: it has threads (gloo's, NCCL's), and a fork can catch one holding a lock.
             multiprocessing_context=_forkserver() if self._workers else None,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=_begin,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
         )
@@ -240,19 +236,12 @@ def _forkserver() -> Any:
     return context
 
 
-def _end_with_parent(worker: int) -> None:
+def _begin(worker: int) -> None:
     """Let a decoding process end when the one that reads from it does, even if that was killed.
 
     torch's workers look whether their parent lives, but theirs is the fork server, which lives as long as they do.
     """
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True, name="end with parent").start()
+    end_with_parent()
 
 
 class _Files(torch.utils.data.Dataset):
@@ -302,17 +291,15 @@ def stream_splits(
     to 256/224 of image_size, then the centre. n_val: images taken out of train for selection where there is no val
     folder besides a test folder; by default a tenth of train, but no more than 10 a class.
 
-    Raises KdlibError for anything that is wrong with the folder, before anything is decoded.
+    Files that are not read, and equal files in two parts (of at most 200,000 files), are told in a warning. Raises
+    KdlibError for anything that is wrong with the folder, before anything is decoded.
     """
     folder = existing_folder(root)
     positive_integer(image_size, "image_size")
     positive_integer(workers, "workers", minimum=0)
     positive_integer(seed, "seed", minimum=0)
-    listings = split_listings(folder, seed, None, n_val, None)
-    has_own_val = (folder / "val").is_dir() and (folder / "test").is_dir()
-    enough = VAL_IMAGES_PER_CLASS * len(listings["train"].class_names)
-    if n_val is None and not has_own_val and len(listings["val"].paths) > enough:
-        listings = split_listings(folder, seed, None, enough, None)
+    listings = split_listings(folder, seed, None, n_val, None, VAL_IMAGES_PER_CLASS)
+    tell_repeated(folder, listings)
     superclasses = read_superclasses(folder, listings["train"].class_names)
     resize = round(image_size * 256 / 224)
     parts = {

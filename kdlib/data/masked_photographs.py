@@ -1,6 +1,7 @@
 """What readers of photographs with masks share.
 
-Checking options and files, decoding, cutting out enlarged boxes, splitting by photograph.
+Checking options and files, cutting out enlarged boxes, splitting by photograph. Pictures are
+read by `kdlib.data.decode`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kdlib.data import text_tables
 from kdlib.data.checksums import is_there
 from kdlib.data.splitting import balanced_order
 from kdlib.errors import KdlibError, finite_number, positive_integer
@@ -40,37 +42,9 @@ def default_val(training: int) -> int:
     return max(1, round(VAL_SHARE * training))
 
 
-def read_image(path: Path, remedy: str) -> Image.Image:
-    """The whole decoded image file; a missing or damaged one is refused in one sentence that ends with the remedy.
-
-    >>> read_image(Path("nowhere.png"), "unpack the archive again")
-    Traceback (most recent call last):
-    ...
-    kdlib.errors.KdlibError: nowhere.png is missing; unpack the archive again
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise KdlibError(f"{path} is missing; {remedy}") from None
-    except PermissionError as error:
-        raise KdlibError(f"{path} cannot be read (permission denied); change the file's permissions") from error
-    # PIL answers damage with any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise KdlibError(f"{path} holds no whole image; {remedy}") from error
-
-
 def read_lines(path: Path, remedy: str) -> list[str]:
     """The lines of a text file that are not blank; a missing file or one that is no text is refused."""
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise KdlibError(f"{path} is missing; {remedy}") from None
-    except UnicodeDecodeError as error:
-        raise KdlibError(f"{path} is no text; {remedy}") from error
-    except OSError as error:
-        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+    return [line.strip() for _, line in text_tables.read_lines(path, remedy)]
 
 
 def need(paths: Sequence[Path], remedy: str) -> None:

@@ -18,6 +18,7 @@ In a sentence, negation reverses a word's polarity by the rule of `kdlib.data.dr
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from kdlib.data.drawn.sentences_grammar import LEXICON
 from kdlib.data.image_set import Splits
 from kdlib.data.root import expanded
 from kdlib.data.splitting import balanced_order
+from kdlib.data.text_tables import read_lines
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 COLUMNS = ("sentence", "label")
@@ -47,8 +49,9 @@ def load(
 ) -> Splits[SentenceSet]:
     """The sentences of `folder`; at most n_train, n_val and n_test of them, balanced between the classes.
 
-    A text that occurs twice counts once, and a text of dev is removed from train. What is longer than max_length words
-    is cut off. The vocabulary is that of the train part. The probe part is the test part.
+    Texts are compared as the model reads them: as lower-case words, the first max_length of them, in Unicode's form C.
+    One that occurs twice counts once, with its first label, and one of dev is removed from train. What is longer than
+    max_length words is cut off. The vocabulary is that of the train part. The probe part is the test part.
 
     Raises KdlibError, in one sentence with file and line, for a missing file, column or word, or a label other than 0
     and 1.
@@ -57,12 +60,12 @@ def load(
     root = expanded(folder, "sst_folder")
     if not root.is_dir():
         raise KdlibError(f"sst_folder={str(folder)!r} is no folder; name the one that holds train.tsv and dev.tsv")
-    test = _read(root / "dev.tsv")
-    train = {text: label for text, label in _read(root / "train.tsv").items() if text not in test}
+    test = _read(root / "dev.tsv", max_length)
+    train = {words: label for words, label in _read(root / "train.tsv", max_length).items() if words not in test}
     lexicon, source = read_polarity(root)
     held_out, rest = _split(train, n_val, seed, root / "train.tsv")
     chosen = {"train": _take(rest, n_train, seed), "val": held_out, "test": _take(test, n_test, seed)}
-    words = {part: [tokenise(text) for text, _ in rows] for part, rows in chosen.items()}
+    words = {part: [words for words, _ in rows] for part, rows in chosen.items()}
     vocabulary = make_vocabulary(words["train"])
     length = min(max_length, max(map(len, words["train"])))
     parts = {
@@ -99,47 +102,40 @@ def read_polarity(folder: str | Path) -> tuple[dict[str, int], str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a text file, empty ones left out."""
-    if not is_there(path):
-        raise KdlibError(f"{path} is missing; put SST-2 as its archive lays it out into {path.parent}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
-    except UnicodeDecodeError as error:
-        raise KdlibError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    """Numbered lines of a text file in Unicode's form C, empty ones left out."""
+    for number, line in read_lines(path, f"put SST-2 as its archive lays it out into {path.parent}"):
+        yield number, unicodedata.normalize("NFC", line)
 
 
-def _read(path: Path) -> dict[str, int]:
-    """Text -> label, in the order of the file; the first label of a text that occurs twice."""
+def _read(path: Path, max_length: int) -> dict[tuple[str, ...], int]:
+    """Words of a text -> label, in the order of the file; the first label of a text that occurs twice."""
     rows = _lines(path)
-    header = next(rows, (1, ""))[1].rstrip("\r").split("\t")
+    header = next(rows, (1, ""))[1].split("\t")
     for column in COLUMNS:
         if column not in header:
             raise KdlibError(
                 f"{path}, line 1, has no column '{column}', only {', '.join(header)}; give sentence and label"
             )
     text_at, label_at = (header.index(column) for column in COLUMNS)
-    found: dict[str, int] = {}
+    found: dict[tuple[str, ...], int] = {}
     for number, line in rows:
-        cells = line.rstrip("\r").split("\t")
+        cells = line.split("\t")
         if len(cells) != len(header):
             raise KdlibError(
                 f"{path}, line {number}, has {len(cells)} columns instead of {len(header)}; mend that line"
             )
         if cells[label_at].strip() not in ("0", "1"):
             raise KdlibError(f"{path}, line {number}, has the label {cells[label_at]!r}; it must be 0 or 1")
-        text = cells[text_at].strip()
-        if not tokenise(text):
+        words = tuple(tokenise(cells[text_at])[:max_length])
+        if not words:
             raise KdlibError(f"{path}, line {number}, holds no word; mend or delete that line")
-        found.setdefault(text, int(cells[label_at]))
+        found.setdefault(words, int(cells[label_at]))
     if set(found.values()) != {0, 1}:
         raise KdlibError(f"{path} holds sentences of {len(set(found.values()))} of the two labels; give some of both")
     return found
 
 
-def _split(rows: Mapping[str, int], n_val: int, seed: int, path: Path) -> tuple[list, list]:
+def _split(rows: Mapping[tuple[str, ...], int], n_val: int, seed: int, path: Path) -> tuple[list, list]:
     """Val, at most a quarter of what is there, and the rest."""
     count = min(positive_integer(n_val, "n_val", minimum=2), len(rows) // 4)
     if len(rows) < 8:
@@ -149,7 +145,7 @@ def _split(rows: Mapping[str, int], n_val: int, seed: int, path: Path) -> tuple[
     return [items[i] for i in order[:count]], [items[i] for i in order[count:]]
 
 
-def _take(rows: Mapping[str, int] | list, count: int | None, seed: int) -> list:
+def _take(rows: Mapping[tuple[str, ...], int] | list, count: int | None, seed: int) -> list:
     items = list(rows.items()) if isinstance(rows, Mapping) else rows
     if count is None or count >= len(items):
         return items
@@ -185,7 +181,7 @@ def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
 def _own_lexicon(path: Path) -> dict[str, int]:
     lexicon = {}
     for number, line in _lines(path):
-        word, _, sign = line.rstrip("\r").partition("\t")
+        word, _, sign = line.partition("\t")
         if sign.strip() not in ("1", "+1", "-1") or not word.strip():
             raise KdlibError(
                 f"{path}, line {number}, {line.strip()!r}, is not of the form WORD<TAB>POLARITY with POLARITY 1 or -1"

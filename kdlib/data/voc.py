@@ -37,6 +37,7 @@ from torch import Tensor
 
 from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
+from kdlib.data.decode import read_numbers, read_rgb
 from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
 from kdlib.data.masked_photographs import (
     ENLARGEMENT,
@@ -48,7 +49,6 @@ from kdlib.data.masked_photographs import (
     cut_pair,
     enlarge,
     need,
-    read_image,
     read_lines,
     split_by_photograph,
 )
@@ -247,7 +247,7 @@ def read_annotation(path: Path) -> list[VocObject]:
 
 
 def _read_mask(path: Path) -> Image.Image:
-    mask = read_image(path, _REMEDY)
+    mask = read_numbers(path, _REMEDY)
     if mask.mode not in ("P", "L"):
         raise KdlibError(f"{path} is a picture of mode {mask.mode}, not a palette of numbers; {_REMEDY}")
     return mask
@@ -265,7 +265,7 @@ def _image_set(folder: Path, part: str, objects: Sequence[VocObject], size: int,
     for index, one in enumerate(objects):
         together.setdefault(one.photograph, []).append(index)
     for photograph, indices in together.items():  # each file is decoded once
-        picture = read_image(folder / "JPEGImages" / f"{photograph}.jpg", _REMEDY).convert("RGB")
+        picture = read_rgb(folder / "JPEGImages" / f"{photograph}.jpg", _REMEDY, turned=False)
         mask = _read_mask(folder / "SegmentationObject" / f"{photograph}.png")
         if mask.size != picture.size:
             raise KdlibError(f"photograph and masks of {photograph} in {folder} are of two sizes; {_REMEDY}")

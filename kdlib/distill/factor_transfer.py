@@ -32,6 +32,9 @@ _LARGEST_MEMORY = 512 * 2**20  # bytes
 def factors_of(maps: Tensor) -> Tensor:
     """Factors as FT compares them: (B, m, H, W) flattened to (B, m * H * W), each row divided by its Euclidean norm.
 
+    torchdistill flattens them too; RepDistiller instead averages the squares over the channels, which leaves one number
+    a position.
+
     >>> factors_of(torch.tensor([[[[3.0]], [[4.0]]]]))
     tensor([[0.6000, 0.8000]])
     """

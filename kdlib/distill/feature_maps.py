@@ -38,7 +38,7 @@ def matched_stages(setting: Setting, count: int, method: str) -> tuple[StagePair
     >>> student, teacher = (build("small_resnet", num_classes=2, width=width, features=32) for width in (4, 8))
     >>> for pair in matched_stages(Setting(student, images, Augmentation("none"), 0, teacher), 2, "this method"):
     ...     print(pair.student_layer, pair.student_shape, pair.teacher_layer, pair.teacher_shape)
-    layer2 (8, 8, 8) layer2 (16, 8, 8)
+    layer2 (8, 4, 4) layer2 (16, 4, 4)
     layer3 (32, 4, 4) layer3 (32, 4, 4)
     """
     student, teacher = setting.student, setting.taught()

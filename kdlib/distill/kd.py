@@ -44,7 +44,9 @@ def label_terms(
 ) -> dict[str, Tensor]:
     """What a student learns from labels and from the teacher's logits: (1 - alpha) cross-entropy + alpha `kd_loss`.
 
-    At alpha = 0 the teacher's logits are left out: the "without logits" arm of the feature methods.
+    At alpha = 0 the teacher's logits are left out: the "without logits" arm of the feature methods. torchdistill's KD
+    loss has alpha on the hard term, and its alpha = 0 returns the soft loss without the factor T^2; here T^2 stays at
+    every alpha.
 
     >>> import torch
     >>> label_terms(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 1.0, 0.5)

@@ -27,6 +27,9 @@ _MOST_FEATURES = 2**29
 def rotations(images: Tensor) -> Tensor:
     """The images, then all of them turned by 90, by 180 and by 270 degrees (counter-clockwise).
 
+    Here the augmented image is turned. The SSKD authors' code and torchdistill turn the image first and augment each
+    turn by itself, so that the four of them differ in more than the angle.
+
     images: (B, C, H, H). Returns (4 B, C, H, H) in the images' memory format.
 
     >>> rotations(torch.tensor([[[[1, 2], [3, 4]]]])).flatten(1).tolist()

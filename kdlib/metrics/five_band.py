@@ -41,7 +41,8 @@ _BANDS = 5
 class Variant:
     """Thresholds (t1, t2) to start from, how far a step moves them towards 0, how many positions there are in all.
 
-    clamp: attributions are first cut to +-clamp, channel by channel (before the sum is our reading).
+    clamp: attributions are first cut to +-clamp, channel by channel, before the sum over channels; the authors'
+    published code divides before that sum, too.
     """
 
     t1: float

@@ -127,6 +127,8 @@ def learning_speed(counts: Tensor, distances: Tensor, *, skip_first: bool = Fals
 
     counts: (M, N) of M checkpoints, N_fg (or N_bg); means over noise seeds make the peak less of a lottery.
     distances: (M,) d at the checkpoints, never falling. skip_first: leave checkpoint 0 out, as for the paper's ResNets.
+    The paper's released code leaves checkpoint 0 out of the counts and so takes each distance one checkpoint too
+    early; here a count and its distance are of one checkpoint.
 
     >>> counts = torch.tensor([[0, 5, 0], [2, 5, 0], [1, 0, 0]])
     >>> speed = learning_speed(counts, torch.tensor([0.0, 0.5, 0.8]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,30 @@ from torch import Tensor, nn
 from kdlib.data.root import expanded
 from kdlib.errors import KdlibError
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
+# Under which names training scripts keep the weights, the likeliest first; running averages are taken last
+_WRAPPERS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module",
+    "ema_state_dict", "model_ema", "state_dict_ema", "ema",
+)  # fmt: skip
+_INSERTED = ("module", "_orig_mod")  # what data-parallel training and torch.compile put into names, at any depth
+_OUTER = ("model", "net", "network")  # attributes by which a trainer's object holds the network
 _OWN = "normalise."  # our nets' normalisation, which other people's weights do not hold
+_COUNTER = ".num_batches_tracked"  # read in training alone; files from before torch 0.4.1 do not have it
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_REFUSED_GLOBAL = re.compile(r"(?:Unsupported (?:global|class)[^\n]*?|GLOBAL )`?([A-Za-z_][\w.]*\.[\w.]+)")
 
 
 def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
     """Put the weights of a file into `model`, in place, and return it in eval mode.
 
     path: a .safetensors file, or one that torch saved (read without unpickling code): a state_dict, or a dictionary
-    that has it as "state_dict" or "model". A leading "module." of all names, as data-parallel training leaves it, is
-    taken off. The statistics of `model.normalise` may be missing, as in torchvision's own weights: those of the model
-    are kept then, and must be those that the weights were trained with.
+    that has it under a usual name, such as "state_dict" or "model". What wrappers put before or into the names comes
+    off: "module." (data-parallel training), "_orig_mod." (torch.compile), "model." and "net.", in any combination. May
+    be missing: counts of batches, as in old files, and the statistics of `model.normalise`, as in torchvision's own
+    weights; those of the model are kept then, and must be those that the weights were trained with.
 
-    Raises KdlibError for a file that is missing, unreadable or does not fit, naming the first weight that is missing,
-    unknown, of another shape or not finite; the model is then as it was.
+    Raises KdlibError for a file that is missing, unreadable or does not fit, naming what the file lacks and has, or the
+    first weight of another shape or not finite; the model is then as it was.
 
     >>> load_checkpoint(nn.Linear(2, 3), "nowhere.pt")
     Traceback (most recent call last):
@@ -33,13 +45,16 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
     kdlib.errors.KdlibError: there is no checkpoint nowhere.pt; give the file of trained weights
     """
     path = expanded(path, "weights")
-    state = _unwrapped(_read(path), path)
     expected = model.state_dict()
-    missing = [name for name in expected if name not in state and not name.startswith(_OWN)]
+    state = _renamed(_state_in(_read(path), path), expected, path)
+    missing = [name for name in expected if name not in state and not _may_be_missing(name)]
     unknown = [name for name in state if name not in expected]
     if missing or unknown:
-        found = f"it lacks '{missing[0]}'" if missing else f"the model has no '{unknown[0]}'"
-        raise KdlibError(f"checkpoint {path} does not fit this model: {found}; give the weights of the very network")
+        found = [f"it lacks {_some(missing)}"] if missing else []
+        found += [f"it has {_some(unknown)}, which the model has not"] if unknown else []
+        raise KdlibError(
+            f"checkpoint {path} does not fit this model: {'; '.join(found)}; give the weights of the very network"
+        )
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape:
             raise KdlibError(
@@ -52,7 +67,21 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
     return model.eval()
 
 
+def _may_be_missing(name: str) -> bool:
+    return name.startswith(_OWN) or name.endswith(_COUNTER)
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """The first of some names, each short and without control characters, and how many more there are."""
+    every = list(names)
+    shown = [repr(name if len(name) <= 60 else f"{name[:57]}...") for name in every[:most]]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(shown) + more
+
+
 def _read(path: Path) -> Any:
+    if path.is_dir():
+        raise KdlibError(f"checkpoint {path} is a folder; give the file of trained weights in it")
     if not path.is_file():
         raise KdlibError(f"there is no checkpoint {path}; give the file of trained weights")
     try:
@@ -60,18 +89,72 @@ def _read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader raises many types for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        others = _other_objects(path, str(error))
+        if others:
+            raise KdlibError(
+                f"checkpoint {path} holds other objects besides tensors ({_some(others)}), and reading those could run "
+                "code; save the weights alone: torch.save(model.state_dict(), file)"
+            ) from error
+        reason = (_TERMINAL_CODE.sub("", str(error)).strip().splitlines() or [type(error).__name__])[0]
         raise KdlibError(
-            f"checkpoint {path} cannot be read ({reason}); give a .safetensors file or a state_dict that torch saved"
+            f"checkpoint {path} cannot be read ({reason[:200]}); give a .safetensors file or a state_dict that torch "
+            "saved"
         ) from error
 
 
-def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
-    for name in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise KdlibError(f"checkpoint {path} holds no state_dict; save model.state_dict() into it")
-    if all(name.startswith("module.") for name in content):
-        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
-    return content
+def _other_objects(path: Path, message: str) -> list[str]:
+    """Types and functions that a file names and torch does not read as data; none if it is no such file."""
+    if path.suffix == ".safetensors":
+        return []
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # an old format or a damaged file: what torch's own message names
+        return sorted(set(_REFUSED_GLOBAL.findall(_TERMINAL_CODE.sub("", message))))
+
+
+def _is_state(content: Any) -> bool:
+    tensors = isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())
+    return tensors and bool(content) and all(isinstance(name, str) for name in content)
+
+
+def _state_in(content: Any, path: Path) -> Mapping[str, Tensor]:
+    """The state_dict in what a file holds: itself, or what it has under a usual name, at any depth."""
+    inside = content
+    while isinstance(inside, Mapping) and not _is_state(inside):
+        named = [inside[name] for name in _WRAPPERS if isinstance(inside.get(name), Mapping)]
+        if not named:
+            break
+        inside = next((one for one in named if _is_state(one)), named[0])
+    if _is_state(inside):
+        return inside
+    has = f" (it has {_some(map(str, content))})" if isinstance(content, Mapping) and content else ""
+    raise KdlibError(f"checkpoint {path} holds no state_dict{has}; save model.state_dict() into it")
+
+
+def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The weights under the model's names; under their own where the model has no such name."""
+    found: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    for name, tensor in state.items():
+        own = next((candidate for candidate in _candidates(name) if candidate in expected), name)
+        if own in found:
+            raise KdlibError(
+                f"checkpoint {path} holds two weights for the model's '{own}': {_some([origin[own], name])}; save "
+                "those of one network alone"
+            )
+        found[own], origin[own] = tensor, name
+    return found
+
+
+def _candidates(name: str) -> list[str]:
+    """What a weight may be called in the model itself, the name as it stands first.
+
+    >>> _candidates("module.model._orig_mod.fc.weight")
+    ['module.model._orig_mod.fc.weight', 'model.fc.weight', 'fc.weight']
+    """
+    parts = [part for part in name.split(".") if part not in _INSERTED]
+    candidates = [name, ".".join(parts)]
+    while len(parts) > 1 and parts[0] in _OUTER:
+        parts = parts[1:]
+        candidates.append(".".join(parts))
+    return candidates

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kdlib.data import cub, image_folder, voc
+from kdlib.data import cub, voc
+from kdlib.data.class_tree import existing_folder
+from kdlib.data.folder_parts import split_listings
 from kdlib.data.folder_stream import stream_splits
 from kdlib.data.image_set import Splits
 from kdlib.data.registry import load
@@ -114,17 +116,21 @@ def load_data(
 ) -> Splits:
     """The data set at a preset's size; `full` takes the whole of it (downloaded or put in place beforehand).
 
-    A folder of one's own is streamed, not held in memory, where the sizes say so.
+    A folder of one's own is streamed, not held in memory, where the sizes say so. Raises KdlibError for whatever the
+    loader refuses, and for fewer training images than a batch of the teacher or of the students has.
     """
     sizes = sizes_of(name, preset, presets)
     options: dict[str, object] = {"seed": seed}
+    largest = max(sizes.teacher_recipe.batch_size, sizes.student_recipe.batch_size)
     if name == "image_folder" or data_folder:
         if not data_folder:
             raise KdlibError("data=image_folder needs the folder of your images: give data_folder=PATH")
         options["root"] = data_folder
     if name == "image_folder" and sizes.streamed_size:
         workers = max(1, cores() // current().count)
-        return stream_splits(data_folder, seed, image_size=sizes.streamed_size, workers=workers)
+        streamed = stream_splits(data_folder, seed, image_size=sizes.streamed_size, workers=workers)
+        need_a_batch(len(streamed.train), largest, data_folder)
+        return streamed
     whole = full or preset == "gpu"
     if name in ("fashion_mnist", "garment_scenes"):
         options["full"] = whole
@@ -133,14 +139,32 @@ def load_data(
         if DATA_SETS[name].own_size:
             there = images_in(name, data_folder, seed)
             wanted = {part: min(count, there[part]) for part, count in wanted.items()}
+            need_a_batch(wanted["train"], largest, data_folder or name)  # before any is decoded
         options |= {f"n_{part}": count for part, count in wanted.items()}
-    return load(name, **options)
+    splits = load(name, **options)
+    need_a_batch(len(splits.train), largest, data_folder or name)
+    return splits
+
+
+def need_a_batch(images: int, batch_size: int, where: str) -> None:
+    """Refuse fewer training images than one batch has; `where` they are from.
+
+    >>> need_a_batch(43, 64, "photos")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: photos gives 43 training images, and a batch has 64; put at least 21 more into its ...
+    """
+    if images < batch_size:
+        raise KdlibError(
+            f"{where} gives {images} training images, and a batch has {batch_size}; put at least {batch_size - images} "
+            "more into its training part, besides those that go to val and test"
+        )
 
 
 def images_in(name: str, folder: str, seed: int) -> dict[str, int]:
     """How many images each part of a folder of photographs gets if nothing bounds it; no photograph is decoded."""
     if name != "image_folder":
         return {"voc": voc, "cub": cub}[name].available(folder or None, seed)
-    listings = image_folder.split_listings(image_folder.existing_folder(folder), seed, None, None, None)
+    listings = split_listings(existing_folder(folder), seed, None, None, None)
     counts = {part: len(listing.paths) for part, listing in listings.items()}
     return counts | {"probe": counts["test"]}

@@ -20,7 +20,7 @@ from kdlib.data.image_set import Splits
 from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
 from kdlib.models import build
 from kdlib.papers.arms import Arm
-from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, sizes_of
+from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, need_a_batch, sizes_of
 from kdlib.runs.parallel import cores, train_missing, train_missing_of
 from kdlib.runs.spec import RunSpec, make_spec
 from kdlib.runs.store import get_or_train
@@ -229,7 +229,10 @@ def train_together(studies: Sequence[ImageStudy], arms: Sequence[str]) -> None:
     wanted = []
     for study in studies:
         runs = [("teacher", study.seed), *((arm, seed) for seed in study.seeds for arm in arms)]
-        wanted.append(([study.spec(*run) for run in runs], study.splits))
+        specs = [study.spec(*run) for run in runs]
+        for spec in specs:  # before any of them is trained
+            need_a_batch(len(study.splits.train), spec.recipe.batch_size, study.splits.name)
+        wanted.append((specs, study.splits))
     train_missing_of(wanted, device=str(studies[0].device))
     for study, (specs, _) in zip(studies, wanted, strict=True):
         for spec in specs:

@@ -14,6 +14,7 @@ from torch import Tensor
 from kdlib.data.image_set import ImageSet
 from kdlib.errors import KdlibError
 from kdlib.names import MODEL_COLOURS
+from kdlib.plotting.text import names_are_text
 
 
 def use_style() -> None:
@@ -54,7 +55,7 @@ def show(alt: str) -> None:
         raise KdlibError("a figure needs a description: show('Accuracy by epoch: the two curves meet at epoch 5.')")
     if not plt.get_fignums() or not plt.gcf().axes:
         raise KdlibError("there is no figure to show; draw one before calling show()")
-    figure = plt.gcf()
+    figure = names_are_text(plt.gcf())
     try:
         if InteractiveShell.initialized():
             # The function that the inline backend calls too; `plt.show()` leaves no place for a description.

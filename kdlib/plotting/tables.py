@@ -6,6 +6,8 @@ import re
 
 import pandas as pd
 
+from kdlib.plotting.text import NO_MATHEMATICS
+
 MINUS = "\u2212"
 # Not within a word, a range, a date or an address.
 _HYPHEN = re.compile(r"(?<![\w)\]/.-])-(?=\.?\d)")
@@ -36,7 +38,8 @@ class Table(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
-            page = self.to_html(index=False, justify="left", border=0)
+            # What stands in a cell is text: a name with two dollar signs is no formula.
+            page = self.to_html(index=False, justify="left", border=0, classes=NO_MATHEMATICS)
         # Jupyter's own style would set texts to the right.
         return with_minus(page.replace("<td>", '<td style="text-align: left">'))
 

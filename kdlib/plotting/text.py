@@ -1,10 +1,20 @@
-"""Boxes and folds as HTML around Markdown: alike in the book, in JupyterLab and in the page of one notebook."""
+"""Text on a page: boxes and folds, and names that are shown as they are written, whatever signs they hold.
+
+Boxes and folds are HTML around Markdown: alike in the book, in JupyterLab and in the page of one notebook.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from IPython.display import Markdown
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+# Of an element whose text MathJax (its versions 3 and 2) leaves as it is.
+NO_MATHEMATICS = "mathjax_ignore tex2jax_ignore"
 
 
 def boxed(title: str, paragraphs: Sequence[str]) -> Markdown:
@@ -35,3 +45,18 @@ def folded(title: str, lines: Sequence[str]) -> Markdown:
     """
     body = "\n".join(lines)
     return Markdown(f'<details class="fold"><summary>{title}</summary>\n\n{body}\n\n</details>')
+
+
+def names_are_text(figure: Figure) -> Figure:
+    """The figure with all its words read as plain text: a class called "$5 to $10" is no formula.
+
+    matplotlib takes what stands between two dollar signs for mathematics, and fails where it is none. The numbers of
+    an axis keep theirs, such as powers of ten.
+    """
+    numbers: set[Text] = set()
+    for axis in figure.findobj(Axis):
+        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+            numbers |= {*axis.get_ticklabels(which="both"), axis.get_offset_text()}
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in numbers)
+    return figure

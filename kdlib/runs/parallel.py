@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -22,9 +20,11 @@ from tqdm.auto import tqdm
 from kdlib.data.image_set import Splits
 from kdlib.distill.catalogue import METHODS
 from kdlib.errors import KdlibError
+from kdlib.lifeline import begin_worker, guarding
 from kdlib.runs.spec import RunSpec
 from kdlib.runs.store import get_or_train, is_stored
 from kdlib.runs.teachers import KnownTeacher
+from kdlib.temporary import clear_leftovers, temporary_folder
 from kdlib.train.device import resolve_device, watched
 
 Task = TypeVar("Task")
@@ -104,8 +104,10 @@ def in_processes(
     """work(shared, task) for each task, in their order; in this process if `workers` or the tasks are fewer than 2.
 
     work: a function of a module, to be found by the others. shared: handed over once a process, through a file.
-    bar: moves on with each task. The first error is raised, and the other processes are stopped then.
+    bar: moves on with each task. The first error is raised, and the other processes are stopped then. They end within
+    seconds when this process does, whatever ended it; what a killed one left of its files is removed before.
     """
+    clear_leftovers()
     results = []
     if min(workers, len(tasks)) < 2:
         for task in tasks:
@@ -113,13 +115,15 @@ def in_processes(
             bar.update()
         return results
     others = set(multiprocessing.active_children())
-    with tempfile.TemporaryDirectory(prefix="kdlib-") as folder:
-        path = Path(folder) / "shared.pt"
+    with temporary_folder("training") as folder, guarding(folder) as guard:
+        path = folder / "shared.pt"
         torch.save(shared, path)
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (str(path),))
+        start = (__name__, _start.__name__, str(path))
+        pool = ProcessPoolExecutor(min(workers, len(tasks)), context, begin_worker, start)
         try:
             futures = [pool.submit(_call, work, task) for task in tasks]
+            guard.watch(set(multiprocessing.active_children()) - others)
             for done in as_completed(futures):
                 done.result()
                 bar.update()
@@ -133,7 +137,7 @@ def in_processes(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
+                process.kill()  # SIGTERM may be ignored: they inherit that
     return results
 
 
@@ -141,7 +145,7 @@ _shared: Any = None
 
 
 def _start(path: str) -> None:
-    """Runs first in each process."""
+    """Runs first in each process, after `begin_worker`."""
     global _shared
     torch.set_num_threads(1)
     _shared = torch.load(path, weights_only=False)  # written by the process that started this one

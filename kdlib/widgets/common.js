@@ -23,6 +23,12 @@ function draw(tag, attributes = {}, ...children) {
   return node;
 }
 
+// What stands in a widget is text: MathJax would take a name with two dollar signs for a formula.
+function mount(root, el) {
+  root.classList.add("mathjax_ignore", "tex2jax_ignore");
+  el.append(root);
+}
+
 // Ids that no other instance on the page has: labels point at their controls by them.
 function uniqueName() {
   const numbers = crypto.getRandomValues(new Uint32Array(2));

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
+from kdlib.plotting.text import NO_MATHEMATICS, names_are_text
 
 HERE = Path(__file__).parent
 
@@ -199,11 +200,12 @@ def static_figure(widget: ExplorerWidget) -> HTML:
     # In matplotlib's own style, whatever the notebook's: a widget looks the same in every chapter. Without the
     # software's version the same state gives the same bytes.
     with matplotlib.style.context("default", after_reset=True):
-        widget.draw().savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        names_are_text(widget.draw()).savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
     words = html.escape(widget.describe(), quote=True)
     return HTML(
-        f'<figure class="kdlib-static" data-kdlib-static="{html.escape(widget.static_key, quote=True)}" '
+        f'<figure class="kdlib-static {NO_MATHEMATICS}" '
+        f'data-kdlib-static="{html.escape(widget.static_key, quote=True)}" '
         'style="margin:0.25rem 0;max-width:60rem">'
         f'<img src="data:image/png;base64,{data}" alt="{words}" style="max-width:100%;height:auto">'
         '<figcaption style="text-align:left;font:inherit;font-size:0.9em;color:inherit">'

@@ -82,7 +82,7 @@ async function render({ model, el }) {
   } catch (problem) {
     // The still picture stays; the reason stands below it.
     root.textContent = `This widget could not start: ${problem.message}`;
-    el.append(root);
+    mount(root, el);
     URL.revokeObjectURL(url);
     return () => {};
   }
@@ -265,7 +265,7 @@ async function render({ model, el }) {
     summary.textContent = words;
   }
 
-  el.append(root);
+  mount(root, el);
   const stopTheme = followTheme(root, show);
   show();
   hideStill(root, model.get("static_key"));

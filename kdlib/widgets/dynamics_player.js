@@ -214,7 +214,7 @@ function render({ model, el }) {
       `${atEnd ? `: ρ is ${mine.remaining.toFixed(2)}` : ""}`).join("; ")}.`;
   }
 
-  el.append(root);
+  mount(root, el);
   showPlaying();
   const stopTheme = followTheme(root, show);
   show();

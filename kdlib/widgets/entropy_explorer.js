@@ -256,7 +256,7 @@ function render({ model, el }) {
   }
 
   const percent = (share) => `${(100 * share).toFixed(2)}%`;
-  el.append(root);
+  mount(root, el);
   const stopTheme = followTheme(root, show);
   show();
   hideStill(root, model.get("static_key"));

@@ -63,7 +63,7 @@ async function render({ model, el }) {
   } catch (problem) {
     // The still picture stays; the reason stands below it.
     root.textContent = `This widget could not start: ${problem.message}`;
-    el.append(root);
+    mount(root, el);
     return () => {};
   }
   const sprite = URL.createObjectURL(new Blob([bytesOf(model.get("sprite"))], { type: model.get("sprite_type") }));
@@ -207,7 +207,7 @@ async function render({ model, el }) {
       (blank[image] ? " This image has no truth: its recall is 0 by construction, and means leave it out." : "");
   }
 
-  el.append(root);
+  mount(root, el);
   const stopTheme = followTheme(root, show);
   show();
   hideStill(root, model.get("static_key"));

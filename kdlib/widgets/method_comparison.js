@@ -44,7 +44,7 @@ async function render({ model, el }) {
   } catch (problem) {
     // The still picture stays; the reason stands below it.
     root.textContent = `This widget could not start: ${problem.message}`;
-    el.append(root);
+    mount(root, el);
     URL.revokeObjectURL(url);
     return () => {};
   }
@@ -210,7 +210,7 @@ async function render({ model, el }) {
       `in ${sides[1].title}: ${unitWords(sides[1], unit, threshold)}.`;
   }
 
-  el.append(root);
+  mount(root, el);
   const stopTheme = followTheme(root, show);
   show();
   hideStill(root, model.get("static_key"));

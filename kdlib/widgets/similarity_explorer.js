@@ -288,7 +288,7 @@ function render({ model, el }) {
       line("sibling minus other", (each) => each.siblings - each.others));
   }
 
-  el.append(root);
+  mount(root, el);
   const stopTheme = followTheme(root, show);
   show();
   hideStill(root, model.get("static_key"));

@@ -204,7 +204,7 @@ function render({ model, el }) {
     drawCurve(image, student, temperature, theme);
   }
 
-  el.append(root);
+  mount(root, el);
   const stopTheme = followTheme(root, show);
   show();
   hideStill(root, model.get("static_key"));

@@ -86,7 +86,7 @@ function render({ model, el }) {
     make("div", { class: "kdlib-fields" }, picker.control, methodChoice.control, marks.control,
       make("div", { class: "kdlib-choice kdlib-words-steps" }, previous, next)),
     title, rows, summary, key);
-  el.append(root);
+  mount(root, el);
   hideStill(root, model.get("static_key"));
   const stopTheme = followTheme(root, redraw);
   const stopModel = onChange(model, ["sentence", "method", "threshold"], redraw);

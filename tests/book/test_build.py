@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,10 @@ def test_two_builds_at_once_are_refused(project, ran):
 
 
 def test_a_rendering_that_fails_leaves_the_former_book(project, ran, monkeypatch):
-    def fail(command, **_):
-        return book.subprocess.CompletedProcess(command, 1, stdout="intro.md:3: WARNING: broken link\n")
-
+    fail = [sys.executable, "-c", "print('intro.md:3: WARNING: broken link'); raise SystemExit(1)"]
     (project.build / "html").mkdir(parents=True)
     (project.build / "html/index.html").write_text("former")
-    monkeypatch.setattr(book.subprocess, "run", fail)
+    monkeypatch.setattr(book, "python_module", lambda *_: [*fail])
     with pytest.raises(NotebookFailed, match=r"intro.md:3: WARNING: broken link"):
         build_book(project, say=lambda line: None)
     assert (project.build / "html/index.html").read_text() == "former"
@@ -46,14 +45,14 @@ def test_a_rendering_that_fails_leaves_the_former_book(project, ran, monkeypatch
 def test_a_rendered_book_replaces_the_former_one_and_is_not_rendered_again(project, ran, monkeypatch):
     rendered = []
 
-    def render(command, **_):
-        html = Path(command[command.index("--path-output") + 1]) / "_build/html"
+    def render(*arguments):
+        html = Path(arguments[arguments.index("--path-output") + 1]) / "_build/html"
         html.mkdir(parents=True)
         (html / "index.html").write_text(f"book {len(rendered)}")
-        rendered.append(command)
-        return book.subprocess.CompletedProcess(command, 0, stdout="")
+        rendered.append([sys.executable, "-c", ""])
+        return rendered[-1]
 
-    monkeypatch.setattr(book.subprocess, "run", render)
+    monkeypatch.setattr(book, "python_module", render)
     (project.build / "html").mkdir(parents=True)
     (project.build / "html/old.html").write_text("old page")
     for _ in range(2):

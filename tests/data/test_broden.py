@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
+import tempfile
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from kdlib.data.broden import BrodenFolder, export_broden
+from kdlib.data.broden_tables import read_category
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.image_set import CATEGORIES, ConceptMap, ImageSet
 from kdlib.errors import KdlibError
@@ -554,3 +561,72 @@ def test_a_part_of_the_folder_is_read_like_the_whole(exported):
     assert (len(part), len(whole)) == (2, 24)
     assert torch.equal(part.load().images, whole.load().images[[5, 0]])
     assert torch.equal(part.labels(0, "part"), whole.labels(5, "part"))
+
+
+# ---- text tables ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["index.csv", "category.csv", "c_part.csv", "c_object.csv"])
+def test_tables_with_a_byte_order_mark_and_other_line_ends_are_read(folder, name):
+    before = BrodenFolder(folder).concept_names
+    text = (folder / name).read_text().replace("\r\n", "\n")
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert BrodenFolder(folder).concept_names == before
+
+
+def test_names_of_two_unicode_forms_are_one(layered):
+    add_material(layered, "7", "")
+    for path, form in (("c_object.csv", "NFC"), ("c_material.csv", "NFD")):
+        text = (layered / path).read_text().replace("dog", unicodedata.normalize(form, "é"))
+        (layered / path).write_text(text, encoding="utf-8")
+    assert BrodenFolder(layered).concept_names["object"][1] == "é"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("12,beach", '12,"beach', r"of .*c_scene.csv is no CSV \(.*\); copy or download it again"),
+        ("beach", "x" * 200_000, r"line 2 of .*c_scene.csv is no CSV \(field larger than field limit"),
+        ("frequency", "name", r"c_scene.csv has the column 'name' twice"),
+        ("beach", "beach,sand", r"line 2 of .*c_scene.csv has 6 cells in 5 columns"),
+        (",1,1.0", "", r"line 2 of .*c_scene.csv has too few cells"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_told_with_its_line(layered, old, new, message):
+    path = layered / "c_scene.csv"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(KdlibError, match=message):
+        BrodenFolder(layered)
+
+
+def test_a_table_in_utf_16_is_told(layered):
+    path = layered / "c_scene.csv"
+    path.write_bytes(path.read_text().encode("utf-16"))
+    with pytest.raises(KdlibError, match=r"c_scene.csv is UTF-16 text; save it as UTF-8"):
+        BrodenFolder(layered)
+
+
+def test_a_number_beyond_all_labels_is_told(layered):
+    change_cell(layered, 0, "object", "9" * 5000)
+    with pytest.raises(KdlibError, match=r"has a label of 5000 digits, '999999999...'"):
+        BrodenFolder(layered).load()
+
+
+def test_a_mask_of_16_bits_is_told(folder):
+    Image.fromarray(np.zeros((20, 20), np.uint16)).save(folder / "images" / "000004_color.png")
+    with pytest.raises(KdlibError, match=r"000004_color.png has more than 8 bits a channel"):
+        BrodenFolder(folder).load()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.text(max_size=4), max_size=6), max_size=4), st.binary(max_size=4))
+def test_any_table_is_read_or_refused_in_one_sentence(rows, rest):
+    text = io.StringIO()
+    csv.writer(text).writerows([["code", "number", "name", "coverage"], *rows])
+    with tempfile.TemporaryDirectory() as home:
+        path = Path(home) / "c_object.csv"
+        path.write_bytes(text.getvalue().encode("utf-8", errors="replace") + rest)
+        try:
+            assert all(number > 0 for number in read_category(Path(home), "object"))
+        except KdlibError as error:
+            assert "\n" not in str(error).replace(home, "")

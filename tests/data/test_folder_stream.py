@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdlib.data import image_folder
 from kdlib.data.augment import Augmentation
+from kdlib.data.class_tree import Listing, list_images
 from kdlib.data.colours import basic_colours
 from kdlib.data.folder_stream import IMAGENET_MEAN, IMAGENET_STD, FolderStream, stream_splits
 from kdlib.data.image_set import ImageSet
@@ -37,7 +38,7 @@ def own_tree(tmp_path) -> Path:
     return plant(tmp_path / "pets", {"cat": 6, "dog": 6})
 
 
-def decoded(listing: image_folder.Listing, size: int) -> Tensor:
+def decoded(listing: Listing, size: int) -> Tensor:
     decode = image_folder.centre_decoder(size)
     return torch.stack([decode(path) for path in listing.paths])
 
@@ -46,7 +47,7 @@ class TestReadsLikeASetInMemory:
     @pytest.mark.parametrize("workers", [0, 1])
     def test_yields_what_load_would_hold(self, tree, workers):
         stream = FolderStream(tree, image_size=8, workers=workers)
-        listing = image_folder.list_images(tree)
+        listing = list_images(tree)
         batches = list(stream.batches(16))
         assert [len(batch.labels) for batch in batches] == [16, 16, 16, 2]
         assert torch.equal(torch.cat([batch.images for batch in batches]), decoded(listing, 8))
@@ -76,7 +77,7 @@ class TestReadsLikeASetInMemory:
     def test_can_be_dissected_like_the_set_in_memory(self, tree):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
-        listing = image_folder.list_images(tree)
+        listing = list_images(tree)
         images = decoded(listing, 8)
         in_memory = ImageSet(
             "pets", images, listing.labels, listing.class_names, ("all",), (0, 0, 0), concepts=(basic_colours(images),)
@@ -93,7 +94,8 @@ class TestReadsLikeASetInMemory:
             list(FolderStream(own_tree, image_size=8, workers=workers).batches(4))
         message = str(error.value)
         assert message == (
-            f"{own_tree / 'cat' / '000.png'} cannot be decoded (no whole image in it); replace or remove the file"
+            f"{own_tree / 'cat' / '000.png'} holds no whole image (PNG, JPEG, GIF, BMP, TIFF, WEBP or PPM); "
+            "replace or remove the file"
         )
 
     @pytest.mark.parametrize(

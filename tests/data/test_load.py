@@ -139,11 +139,12 @@ class TestCatalogue:
 
     def test_info_of_a_folder(self, tmp_path):
         for index in range(4):
-            (tmp_path / "pets" / "cat").mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8), (0, 0, 60 * index)).save(tmp_path / "pets" / "cat" / f"{index}.png")
+            name = ("cat", "dog")[index % 2]
+            (tmp_path / "pets" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (0, 0, 60 * index)).save(tmp_path / "pets" / name / f"{index}.png")
         info = dataset_info("image_folder", root=tmp_path / "pets", image_size=8)
         assert info.images == {"train": 2, "val": 1, "test": 1, "probe": 1}
-        assert info.classes == {"cat": "all"}
+        assert info.classes == {"cat": "all", "dog": "all"}
 
     @pytest.mark.parametrize(
         ("name", "options"), [("cifar10", {}), ("cifar10", {"root": "elsewhere"}), ("fashion_mnist", {"full": True})]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kdlib.data.broden import BrodenFolder, export_broden
+from kdlib.data.class_tree import existing_folder
 from kdlib.data.drawn.concept_world import draw_scenes
-from kdlib.data.image_folder import existing_folder
 from kdlib.data.root import callers_folder, data_root, expanded
 from kdlib.data.sst2 import read_polarity
 from kdlib.errors import KdlibError

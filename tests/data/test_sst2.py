@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+import unicodedata
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kdlib.data import sst2
 from kdlib.data.drawn.sentences_grammar import LEXICON
@@ -85,6 +89,7 @@ class TestReading:
         assert splits.test.tokens[2, 0] == 1
 
     def test_long_sentences_are_cut(self, folder):
+        write_tsv(folder / "train.tsv", [(f"{n} {text}", label) for n, (text, label) in enumerate(TRAIN)])
         assert sst2.load(folder, max_length=3).test.length == 3
 
 
@@ -186,3 +191,65 @@ class TestBadInput:
         text = path.read_text().rstrip("\n") + "\n" if path.exists() else ""
         path.write_text(text + line + "\n", encoding="utf-8")
         self.refused(folder, message)
+
+
+class TestTextsAreComparedAsTheModelReadsThem:
+    @pytest.mark.parametrize("twin", ["It 's a GOOD film", " it  's a good\u00a0film ", "It ' s a good film"])
+    def test_a_twin_of_a_dev_sentence_is_not_trained_on(self, folder, twin):
+        write_tsv(folder / "train.tsv", [*TRAIN, (twin, 1)])
+        splits = sst2.load(folder)
+        assert len(splits.train) + len(splits.val) == 24
+
+    def test_nor_one_in_another_unicode_form(self, folder):
+        forms = [unicodedata.normalize(form, "na\u00efve and good") for form in ("NFC", "NFD")]
+        write_tsv(folder / "dev.tsv", [*DEV, (forms[0], 1)])
+        write_tsv(folder / "train.tsv", [*TRAIN, (forms[1], 1)])
+        splits = sst2.load(folder)
+        assert len(splits.train) + len(splits.val) == 24
+        assert splits.test.words[-1] == ("na\u00efve", "and", "good")
+
+    def test_nor_one_that_differs_only_beyond_the_words_that_are_read(self, folder):
+        long = " ".join(f"word{number}" for number in range(50))
+        write_tsv(folder / "dev.tsv", [*DEV, (f"{long} good", 1)])
+        write_tsv(folder / "train.tsv", [*TRAIN, (f"{long} bad", 0)])
+        splits = sst2.load(folder)
+        assert len(splits.train) + len(splits.val) == 24
+
+    def test_twins_in_train_count_once_and_so_are_not_in_train_and_val(self, folder):
+        write_tsv(folder / "train.tsv", [*TRAIN, *((text.upper(), label) for text, label in TRAIN)])
+        splits = sst2.load(folder)
+        assert len(splits.train) + len(splits.val) == 24
+        assert not set(splits.train.words) & set(splits.val.words)
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "dev.tsv"])
+def test_a_byte_order_mark_and_old_line_ends_are_read(folder, name):
+    before = sst2.load(folder)
+    text = (folder / name).read_text(encoding="utf-8")
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert sst2.load(folder).content_hash() == before.content_hash()
+
+
+@pytest.mark.parametrize("name", ["dictionary.txt", "lexicon.tsv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(folder, name):
+    if name == "lexicon.tsv":
+        (folder / name).write_text("good\t1\nbad\t-1\n", encoding="utf-8-sig")
+    else:
+        add_phrases(folder)
+        (folder / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert sst2.read_polarity(folder)[0]["good"] == 1
+
+
+WORDS = st.lists(st.sampled_from(["good", "bad", "Film", "a", ",", "caf\u00e9", "cafe\u0301"]), min_size=1, max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(WORDS.map(" ".join), st.sampled_from([0, 1])), max_size=20))
+def test_no_text_of_dev_or_val_is_in_train_whatever_the_files_hold(rows):
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        write_tsv(folder / "train.tsv", [*rows, *TRAIN])
+        write_tsv(folder / "dev.tsv", [*DEV, *rows[: len(rows) // 2]])
+        splits = sst2.load(folder)
+        assert not set(splits.train.words) & (set(splits.val.words) | set(splits.test.words))
+        assert not set(splits.val.words) & set(splits.test.words)

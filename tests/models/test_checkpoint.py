@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
 import functools
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -61,7 +64,18 @@ def without(state, name):
     ("change", "message"),
     [
         (lambda s: without(s, "fc.weight"), r"does not fit this model: it lacks 'fc\.weight'; give the weights of the"),
-        (lambda s: s | {"head.bias": torch.zeros(3)}, r"the model has no 'head\.bias'"),
+        (lambda s: s | {"head.bias": torch.zeros(3)}, r"it has 'head\.bias', which the model has not"),
+        (
+            lambda s: {f"student.{k}": v for k, v in s.items()},
+            r"it lacks 'stem.* more; it has 'student\..* and \d+ more",
+        ),
+        (
+            lambda s: s | {"model.fc.bias": s["fc.bias"]},
+            r"holds two weights for .*'fc\.bias': 'fc\.bias', 'model\.fc\.bias'",
+        ),
+        (lambda s: {"optimizer": {"lr": 0.1}, "epoch": 3}, r"holds no state_dict \(it has 'optimizer', 'epoch'\)"),
+        (lambda s: s | {"\x1b[31mred": torch.zeros(1)}, r"it has '\\x1b\[31mred', which"),
+        (lambda s: s | {"a" * 5000: torch.zeros(1)}, r"it has 'a{57}\.\.\.', which"),
         (lambda s: s | {"fc.bias": torch.zeros(7)}, r"'fc\.bias' has shape \(7,\), not \(3,\)"),
         (lambda s: s | {"fc.bias": torch.full((3,), torch.nan)}, r"'fc\.bias' in checkpoint .* is not finite"),
         (lambda s: {"epoch": 3}, "holds no state_dict"),
@@ -76,6 +90,82 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(trained, tmp_path, cha
     with pytest.raises(KdlibError, match=message):
         load_checkpoint(model, path)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+PREFIXES = [
+    "module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "_orig_mod.module.", "model._orig_mod.",
+    "net.module.", "module.model.", "model.net.module._orig_mod.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("wrapper", ["", "state_dict", "model_state_dict", "net", "ema"])
+def test_what_wrappers_put_before_the_names_comes_off(trained, tmp_path, prefix, wrapper):
+    state = {prefix + name: value for name, value in trained.state_dict().items()}
+    content = {wrapper: state, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}} if wrapper else state
+    model = load_checkpoint(net(seed=2), saved(tmp_path / "weights.pt", content))
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_part_that_was_wrapped_alone_is_found(tmp_path):
+    trained = build("vgg11", num_classes=3, seed=1)
+    state = {name.replace("features.", "features.module."): value for name, value in trained.state_dict().items()}
+    model = load_checkpoint(build("vgg11", num_classes=3, seed=2), saved(tmp_path / "weights.pt", state))
+    assert torch.equal(model.features[0].weight, trained.features[0].weight)
+
+
+def test_a_model_whose_own_names_look_like_a_wrapper_s_keeps_them(tmp_path):
+    def wrapped() -> nn.Module:
+        return nn.ModuleDict({"model": nn.Linear(2, 2), "module": nn.Linear(2, 2)})
+
+    torch.manual_seed(1)
+    trained = wrapped()
+    model = load_checkpoint(wrapped(), saved(tmp_path / "weights.pt", trained.state_dict()))
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_old_files_without_counts_of_batches_are_taken(trained, tmp_path):
+    state = {k: v for k, v in trained.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert len(state) < len(trained.state_dict())
+    path = saved(tmp_path / "weights.pth", {"arch": "x", "state_dict": {f"module.{k}": v for k, v in state.items()}})
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(load_checkpoint(net(seed=2), path)(images), trained.eval()(images))
+
+
+def test_the_weights_come_before_their_running_average(trained, tmp_path):
+    content = {"ema": net(seed=3).state_dict(), "model": trained.state_dict()}
+    model = load_checkpoint(net(seed=2), saved(tmp_path / "weights.pt", content))
+    assert torch.equal(model.fc.weight, trained.fc.weight)
+
+
+def test_half_precision_and_metadata_are_taken(trained, tmp_path):
+    half = {name: value.half() if value.is_floating_point() else value for name, value in trained.state_dict().items()}
+    save_file(half, tmp_path / "weights.safetensors", metadata={"format": "pt", "epoch": "3"})
+    model = load_checkpoint(net(seed=2), tmp_path / "weights.safetensors")
+    assert model.fc.weight.dtype == torch.float32 and torch.equal(model.fc.weight, trained.fc.weight.half().float())
+
+
+def test_other_objects_are_named_without_terminal_codes(trained, tmp_path):
+    state = trained.state_dict()
+    contents = {
+        "argparse.Namespace": {"model": state, "args": argparse.Namespace(lr=0.1)},
+        "numpy": {"state_dict": state, "best_accuracy": np.float64(0.7)},
+        "collections.deque": {"model": state, "losses": collections.deque([1.0])},
+        "SmallResNet": trained,
+    }
+    for name, content in contents.items():
+        for zipped in (True, False):
+            torch.save(content, tmp_path / "weights.pt", _use_new_zipfile_serialization=zipped)
+            with pytest.raises(KdlibError) as caught:
+                load_checkpoint(net(seed=2), tmp_path / "weights.pt")
+            message = str(caught.value)
+            assert name in message and "other objects" in message and "torch.save(model.state_dict(), file)" in message
+            assert "\x1b" not in message and "\n" not in message
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(KdlibError, match=f"checkpoint {tmp_path} is a folder; give the file"):
+        load_checkpoint(net(), tmp_path)
 
 
 class Harmful:
@@ -97,6 +187,6 @@ def test_damaged_files_are_refused(trained, tmp_path, name):
 
 def test_no_code_in_a_file_is_run(tmp_path, capsys):
     torch.save({"fc.weight": Harmful()}, tmp_path / "weights.pt")
-    with pytest.raises(KdlibError, match="cannot be read"):
+    with pytest.raises(KdlibError, match=r"holds other objects besides tensors \('builtins\.print'\)"):
         load_checkpoint(net(), tmp_path / "weights.pt")
     assert "ran" not in capsys.readouterr().out

@@ -13,6 +13,7 @@ from kdlib.names import PRESETS as PRESET_NAMES
 from kdlib.papers.han2023.presets import MANY_ARMS, PAPER_SCALE, TWO_ARMS, deeper_students, smaller
 from kdlib.papers.han2023.presets import PRESETS as HAN
 from kdlib.papers.presets import PARTS, PRESETS, load_data, sizes_of
+from kdlib.train.recipe import Recipe
 
 
 def test_the_form_knows_the_same_presets():
@@ -31,14 +32,32 @@ def counted(splits):
 
 
 def test_a_preset_bounds_ones_own_images_and_takes_all_where_they_are_fewer(tmp_path, monkeypatch):
-    plant(tmp_path, {"cat": 40, "dog": 40})
+    plant(tmp_path, {"cat": 50, "dog": 50})
     splits = load_data("image_folder", "quick", data_folder=str(tmp_path))
     # test is a fifth, val a tenth of the rest, train what is left
-    assert counted(splits) == {"train": 58, "val": 6, "test": 16, "probe": 16}
-    bounds = replace(PRESETS["smoke"], n_train=20, n_val=4, n_test=10, n_probe=8)
+    assert counted(splits) == {"train": 72, "val": 8, "test": 20, "probe": 20}
+    small = Recipe(epochs=1, batch_size=16)
+    bounds = replace(
+        PRESETS["smoke"], n_train=20, n_val=4, n_test=10, n_probe=8, teacher_recipe=small, student_recipe=small
+    )
     monkeypatch.setitem(PRESETS, "smoke", bounds)
     splits = load_data("image_folder", "smoke", data_folder=str(tmp_path))
     assert counted(splits) == {"train": 20, "val": 4, "test": 10, "probe": 8}
+
+
+def test_fewer_images_than_a_batch_are_refused_before_any_is_decoded(tmp_path):
+    plant(tmp_path, {"cat": 20, "dog": 20, "emu": 20})
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"would fail if it were decoded")
+    message = rf"{tmp_path} gives 43 training images, and a batch has 64; put at least 21 more into its training part"
+    with pytest.raises(KdlibError, match=message):
+        load_data("image_folder", "smoke", data_folder=str(tmp_path))
+
+
+def test_fewer_streamed_images_than_a_batch_are_refused(tmp_path):
+    plant(tmp_path, {"cat": 20, "dog": 20})
+    with pytest.raises(KdlibError, match=r"gives 29 training images, and a batch has 256"):
+        load_data("image_folder", "gpu", data_folder=str(tmp_path), presets=HAN)
 
 
 def test_own_images_need_their_folder():

@@ -95,7 +95,7 @@ def test_display_widget_shows_the_picture_first_and_the_widget_after(temperature
     shown = []
     monkeypatch.setattr("kdlib.widgets.common.display", shown.append)
     display_widget(temperature)
-    assert 'class="kdlib-static"' in shown[0].data and shown[1] is temperature
+    assert 'class="kdlib-static mathjax_ignore' in shown[0].data and shown[1] is temperature
 
 
 @pytest.mark.parametrize("kind", KINDS)

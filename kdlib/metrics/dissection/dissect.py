@@ -207,6 +207,10 @@ def dissect_activations(
     "lite" (NetDissect-Lite and Han et al. 2023) A takes only images in which a label of the category lies inside the
     active region, in any layer; with "original" (Bau et al. 2017) images with any label of the category.
 
+    Bit for bit NetDissect-Lite's own counts but in two cases. On an image whose labels are of the whole image alone it
+    keeps the category tally of the image before; here the image's own labels count. Where maps are larger than masks it
+    resizes with antialiasing; here they are resized bilinearly, as smaller ones are.
+
     The first pass finds the thresholds and keeps a fraction `quantile` of the activations, the second one counts and
     keeps nothing: neither holds all activations.
 

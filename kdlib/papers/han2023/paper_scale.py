@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdlib.data.broden import BrodenFolder
+from kdlib.lifeline import end_with_torchrun
 from kdlib.papers.han2023 import settings as paper_settings
 from kdlib.papers.han2023.arms import ARMS
 from kdlib.papers.han2023.study import HanStudy
@@ -40,6 +41,7 @@ def paper_scale(
     an arm; seed: the first one, and the teacher's. Under torchrun all processes train together. Raises KdlibError for
     bad input, in the first process; the others leave with exit code 2, since it has been said.
     """
+    end_with_torchrun()
     try:
         with several(device) as processes:
             _fill(processes, images, probe, seeds, seed, arms, device)

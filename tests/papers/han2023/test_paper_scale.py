@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from photographs import plant_stripes
+from photographs import plant, plant_stripes
 from tiny_paper_scale import TINY
 
 from kdlib.cli import main
@@ -44,6 +44,12 @@ def images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def enough(tmp_path_factory) -> Path:
+    """Images for one batch of the paper's 256."""
+    return plant(tmp_path_factory.mktemp("enough"), {"top": 120, "middle": 120, "bottom": 120})
+
+
+@pytest.fixture(scope="module")
 def broden(tmp_path_factory) -> Path:
     return export_broden(draw_scenes(40, seed=5), tmp_path_factory.mktemp("probe") / "broden")
 
@@ -65,8 +71,8 @@ class TestSettings:
         assert (paper_settings.QUANTILE, paper_settings.TAU, paper_settings.DENOMINATOR) == (0.005, 0.05, "lite")
         assert (paper_settings.LAYER, paper_settings.TEMPERATURE, paper_settings.ALPHA) == ("layer4", 1.0, 0.5)
 
-    def test_preset_gpu_has_them_for_a_folder_of_photographs(self, images):
-        study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(images))
+    def test_preset_gpu_has_them_for_a_folder_of_photographs(self, enough):
+        study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(enough))
         teacher, student = study.spec("teacher"), study.spec("kd", 3)
         assert (teacher.model, student.model) == ("resnet34", "resnet18")
         assert teacher.recipe == student.recipe == paper_settings.RECIPE
@@ -101,8 +107,8 @@ class TestSettings:
         shorter = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(images), student_epochs=95)
         assert {shorter.spec(arm).recipe.epochs for arm in told} == {95}
 
-    def test_the_layer_is_the_last_stage_of_whatever_network(self, images):
-        study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(images))
+    def test_the_layer_is_the_last_stage_of_whatever_network(self, enough):
+        study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(enough))
         assert study.last_stage == paper_settings.LAYER
         assert HanStudy("concept_world", "smoke", device="cpu").last_stage == "layer3"
 
@@ -223,7 +229,7 @@ class TestProbeFolder:
         mask = next(path for path in sorted((folder / "images").rglob("*.png")) if "part" in path.name)
         mask.unlink()
         study = HanStudy("image_folder", "gpu", device="cpu", data_folder=str(images), probe_folder=str(folder))
-        with pytest.raises(KdlibError, match=rf"the mask .*{mask.name} is missing; copy or download the folder again"):
+        with pytest.raises(KdlibError, match=rf"{mask.name} is missing; copy or download the folder again"):
             dissect(study.untrained(), study.part("probe"), "layer3")
 
 

@@ -1,0 +1,172 @@
+"""The one reader of picture files: what is opened, how much of it, and how every kind of pixel becomes RGB.
+
+- Only the formats in `FORMATS` are opened, whatever the file is called: Pillow knows some forty, and one of them starts
+  another program (Ghostscript, for an EPS). Of several pictures in a file (GIF, TIFF) the first is read.
+- A picture of more than `MAX_PIXELS` is refused by its header, before anything is decoded. So is what is no regular
+  file: a pipe never ends, a device has no end.
+- A picture is turned as its EXIF orientation says, as every viewer shows it.
+- Transparent parts show `BACKGROUND`, as on a page. What lies under them in the file can't be seen and isn't read.
+- 16-bit grey is scaled by the range of its type, 0 to 65,535 (less where a TIFF says that fewer bits are used), to 0
+  to 255; Pillow by itself would clip it. Colours of 16 bits give their upper 8.
+- Floating-point and 32-bit pictures are refused: nothing in them says which value is white.
+- CMYK and YCbCr are converted by Pillow's own formulas, without a colour profile.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kdlib.errors import KdlibError
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+# Of files that are taken for pictures in a folder; upper case counts too.
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses, too: half a GiB of RGB
+MAX_ELONGATION = 32  # long side by short side; `without_far_ends` cuts off what lies beyond
+BACKGROUND = (255, 255, 255)
+REMEDY = "replace or remove the file"
+
+_ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 258, 262, 0
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DIRECT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def read_rgb(path: str | Path, remedy: str = REMEDY, *, turned: bool = True) -> Image.Image:
+    """The picture in a file as RGB of 8 bits, whole or not at all.
+
+    remedy: what to do about a file that is missing or damaged; it ends the sentence. turned: whether the EXIF
+    orientation is applied. Where boxes or masks come with the picture it isn't: they count in the stored pixels.
+
+    Raises KdlibError for what is missing, no regular file, unreadable, too large, of another format, damaged, or has
+    pixels without a known range.
+
+    >>> read_rgb("nowhere.png", "unpack the archive again")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: nowhere.png is missing; unpack the archive again
+    """
+    image, orientation, _ = _opened(Path(path), remedy)
+    rgb = _as_rgb(image, Path(path))
+    return rgb.transpose(_TURNS[orientation]) if turned and orientation in _TURNS else rgb
+
+
+def read_numbers(path: str | Path, remedy: str = REMEDY) -> Image.Image:
+    """The picture in a file as it is stored, for masks whose pixels are numbers of 8 bits a channel.
+
+    Nothing is scaled, turned or put on a background. Raises KdlibError as `read_rgb` does, and for more bits a channel.
+    """
+    image, _, deep = _opened(Path(path), remedy)
+    if deep or image.mode in (*_SIXTEEN, "I", "F"):
+        raise KdlibError(f"{path} has more than 8 bits a channel, where a mask has numbers of 8 bits; {remedy}")
+    return image
+
+
+def without_far_ends(image: Image.Image) -> Image.Image:
+    """The middle of a picture that is more than `MAX_ELONGATION` times as long as wide; others as they are.
+
+    The ends would be cut off anyway after the short side was resized, and resizing them may take any memory: 1 x
+    1,000,000 pixels would first become 64 x 64,000,000.
+
+    >>> without_far_ends(Image.new("RGB", (1000, 2))).size, without_far_ends(Image.new("RGB", (60, 2))).size
+    ((64, 2), (60, 2))
+    """
+    longest = MAX_ELONGATION * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _opened(path: Path, remedy: str) -> tuple[Image.Image, int, bool]:
+    """(the decoded picture, its EXIF orientation, whether Pillow cut 16-bit colours to 8)."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise KdlibError(f"{path} is a folder, pipe or device, not a file; {remedy}")
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise KdlibError(f"{path} has {image.width:,} x {image.height:,} {_TOO_MANY}")
+            deep = any(";16" in str(tile[3]) for tile in image.tile) and image.mode not in _SIXTEEN
+            image.load()
+            orientation = _orientation(image)
+    except KdlibError:
+        raise
+    except FileNotFoundError:
+        raise KdlibError(f"{path} is missing; {remedy}") from None
+    except Image.DecompressionBombError:
+        raise KdlibError(f"{path} has too many {_TOO_MANY}") from None
+    except MemoryError as error:
+        raise KdlibError(f"{path} does not fit into memory; make it smaller") from error
+    except Exception as error:  # Pillow's decoders answer damage with errors of almost any type
+        if isinstance(error, OSError) and error.errno:
+            raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+        raise KdlibError(f"{path} holds no whole image ({_FORMATS_IN_WORDS}); {remedy}") from error
+    seen_through = image.info.get("transparency")
+    if deep and isinstance(seen_through, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in seen_through)
+    return image, orientation, deep
+
+
+_FORMATS_IN_WORDS = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+_TOO_MANY = f"pixels, more than the {MAX_PIXELS:,} that are decoded; make it smaller"
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1, upright, where there is none or the EXIF data are damaged, as in viewers."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # see above; the pixels are whole
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in _SIXTEEN or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return _from_sixteen_bits(image)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info or _has_alpha_palette(image):
+        return _on_background(image.convert("RGBA"))
+    if image.mode in _DIRECT:
+        return image.convert("RGB")
+    kind = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}.get(image.mode)
+    if kind is None:
+        raise KdlibError(f"{path} holds colours of mode {image.mode}, which are not converted; save it as RGB")
+    raise KdlibError(f"{path} holds {kind}, and nothing says which is white; save it with 8 bits a channel")
+
+
+def _has_alpha_palette(image: Image.Image) -> bool:
+    return image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A")
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image).convert("RGB")
+
+
+def _from_sixteen_bits(image: Image.Image) -> Image.Image:
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))[0]
+    largest = 2**bits - 1
+    values = np.asarray(image).astype(np.int64)
+    grey = np.clip((2 * 255 * values + largest) // (2 * largest), 0, 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    seen_through = image.info.get("transparency")
+    if isinstance(seen_through, int):
+        rgb[values == seen_through] = BACKGROUND
+    return Image.fromarray(rgb)

@@ -1,0 +1,153 @@
+"""Which photographs of a folder are train, val and test: the parts that it has, or those that are made of it.
+
+    root/cat/*.jpg  root/dog/*.jpg                       split here, class by class, by the seed
+    root/train/cat/*.jpg ... root/val/... root/test/...  the existing split is kept
+
+Parts go by the names of `PART_NAMES`, in any case and with a word such as "set" or "images" (Training, valid,
+test_set). A folder of such a name with class folders in it is a part; with pictures right in it, beside other classes,
+it is a class (a train on rails). What is neither, or both, is refused, and so are two folders of one part.
+
+A missing val is taken out of train. A missing test is taken out of train as well, unless there is a val: then that is
+the test (as in ImageNet, where only val is public) and selection gets its own images out of train.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from kdlib.data.class_tree import Listing, Visits, has_pictures, in_one_line, list_images, parts_or_classes, subfolders
+from kdlib.data.splitting import split_off_val, take
+from kdlib.errors import KdlibError
+
+PARTS = ("train", "val", "test")
+PART_NAMES = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "validate", "dev", "devel", "development"),
+    "test": ("test", "testing", "tst"),
+}
+_FILLERS = "set|sets|data|dataset|split|part|folder|img|imgs|image|images|photos|pictures"
+VAL_SHARE, TEST_SHARE = 0.1, 0.2
+
+
+def part_of(name: str) -> str | None:
+    """The part that a folder of that name is by its name, if any.
+
+    >>> [part_of(name) for name in ("Training", "VALID", "test_images", "trainset", "trains", "cat")]
+    ['train', 'val', 'test', 'train', None, None]
+    """
+    for part, names in PART_NAMES.items():
+        if re.fullmatch(rf"({'|'.join(names)})([\W_]*({_FILLERS}))*[\W_]*", name.strip().casefold()):
+            return part
+    return None
+
+
+def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
+    """(part -> its folder, remarks on what is beside the parts); no parts where `folder` holds classes themselves.
+
+    Raises KdlibError where that can't be told, or where one part has two folders or train has none.
+    """
+    inside = parts_or_classes(folder)
+    by_name = {name: part for name in inside if (part := part_of(name))}
+    others = [name for name in inside if name not in by_name]
+    deep = [name for name in by_name if subfolders(inside[name])]
+    if not by_name or (others and not deep):
+        return {}, {}
+    if not deep:
+        raise KdlibError(
+            f"{folder} holds {' and '.join(by_name)} without class folders in them, so that no picture has a class; "
+            "put one folder of images per class into each"
+        )
+    found: dict[str, str] = {}
+    for name, part in by_name.items():
+        if part in found:
+            raise KdlibError(f"the folders {found[part]} and {name} of {folder} are both its {part} part; join them")
+        found[part] = name
+    if "train" not in found:
+        raise KdlibError(f"{folder} holds a val or test folder but no train folder; add {folder / 'train'}")
+    classes = set(subfolders(inside[found["train"]]))
+    remarks = {}
+    for name in others:
+        if classes & set(subfolders(inside[name])) or (len(found) == 1 and has_pictures(inside[name], below=True)):
+            raise KdlibError(
+                f"beside the part {found['train']} of {folder} lies {name}, which is no part by its name and would not "
+                "be read; call it val or test if it is one, else put it elsewhere"
+            )
+        if has_pictures(inside[name], below=True):
+            remarks[f"folder of pictures beside the parts, {name} (not read)"] = 1
+    return {part: inside[found[part]] for part in PARTS if part in found}, remarks
+
+
+def split_listings(
+    folder: Path,
+    seed: int,
+    n_train: int | None,
+    n_val: int | None,
+    n_test: int | None,
+    val_per_class: int | None = None,
+) -> dict[str, Listing]:
+    """The files of train, val and test, chosen before any is decoded.
+
+    n_train, n_val, n_test: images a part; None for all that is left, a tenth of train and a fifth of all.
+    val_per_class: at most so many a class where val is taken out of train and n_val is None.
+
+    What is not read is told in one warning. Raises KdlibError for whatever is wrong with the folder, for a single
+    class, and for counts beyond what is there.
+    """
+    visits = Visits()
+    parts, remarks = find_parts(folder)
+    if not parts:
+        pool = list_images(folder, visits=visits)
+        listed = {"train": pool}
+    else:
+        visits.enter(folder)
+        pool = list_images(parts["train"], visits=visits)
+        listed = {
+            part: list_images(place, pool.class_names, visits) for part, place in parts.items() if part != "train"
+        }
+        listed = {"train": pool, **listed}
+    if len(pool.class_names) < 2:
+        raise KdlibError(
+            f"{pool.folder} holds one class only, '{pool.class_names[0]}', and at least 2 are needed; "
+            "give the folder that holds one folder of images per class"
+        )
+    tell(folder, listed, remarks)
+    if "val" not in listed and "test" not in listed:
+        pool, test = _carve(pool, n_test, TEST_SHARE, seed, "n_test")
+    else:
+        source = listed["test" if "test" in listed else "val"]
+        test = source.at(take(source.labels, n_test, seed, "n_test", str(source.folder)))
+    if "val" in listed and "test" in listed:
+        held_out = listed["val"]
+        val = held_out.at(take(held_out.labels, n_val, seed, "n_val", str(held_out.folder)))
+        train = pool.at(take(pool.labels, n_train, seed, "n_train", str(pool.folder)))
+        return {"train": train, "val": val, "test": test}
+    if n_val is None:
+        most = len(pool.paths) if val_per_class is None else val_per_class * len(pool.class_names)
+        n_val = min(most, max(1, round(VAL_SHARE * len(pool.paths))))
+    train_indices, val_indices = split_off_val(pool.labels, n_train, n_val, seed, str(pool.folder))
+    return {"train": pool.at(train_indices), "val": pool.at(val_indices), "test": test}
+
+
+def tell(folder: Path, listed: Mapping[str, Listing], remarks: Mapping[str, int] | None = None) -> None:
+    """Warn in one line of what was found in `folder` and isn't read as one would think."""
+    together = Counter(remarks or {})
+    for listing in listed.values():
+        together += Counter(listing.remarks)
+    if together:
+        warnings.warn(f"{folder} holds {in_one_line(together)}", stacklevel=1)
+
+
+def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: str) -> tuple[Listing, Listing]:
+    """(rest, taken): `count` files, by default `share` of them, taken out of the pool."""
+    total = len(pool.paths)
+    count = max(1, round(share * total)) if count is None else count
+    taken = take(pool.labels, count, seed, argument, str(pool.folder))
+    kept = torch.ones(total, dtype=torch.bool)
+    kept[taken] = False
+    return pool.at(kept.nonzero().flatten()), pool.at(taken)
