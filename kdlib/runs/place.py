@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
+from kdlib.data.root import kept_folder
 from kdlib.errors import KdlibError
 
 INDEX = "run.json"
 
 
 def store_root() -> Path:
-    """`$KDLIB_RUNS`, else ~/.cache/kdlib/runs."""
-    return Path(os.environ.get("KDLIB_RUNS") or Path.home() / ".cache" / "kdlib" / "runs").expanduser()
+    """`$KDLIB_RUNS`, else ~/.cache/kdlib/runs; absolute. Raises KdlibError where there is no home folder."""
+    return kept_folder("runs", "KDLIB_RUNS")
 
 
 @contextmanager
