@@ -125,6 +125,14 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     return index
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a run lies here, as far as `read_index` can tell; False too where that can't be read now."""
+    try:
+        return read_index(folder) is not None
+    except (Damaged, Unusable):
+        return False
+
+
 def read_content(path: Path) -> bytes:
     """The content of a run's file. Raises Damaged if there is no such file, Unusable if it can't be read now."""
     _check_file(path)
@@ -205,14 +213,7 @@ def sweep(root: Path, held: str = "") -> None:
 
 
 def _clear(root: Path, key: str, leftover: re.Match[str]) -> None:
-    if leftover["begun"] and not _whole(root / key):
+    if leftover["begun"] and not is_whole(root / key):
         return  # the training goes on from it
     with suppress(OSError):
         _delete(root / leftover.string)
-
-
-def _whole(folder: Path) -> bool:
-    try:
-        return read_index(folder) is not None
-    except (Damaged, Unusable):
-        return False

@@ -23,7 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from kdlib.errors import KdlibError
-from kdlib.runs.entries import Damaged, Unusable, checksum, read_content, read_index, set_aside
+from kdlib.runs.entries import Damaged, Unusable, checksum, is_whole, read_content, read_index, set_aside
 from kdlib.runs.place import INDEX, reason, unwritable
 from kdlib.train.state import Progress, Run, State
 
@@ -44,9 +44,9 @@ def save_run(root: Path, run: Run) -> bool:
         index["checksum"] = checksum(index)
         _write(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
         target = root / run.key
-        if os.path.lexists(target):
-            set_aside(target)
-        folder.rename(target)
+        if is_whole(target):  # another process stored it meanwhile, on a disk without locks
+            return True
+        folder.rename(target)  # never over another run
     except OSError as error:
         warnings.warn(f"{unwritable(root, error)}; this run is used from memory and not kept", stacklevel=3)
         return False
