@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
-from kdlib.errors import KdlibError, choose
+from kdlib.errors import KdlibError
 from kdlib.runs.entries import (
     Damaged,
     Unusable,
@@ -114,6 +115,7 @@ def _find(key: str) -> Path:
     if matches:
         raise KdlibError(f"'{key}' begins the keys of {len(matches)} runs; give more of it ({', '.join(matches[:4])})")
     if not names:
-        raise KdlibError(f"no run '{key[:40]}': the store is empty; a notebook fills it")
-    choose(key, names, "run")
-    raise KdlibError(f"no run '{key}'; `kdlib runs list` shows them")
+        raise KdlibError(f"no run {key[:40]!r}: the store is empty; a notebook fills it")
+    near = difflib.get_close_matches(key[:40], names, n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise KdlibError(f"no run {key[:40]!r}{hint}; `kdlib runs list` shows them")
