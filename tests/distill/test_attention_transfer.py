@@ -130,7 +130,7 @@ class TestTheObjective:
         setting = setting_of(splits)
         objective = build_attention_transfer(setting, weight=50.0, alpha=alpha, temperature=2.0)
         batch, logits = batch_of(splits, torch.arange(6)), torch.randn(6, 4)
-        features = {"layer2": torch.randn(6, 8, 8, 8), "layer3": torch.randn(6, 16, 4, 4)}
+        features = {"layer2": torch.randn(6, 8, 4, 4), "layer3": torch.randn(6, 16, 4, 4)}
         terms = objective(batch, logits, features)
         teacher = setting.taught()
         maps = {}
@@ -151,7 +151,7 @@ class TestTheObjective:
         setting = setting_of(splits)
         batch, features = (
             batch_of(splits, torch.arange(6)),
-            {"layer2": torch.rand(6, 8, 8, 8), "layer3": torch.rand(6, 16, 4, 4)},
+            {"layer2": torch.rand(6, 8, 4, 4), "layer3": torch.rand(6, 16, 4, 4)},
         )
         before = build_attention_transfer(setting)(batch, torch.zeros(6, 4), features)
         setting.taught().fc.weight.data.normal_()
@@ -186,7 +186,7 @@ class TestTheObjective:
             batch = batch_of(splits, torch.randperm(128)[:10], view)
             mine, its = remembering.teacher.answer(batch), live.answer(batch)
             assert mine.keys() == its.keys() == {"logits", *layers}
-            assert {name: tuple(mine[name].shape) for name in layers} == {"layer2": (10, 64), "layer3": (10, 16)}
+            assert {name: tuple(mine[name].shape) for name in layers} == {"layer2": (10, 16), "layer3": (10, 16)}
             assert all(torch.allclose(mine[name], its[name], atol=1e-5) for name in mine)
         assert remembering.teacher.asked == asked == 256
 
@@ -209,7 +209,7 @@ class TestBadInput:
         setting = setting_of(splits, teacher=build("resnet18", num_classes=4))
         with pytest.raises(
             KdlibError,
-            match=r"attention transfer compares maps .* student's layer2 gives maps of 8x8 and the teacher's layer3 of "
+            match=r"attention transfer compares maps .* student's layer2 gives maps of 4x4 and the teacher's layer3 of "
             r"1x1; choose nets",
         ):
             build_attention_transfer(setting)

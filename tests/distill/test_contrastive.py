@@ -359,7 +359,7 @@ def own_is_nearer(memory: ContrastiveMemory, labels: Tensor) -> float:
 
 
 def test_a_training_brings_both_embeddings_of_an_image_together(splits):
-    recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.05)
+    recipe = Recipe(epochs=24, batch_size=32, learning_rate=0.05)
     make_teacher = partial(build, "small_resnet", num_classes=4, width=4, features=24, seed=7)
     teacher = fit(make_teacher, splits, CrossEntropy(), replace(recipe, epochs=4), 0, device="cpu").model()
     objective = build_contrastive(replace(setting_of(splits), teacher_model=teacher))

@@ -72,7 +72,7 @@ def test_dropout_is_whole_percent_up_to_90(networks, name):
         assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.9}
         with pytest.raises(KdlibError, match="dropout must be at most 90 percent, not 91"):
             build(name, num_classes=20, dropout=91)
-        with pytest.raises(KdlibError, match=r"dropout must be a whole number of at least 0, not 0\.5"):
+        with pytest.raises(KdlibError, match=r"dropout must be a whole number from 0 to 1000000, not 0\.5"):
             build(name, num_classes=20, dropout=0.5)
 
 
