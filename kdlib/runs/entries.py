@@ -112,9 +112,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
         raise Damaged(f"{INDEX} is no JSON: {reason(error)}") from error
     if not whole:
         raise Damaged(f"{INDEX} was changed")
-    if index.get("key") != folder.name:
+    if (own := index.get("key")) != folder.name:
+        own = own if isinstance(own, str) and is_key(own) else "one without a key"
         remedy = f"give it its own name again, or remove it with `kdlib runs rm {folder.name}`"
-        raise Unusable(folder, f"holds another run, {str(index.get('key'))[:40]}", remedy)
+        raise Unusable(folder, f"holds another run, {own[:40]}", remedy)
     weights = index.get("files")
     if not isinstance(weights, dict) or _NEEDED not in weights:
         raise Damaged("it has no weights")

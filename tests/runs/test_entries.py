@@ -230,6 +230,15 @@ def test_a_run_copied_under_another_name_is_refused(name):
     assert names() == {KEY} and is_whole(folder)
 
 
+@pytest.mark.parametrize("key", [None, 5, "", "\x1b[31m", "../x"])
+def test_a_run_that_tells_no_key_is_refused_without_its_text(key):
+    folder = stored()
+    rewritten(folder, key=key)
+    with pytest.raises(KdlibError, match=f"{KEY} holds another run, one without a key; "):
+        load_run(folder, make)
+    assert names() == {KEY}
+
+
 def test_no_folder_is_no_run_and_a_store_that_is_not_there_neither(tmp_path):
     assert read_index(tmp_path / KEY) is None
     assert read_index(tmp_path / "nowhere" / KEY) is None
