@@ -245,6 +245,24 @@ def test_no_folder_is_no_run_and_a_store_that_is_not_there_neither(tmp_path):
     assert read_run(tmp_path / KEY, make) is None
 
 
+@pytest.mark.parametrize("meanwhile", ["removed", "replaced"])
+def test_a_run_removed_or_replaced_while_it_is_read_is_not_taken_for_damaged(monkeypatch, meanwhile):
+    folder = stored()
+    read = Path.read_bytes
+
+    def late(path):
+        patch.undo()
+        folder.rename(folder.with_name(".gone"))
+        if meanwhile == "replaced":
+            stored()
+        return read(path.parent.with_name(".nowhere") / path.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", late)
+        index = read_index(folder)
+    assert (index is not None) == (meanwhile == "replaced")
+
+
 def test_an_unusable_run_is_told_alike_by_another_process():
     error = Unusable(Path("a"), "is a link", "remove it")
     assert str(pickle.loads(pickle.dumps(error))) == str(error) == "the stored run a is a link; remove it"
