@@ -94,14 +94,31 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     Raises Damaged if the index or a file that it names is missing or the index was changed (the content of the
     weights is not looked at), Unusable if it can't be read now, belongs to another key or is no folder.
     """
+    while True:
+        place = _place(folder)
+        if place is None:
+            return None
+        try:
+            return _index_in(folder, place)
+        except Damaged:
+            now = _place(folder)
+            if now is not None and os.path.samestat(now, place):
+                raise
+            # Another process removed or replaced it while its files were read.
+
+
+def _place(folder: Path) -> os.stat_result | None:
     try:
-        mode = folder.lstat().st_mode
+        return folder.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _unreadable(folder, error) from error
-    if not stat.S_ISDIR(mode):
-        what = "link" if stat.S_ISLNK(mode) else "file"
+
+
+def _index_in(folder: Path, place: os.stat_result) -> dict[str, Any]:
+    if not stat.S_ISDIR(place.st_mode):
+        what = "link" if stat.S_ISLNK(place.st_mode) else "file"
         remedy = f"move it away, or remove it with `kdlib runs rm {folder.name}` (what a link leads to stays)"
         raise Unusable(folder, f"is a {what}, not a folder", remedy)
     content = read_content(folder / INDEX)
@@ -112,9 +129,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
         raise Damaged(f"{INDEX} is no JSON: {reason(error)}") from error
     if not whole:
         raise Damaged(f"{INDEX} was changed")
-    if index.get("key") != folder.name:
+    if (own := index.get("key")) != folder.name:
+        own = own if isinstance(own, str) and is_key(own) else "one without a key"
         remedy = f"give it its own name again, or remove it with `kdlib runs rm {folder.name}`"
-        raise Unusable(folder, f"holds another run, {str(index.get('key'))[:40]}", remedy)
+        raise Unusable(folder, f"holds another run, {own[:40]}", remedy)
     weights = index.get("files")
     if not isinstance(weights, dict) or _NEEDED not in weights:
         raise Damaged("it has no weights")

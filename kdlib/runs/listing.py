@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,12 @@ def remove_run(key: str) -> str:
         except FileNotFoundError as error:
             raise _gone(folder.name) from error
         except OSError as error:
-            raise KdlibError(unwritable(root, error)) from error
+            if os.path.lexists(folder):
+                raise KdlibError(unwritable(root, error)) from error
+            raise KdlibError(
+                f"the run {folder.name} is out of the store, but its files can't all be deleted ({reason(error)}): "
+                f"delete {root / f'.removing-{folder.name}-*'}"
+            ) from error
     return folder.name
 
 

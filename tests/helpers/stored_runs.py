@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import torch
@@ -11,6 +13,8 @@ from kdlib.runs.files import save_run
 from kdlib.runs.place import store_root
 from kdlib.train.state import Run
 
+# What may pass: the names of the system's errors.
+PASSING = ("EIO", "EMFILE", "ENFILE", "EACCES", "EPERM", "ESTALE", "ENOMEM", "ETIMEDOUT", "ELOOP")
 KEY, OTHER = "0123456789abcdef0123", "fedcba98765432100123"
 
 
@@ -39,3 +43,15 @@ def stored(key: str = KEY, **changes: object) -> Path:
 def names() -> set[str]:
     """All names in the store but that of the locks' folder."""
     return {path.name for path in store_root().iterdir()} - {".locks"}
+
+
+def failing(monkeypatch, path: Path, code: int) -> None:
+    """Opening this file fails."""
+    opened = io.open
+
+    def refuse(file, *args, **kwargs):
+        if str(file) == str(path):
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(file, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", refuse)

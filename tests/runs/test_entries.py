@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import pickle
@@ -12,28 +11,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stored_runs import KEY, OTHER, by_hand, make, names, stored
+from stored_runs import KEY, OTHER, PASSING, by_hand, failing, make, names, stored
 
 from kdlib.errors import KdlibError
 from kdlib.runs.entries import Damaged, Unusable, checksum, is_whole, read_index
-from kdlib.runs.files import ProgressSaver, load_run, read_run, save_run
+from kdlib.runs.files import load_run, read_run, save_run
 from kdlib.runs.listing import list_runs, remove_run, show_run
 from kdlib.runs.place import store_root
-from kdlib.train.state import Progress
-
-PASSING = ("EIO", "EMFILE", "ENFILE", "EACCES", "EPERM", "ESTALE", "ENOMEM", "ETIMEDOUT", "ELOOP")
-
-
-def failing(monkeypatch, path: Path, code: int) -> None:
-    """Opening this file fails."""
-    opened = io.open
-
-    def refuse(file, *args, **kwargs):
-        if str(file) == str(path):
-            raise OSError(code, os.strerror(code), str(path))
-        return opened(file, *args, **kwargs)
-
-    monkeypatch.setattr(io, "open", refuse)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -230,10 +214,37 @@ def test_a_run_copied_under_another_name_is_refused(name):
     assert names() == {KEY} and is_whole(folder)
 
 
+@pytest.mark.parametrize("key", [None, 5, "", "\x1b[31m", "../x"])
+def test_a_run_that_tells_no_key_is_refused_without_its_text(key):
+    folder = stored()
+    rewritten(folder, key=key)
+    with pytest.raises(KdlibError, match=f"{KEY} holds another run, one without a key; "):
+        load_run(folder, make)
+    assert names() == {KEY}
+
+
 def test_no_folder_is_no_run_and_a_store_that_is_not_there_neither(tmp_path):
     assert read_index(tmp_path / KEY) is None
     assert read_index(tmp_path / "nowhere" / KEY) is None
     assert read_run(tmp_path / KEY, make) is None
+
+
+@pytest.mark.parametrize("meanwhile", ["removed", "replaced"])
+def test_a_run_removed_or_replaced_while_it_is_read_is_not_taken_for_damaged(monkeypatch, meanwhile):
+    folder = stored()
+    read = Path.read_bytes
+
+    def late(path):
+        patch.undo()
+        folder.rename(folder.with_name(".gone"))
+        if meanwhile == "replaced":
+            stored()
+        return read(path.parent.with_name(".nowhere") / path.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", late)
+        index = read_index(folder)
+    assert (index is not None) == (meanwhile == "replaced")
 
 
 def test_an_unusable_run_is_told_alike_by_another_process():
@@ -250,32 +261,3 @@ def test_a_run_is_never_written_over_another():
     with pytest.warns(UserWarning, match="used from memory and not kept"):
         assert not save_run(store_root(), by_hand())
     assert content_of(folder).keys() == {"run.json", "last.safetensors"} and names() == {KEY}
-
-
-class TestProgress:
-    progress = Progress(1, {}, {}, None, {}, {}, [], {})
-
-    def saver(self):
-        saver = ProgressSaver(store_root() / f".partial-{KEY}")
-        saver.save(self.progress)
-        return saver
-
-    @pytest.mark.parametrize("code", PASSING)
-    def test_progress_that_cannot_be_read_now_is_an_error_and_stays(self, monkeypatch, code):
-        saver = self.saver()
-        with monkeypatch.context() as patch:
-            failing(patch, saver.path, getattr(errno, code))
-            with pytest.raises(KdlibError, match=r"interrupted training .*progress\.pt can't be read \(.*try again"):
-                saver.load()
-        assert saver.load() == self.progress
-
-    def test_damaged_progress_is_kept_until_the_run_is_stored(self, capsys):
-        saver = self.saver()
-        saver.path.write_bytes(b"half a file")
-        assert saver.load() is None
-        [line] = capsys.readouterr().err.splitlines()
-        assert "its checksum does not fit" in line
-        assert (saver.folder / "progress.damaged").read_bytes() == b"half a file"
-        assert saver.load() is None and capsys.readouterr().err == ""
-        saver.remove()
-        assert names() == set()

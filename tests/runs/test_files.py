@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny_runs
+from stored_runs import KEY, PASSING, failing, names
 from tiny_runs import SCRATCH, leftovers, same
 
 from kdlib.errors import KdlibError
@@ -20,6 +22,7 @@ from kdlib.runs.listing import list_runs, remove_run
 from kdlib.runs.place import store_root
 from kdlib.runs.store import get_or_train, run_key
 from kdlib.train.recipe import Recipe
+from kdlib.train.state import Progress
 
 HELPERS = Path(tiny_runs.__file__).parent
 
@@ -160,3 +163,32 @@ def test_a_store_that_is_a_file_is_refused_before_training(splits, monkeypatch, 
     with pytest.raises(KdlibError, match=r"can't write to the run store .*set KDLIB_RUNS to another folder"):
         get_or_train(SCRATCH, splits)
     assert count_trainings == []
+
+
+class TestProgress:
+    progress = Progress(1, {}, {}, None, {}, {}, [], {})
+
+    def saver(self):
+        saver = files.ProgressSaver(store_root() / f".partial-{KEY}")
+        saver.save(self.progress)
+        return saver
+
+    @pytest.mark.parametrize("code", PASSING)
+    def test_progress_that_cannot_be_read_now_is_an_error_and_stays(self, monkeypatch, code):
+        saver = self.saver()
+        with monkeypatch.context() as patch:
+            failing(patch, saver.path, getattr(errno, code))
+            with pytest.raises(KdlibError, match=r"interrupted training .*progress\.pt can't be read \(.*try again"):
+                saver.load()
+        assert saver.load() == self.progress
+
+    def test_damaged_progress_is_kept_until_the_run_is_stored(self, capsys):
+        saver = self.saver()
+        saver.path.write_bytes(b"half a file")
+        assert saver.load() is None
+        [line] = capsys.readouterr().err.splitlines()
+        assert "its checksum does not fit" in line
+        assert (saver.folder / "progress.damaged").read_bytes() == b"half a file"
+        assert saver.load() is None and capsys.readouterr().err == ""
+        saver.remove()
+        assert names() == set()

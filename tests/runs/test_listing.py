@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tiny_runs import SCRATCH, distilled
 
 from kdlib.cli import main
 from kdlib.errors import KdlibError
-from kdlib.runs.entries import checksum
+from kdlib.runs.entries import checksum, sweep
 from kdlib.runs.files import save_run
 from kdlib.runs.listing import list_runs, remove_run, show_run
 from kdlib.runs.place import store_root
@@ -199,6 +200,31 @@ def test_a_run_that_another_process_removes_meanwhile_is_told(monkeypatch):
     monkeypatch.setattr("kdlib.runs.listing.sweep", lambda *_, **__: folder.rename(folder.with_name(OTHER)))
     with pytest.raises(KdlibError, match=f"no run '{KEY}' any more: another process removed it"):
         remove_run(KEY)
+
+
+def test_files_that_cannot_be_deleted_are_named_and_go_later(monkeypatch):
+    stored()
+
+    def refuse(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(
+            KdlibError, match=rf"out of the store, but .*\(Input/output error\): delete .*removing-{KEY}"
+        ):
+            remove_run(KEY)
+    assert list_runs() == []
+    sweep(store_root())
+    assert names() == set()
+
+
+def test_a_store_reached_by_a_link_is_a_store(monkeypatch, tmp_path):
+    (tmp_path / "link").symlink_to(store_root())
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "link"))
+    stored()
+    assert [row["key"] for row in list_runs()] == [KEY]
+    assert show_run(KEY[:4])["key"] == remove_run(KEY[:4]) == KEY
 
 
 def test_removing_a_run_takes_the_rest_of_its_training_too_but_not_that_of_others():
