@@ -20,22 +20,24 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from kdlib import __version__
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, choose, one_line, positive_integer, shortened, shown
 from kdlib.lifeline import ENDING_SIGNALS, end_with_torchrun
 from kdlib.temporary import clear_leftovers
+
+MOST_SECONDS = 10**7  # that a cell may take: a third of a year
 
 
 class _Parser(argparse.ArgumentParser):
     """argparse with this project's manner: one sentence, exit code 2, no usage dump."""
 
     def error(self, message: str) -> NoReturn:
-        found = re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        found = re.match(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
         if found:
             try:
                 choose(found[2], re.findall(r"[\w-]+", found[3]), "command")
             except KdlibError as error:
                 message = str(error)
-        self.exit(2, f"kdlib: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"kdlib: {shortened(one_line(message), 500)}; see `{self.prog} --help`\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -252,9 +254,9 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise KdlibError(f"-p takes name=value, not {text!r}")
+            raise KdlibError(f"-p takes name=value, not {shown(text)}")
         if name.strip() in given:
-            raise KdlibError(f"{name.strip()} is given twice; name it once")
+            raise KdlibError(f"{shortened(name.strip())} is given twice; name it once")
         given[name.strip()] = value.strip()
     return given
 
@@ -269,16 +271,18 @@ def _run(options: argparse.Namespace) -> None:
         if parameters.get("preset", options.preset) != options.preset:
             raise KdlibError("--preset and -p preset=... name different presets; give one of them")
         parameters["preset"] = options.preset
-    if options.cell_timeout is not None and options.cell_timeout < 1:
-        raise KdlibError(f"--cell-timeout must be at least 1 second, not {options.cell_timeout}")
+    if options.cell_timeout is not None and not 1 <= options.cell_timeout <= MOST_SECONDS:
+        bound = "least 1 second" if options.cell_timeout < 1 else f"most {MOST_SECONDS:,} seconds"
+        raise KdlibError(f"--cell-timeout must be at {bound}, not {shown(options.cell_timeout)}")
     folder = notebooks_folder(options.notebooks)
     path = notebook_path(options.notebook, folder)
     name = path.stem
     # Refused before anything that takes seconds to load.
     check_parameters(form_of(read_cells(path), name), parameters, name)
     from kdlib.book.execute import run_notebook
+    from kdlib.data.root import expanded
 
-    out = Path(options.out) if options.out else Path("out") / name
+    out = expanded(options.out, "--out") if options.out else Path("out") / name
     written = run_notebook(
         name,
         parameters,
@@ -332,7 +336,7 @@ def _book(options: argparse.Namespace) -> None:
 
     choose(options.preset, PRESETS, "preset")
     if options.jobs is not None:
-        positive_integer(options.jobs, "--jobs")
+        positive_integer(options.jobs, "--jobs", maximum=1_000)
     how = {"preset": options.preset, "execute": options.execute, "jobs": options.jobs}
     if options.commit_outputs:
         from kdlib.book.outputs import commit_outputs
@@ -416,7 +420,8 @@ def _answered(arguments: Sequence[str] | None) -> int:
             # The reader of our output (`| head`) has gone.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
-        print(f"kdlib: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        place = shortened(one_line(str(error.filename or "a file")), 300)
+        print(f"kdlib: {place}: {error.strerror or error}", file=sys.stderr)
         return 2
     except NotebookFailed as error:
         print("\n".join([f"kdlib: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)

@@ -4,16 +4,72 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
 MOST_SEED = 2**32 - 1
+MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
+MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
+MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
+_MOST_SHOWN = 80  # characters of a value in a message
+_MOST_CHOICES = 1_000  # characters of all choices together
+_MOST_WORD = 300  # characters without a space, such as a path
+_MOST_MESSAGE = 2_000  # characters of a whole message
 
 
 class KdlibError(ValueError):
-    """A mistake in the input, reported in one sentence that names the value and the remedy.
+    r"""A mistake in the input, reported in one sentence that names the value and the remedy.
 
-    The command line prints the message alone and exits with 2.
+    The command line prints the message alone and exits with 2. Whatever names and values it holds, the message is one
+    line of bounded length without control characters.
+
+    >>> print(KdlibError("there is no class 'a\nb'"))
+    there is no class 'a\nb'
     """
+
+    def __str__(self) -> str:
+        told = one_line(super().__str__())
+        told = re.sub(rf"\S{{{_MOST_WORD + 1},}}", lambda word: shortened(word[0], _MOST_WORD), told)
+        return shortened(told, _MOST_MESSAGE)
+
+
+def one_line(text: str) -> str:
+    r"""The text with every character escaped that a terminal does not print as itself: ends of lines, control codes.
+
+    >>> print(one_line("a\x1b[31m\nb"))
+    a\x1b[31m\nb
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shortened(text: str, most: int = _MOST_SHOWN, length: int | None = None) -> str:
+    """The text itself, or its two ends and its length if it has more than `most` characters.
+
+    length: the length to tell, where the text stands for another one.
+
+    >>> shortened("0" * 5000, 12)
+    '00000000…0000 (5000 characters)'
+    """
+    if len(text) <= most:
+        return text
+    last = most // 3
+    return f"{text[: most - last]}…{text[-last:]} ({length or len(text)} characters)"
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as Python writes it, in one line, shortened.
+
+    >>> shown("quick")
+    "'quick'"
+    >>> shown(10**5000)
+    'a value of type int too long to be written'
+    """
+    try:
+        return shortened(one_line(repr(value)), length=len(value) if isinstance(value, str) else None)
+    except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits
+        return f"a value of type {type(value).__name__} too long to be written"
 
 
 def choose(value: str, options: Iterable[str], what: str) -> str:
@@ -29,9 +85,10 @@ def choose(value: str, options: Iterable[str], what: str) -> str:
     names = list(options)
     if value in names:
         return value
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(value[:_MOST_SHOWN] if isinstance(value, str) else "", names, n=1, cutoff=0.4)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise KdlibError(f"unknown {what} '{value}'{hint} (choices: {', '.join(names)})")
+    choices = shortened(", ".join(names), _MOST_CHOICES)
+    raise KdlibError(f"unknown {what} {shown(value)}{hint} (choices: {choices})")
 
 
 def positive_integer(value: object, name: str, minimum: int = 1, maximum: int | None = None) -> int:
@@ -45,7 +102,7 @@ def positive_integer(value: object, name: str, minimum: int = 1, maximum: int | 
     fits = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
     if not fits or (maximum is not None and value > maximum):  # type: ignore[operator]
         bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise KdlibError(f"{name} must be a whole number {bounds}, not {value!r}")
+        raise KdlibError(f"{name} must be a whole number {bounds}, not {shown(value)}")
     return value  # type: ignore[return-value]
 
 
@@ -81,14 +138,31 @@ def finite_number(
     """
     low, high = ("greater than", "less than") if exclusive else ("at least", "at most")
     bounds = [f"{word} {bound:g}" for word, bound in ((low, minimum), (high, maximum)) if bound is not None]
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if ok:
-        number = float(value)  # type: ignore[arg-type]
+    try:
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf
+    if math.isfinite(number):
         below = minimum is not None and (number <= minimum if exclusive else number < minimum)
         above = maximum is not None and (number >= maximum if exclusive else number > maximum)
         if not below and not above:
             return number
-    raise KdlibError(f"{name} must be a finite number {' and '.join(bounds)}".rstrip() + f", not {value!r}")
+    raise KdlibError(f"{name} must be a finite number {' and '.join(bounds)}".rstrip() + f", not {shown(value)}")
+
+
+def choose_device(value: object, name: str = "device") -> str:
+    """Return `value` if it names a device: auto, cpu, cuda, or cuda with a number; whether it is there is not asked.
+
+    >>> choose_device("cuda:1")
+    'cuda:1'
+    >>> choose_device("auto:1")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: unknown device 'auto:1'; did you mean 'auto'? (choices: auto, cpu, cuda, cuda:0)
+    """
+    if isinstance(value, str) and re.fullmatch(r"cuda:(0|[1-9][0-9]{0,3})", value):
+        return value
+    return choose(value, ("auto", "cpu", "cuda", "cuda:0"), name)  # type: ignore[arg-type]
 
 
 def sentence_of(error: KdlibError) -> KdlibError:
@@ -97,5 +171,5 @@ def sentence_of(error: KdlibError) -> KdlibError:
     >>> sentence_of(KdlibError("Caught KdlibError in worker 0.\\nTraceback:\\nkdlib.errors.KdlibError: no such file"))
     KdlibError('no such file')
     """
-    last = (str(error).strip().splitlines() or [""])[-1]
+    last = (ValueError.__str__(error).strip().splitlines() or [""])[-1]
     return KdlibError(last.removeprefix("kdlib.errors.KdlibError: "))

@@ -99,7 +99,7 @@ def test_run_prints_the_paths_it_wrote(folder, capsys, tmp_path):
         (["-p", "temperature=-1"], "temperature must be a finite number greater than 0, not -1.0"),
         (["-p", "temperature=nan"], "temperature must be a finite number, not nan"),
         (["-p", "temperature=abc"], "temperature must be a number, not 'abc'"),
-        (["-p", "n_seeds=0"], "n_seeds must be a whole number of at least 1, not 0"),
+        (["-p", "n_seeds=0"], "n_seeds must be a whole number from 1 to 1000, not 0"),
         (["-p", "temprature=8"], "unknown parameter of toy 'temprature'; did you mean 'temperature'?"),
         (["-p", "temperature"], "-p takes name=value, not 'temperature'"),
         (["-p", "seed=1", "-p", "seed=2"], "seed is given twice"),
@@ -186,7 +186,7 @@ def test_the_book_is_told_what_to_execute_and_how_many_at_once(monkeypatch, caps
     assert main(["book", "--execute", "none", "--jobs", "3"]) == 0
     assert asked == {"preset": "quick", "execute": "none", "jobs": 3}
     assert main(["book", "--jobs", "0"]) == 2
-    assert "--jobs must be a whole number of at least 1" in capsys.readouterr().err
+    assert "--jobs must be a whole number from 1 to 1000" in capsys.readouterr().err
     with pytest.raises(SystemExit) as left:
         main(["book", "--execute", "al"])
     assert left.value.code == 2

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import KdlibError, choose, choose_device, finite_number, positive_integer
 
 
 def test_kdlib_errors_are_value_errors():
@@ -73,3 +73,49 @@ class TestFiniteNumber:
         assert finite_number(-1e9, "shift") == -1e9
         with pytest.raises(KdlibError, match="shift must be a finite number, not inf"):
             finite_number(math.inf, "shift")
+
+
+class TestMessages:
+    @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\u202eb", "a\x00b", "a\x85b", "a\u2028b", "a\udc80b"])
+    def test_whatever_a_name_holds_the_message_is_one_line_that_a_terminal_prints(self, name):
+        assert str(KdlibError(f"there is no '{name}'; name another")).isprintable()
+        for refuse in (lambda: choose(name, ["kd"], "method"), lambda: positive_integer(name, "n")):
+            with pytest.raises(KdlibError) as error:
+                refuse()
+            assert str(error.value).isprintable()
+
+    def test_a_word_of_any_length_is_shortened_wherever_it_stands(self):
+        assert len(str(KdlibError(f"there is no folder {'x' * 5000}; name another"))) < 400
+        assert len(str(KdlibError("many words " * 5000))) < 2100
+        path = "/".join(["folder"] * 40)
+        assert str(KdlibError(f"there is no {path}")) == f"there is no {path}"
+
+    @pytest.mark.parametrize("value", ["x" * 5000, ["x"] * 5000, 10**4000, 10**5000, [10**5000]], ids=range(5))
+    def test_a_value_of_any_size_is_shown_in_a_few_characters(self, value):
+        for refuse in (
+            lambda: choose(value, ["kd"], "method"),
+            lambda: positive_integer(value, "n", maximum=5),
+            lambda: finite_number(value, "x", maximum=5),
+        ):
+            with pytest.raises(KdlibError) as error:
+                refuse()
+            assert len(str(error.value)) < 200
+
+    def test_many_choices_are_shortened(self):
+        with pytest.raises(KdlibError) as error:
+            choose("x", [f"class{i}" for i in range(1000)], "class")
+        assert len(str(error.value)) < 1100
+
+
+class TestChooseDevice:
+    @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+    def test_returns_what_names_a_device(self, device):
+        assert choose_device(device) == device
+
+    @pytest.mark.parametrize(
+        "device",
+        ["auto:1", "cpu:0", "cuda:", "cuda:-1", "cuda:01", "cuda:1 ", "cuda:\uff11", "cuda:99999", "", 0, []],
+    )
+    def test_refuses_all_else(self, device):
+        with pytest.raises(KdlibError, match=r"^unknown device "):
+            choose_device(device)

@@ -111,3 +111,19 @@ def test_vendored_files_are_named_with_their_licence():
             assert path.name in licences, f"{path.name} has no line in LICENSES.md"
         assert not path.is_file() or path.stat().st_size < 5_000_000
     assert "*.woff2" in licences
+
+
+def test_every_promise_of_security_md_names_a_test_that_is_there():
+    from kdlib.data.decode import FORMATS, MAX_PIXELS
+
+    text = (ROOT / "SECURITY.md").read_text()
+    file, named = "", []
+    for name in re.findall(r"`(tests/[\w/]+\.py|test_\w+)`", text):
+        if name.startswith("tests/"):
+            file = name
+        else:
+            named.append((file, name))
+    assert len(named) > 15
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+    assert f"{MAX_PIXELS:,} pixels" in text and f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]} are opened" in text

@@ -16,13 +16,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdlib.book.execute import replace_file
 from kdlib.book.notebooks import NotebookFailed
 from kdlib.book.pages import Page, make_pages
 from kdlib.book.progress import Say
 from kdlib.book.project import Project
+from kdlib.book.results import replace_file
 from kdlib.book.staging import stage
-from kdlib.errors import KdlibError, choose
+from kdlib.errors import choose
 from kdlib.lifeline import guarded, python_module
 from kdlib.names import PRESETS
 
@@ -48,17 +48,11 @@ def build_book(
     Warnings are errors. Raises NotebookFailed if a notebook or the rendering fails; `_build/html` then still holds the
     previous complete book, or nothing.
     """
-    from filelock import FileLock, Timeout
-
     project = project or Project()
     choose(preset, PRESETS, "preset")
-    project.build.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(project.build / ".lock", timeout=0):
-            pages = make_pages(project, preset, say, execute=execute, jobs=jobs)
-            return render_book(project, pages, say)
-    except Timeout:
-        raise KdlibError(f"another build is at work in {project.build}; wait for it to end") from None
+    with project.alone():
+        pages = make_pages(project, preset, say, execute=execute, jobs=jobs)
+        return render_book(project, pages, say)
 
 
 def render_book(project: Project, pages: Sequence[Page], say: Say = print) -> Path:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,12 +24,15 @@ import nbformat
 import yaml
 
 from kdlib.book.notebooks import REPOSITORY, NotebookFailed, form_of, notebook_path, notebooks_folder, unreadable
-from kdlib.book.parameters import Parameter, check_parameters
+from kdlib.book.parameters import Parameter, check_parameters, with_callers_folders
+from kdlib.book.results import made_folder, replace_file, replace_set
 from kdlib.book.single_page import write_page
 from kdlib.book.stamps import fingerprint
+from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
 from kdlib.lifeline import guarded, python_module
 from kdlib.names import PRESETS
+from kdlib.runs.place import store_root
 from kdlib.temporary import temporary_folder
 
 CELL_TIMEOUT = 3600  # seconds, at the presets of the book: a hanging cell must not hang a build for ever
@@ -87,7 +90,7 @@ def _kernel_of_this_python(folder: Path) -> Path:
 
 def _environment(metrics: Path, folder: Path) -> dict[str, str]:
     """Of the kernel; folder: of all its temporary files, so that what a killed one leaves goes with it."""
-    environment = {**os.environ, **ONE_THREAD}
+    environment = {**os.environ, **ONE_THREAD, **places()}
     environment["KDLIB_METRICS"] = str(metrics)
     for name, below in (("TMPDIR", "tmp"), ("JUPYTER_RUNTIME_DIR", "runtime")):
         (folder / below).mkdir(mode=0o700)
@@ -101,6 +104,31 @@ def _environment(metrics: Path, folder: Path) -> dict[str, str]:
         rest = environment.get(name)
         environment[name] = first + (os.pathsep + rest if rest else "")
     return environment
+
+
+def places() -> dict[str, str]:
+    """The variables that name where data and runs are, as the caller means them: a kernel has another current folder.
+
+    Raises KdlibError where a variable names no folder that could be, or a user without a home folder has not set it.
+    """
+    return {"KDLIB_DATA": str(data_root()), "KDLIB_RUNS": str(store_root())}
+
+
+def checked_values(form: Sequence[Parameter], parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A value for every parameter of the form, folders as the caller means them; whatever can't be is refused.
+
+    Raises KdlibError for an unknown name, an unfit value, a folder or a device that is not there, or no place for data
+    and runs.
+    """
+    places()
+    given = with_callers_folders(check_parameters(form, parameters, name))
+    values = {parameter.name: given.get(parameter.name, parameter.default) for parameter in form}
+    if str(values.get("device", "")).startswith("cuda"):
+        # torch takes seconds to load: only where the answer depends on it.
+        from kdlib.train.device import resolve_device
+
+        resolve_device(values["device"])
+    return values
 
 
 def _progress(partial: Path) -> tuple[int, int]:
@@ -167,13 +195,7 @@ def execute_notebook(
     """
     source = read_notebook(path)
     form = notebook_form(source, path.stem)
-    given = check_parameters(form, parameters, path.stem)
-    values = {parameter.name: given.get(parameter.name, parameter.default) for parameter in form}
-    if str(values.get("device", "")).startswith("cuda"):
-        # torch takes seconds to load: only where the answer depends on it.
-        from kdlib.train.device import resolve_device
-
-        resolve_device(values["device"])
+    values = checked_values(form, parameters, path.stem)
     changed = {p.name: values[p.name] for p in form if values[p.name] != p.default}
     if cell_timeout is None and PRESETS[values.get("preset", "quick")].cell_limit:
         cell_timeout = CELL_TIMEOUT
@@ -204,7 +226,8 @@ def execute_notebook(
         if hung or process.returncode != 0:
             report = log.read_text(encoding="utf-8", errors="replace")
             failure = _failure(path.stem, partial, report, limit if hung else None)
-            if failed_copy is not None and partial.is_file():
+            # What was refused is told in a sentence; a notebook as far as it got would tell no more.
+            if failed_copy is not None and partial.is_file() and not failure.bad_input:
                 failed_copy.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(failed_copy, partial.read_text(encoding="utf-8"))
                 failure.add_note(f"The notebook as far as it got: {failed_copy}")
@@ -224,16 +247,6 @@ def execute_notebook(
     return Result(executed, measured, seconds)
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old file or the whole new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def run_notebook(
     name: str,
     parameters: Mapping[str, Any],
@@ -245,22 +258,20 @@ def run_notebook(
 ) -> list[Path]:
     """Execute one notebook into the folder `out`: the notebook, an HTML page of it, and `metrics.json`.
 
-    Returns the three paths. Nothing is written if a parameter is refused.
+    Returns the three paths, of files that take the place of an earlier run's together. A run that is refused, by its
+    parameters or by a cell, writes nothing; one that fails leaves the notebook as far as it got.
     """
     path = notebook_path(name, notebooks_folder(notebooks))
-    check_parameters(notebook_form(read_notebook(path), path.stem), parameters, path.stem)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KdlibError(f"cannot write results to {out}: {error.strerror}; name another folder") from None
+    checked_values(notebook_form(read_notebook(path), path.stem), parameters, path.stem)
     failed = out / f"{path.stem}.failed.ipynb"
-    result = execute_notebook(path, parameters, failed_copy=failed, cell_timeout=cell_timeout, on_progress=on_progress)
-    texts = {
-        out / path.name: nbformat.writes(result.notebook),
-        out / f"{path.stem}.html": write_page(result.notebook, path.stem, REPOSITORY / "book/_static"),
-        out / "metrics.json": json.dumps(result.metrics, indent=1, sort_keys=True) + "\n",
-    }
-    for target, text in texts.items():
-        replace_file(target, text)
-    failed.unlink(missing_ok=True)
-    return list(texts)
+    with made_folder(out):
+        result = execute_notebook(
+            path, parameters, failed_copy=failed, cell_timeout=cell_timeout, on_progress=on_progress
+        )
+        texts = {
+            path.name: nbformat.writes(result.notebook),
+            f"{path.stem}.html": write_page(result.notebook, path.stem, REPOSITORY / "book/_static"),
+            "metrics.json": json.dumps(result.metrics, indent=1, sort_keys=True) + "\n",
+        }
+        replace_set(out, texts, gone=(failed.name,))
+    return [out / file for file in texts]

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.parameters import Parameter, read_parameters
+from kdlib.data.checksums import is_there
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError, choose
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,8 +33,8 @@ class NotebookFailed(RuntimeError):
 
 def notebooks_folder(given: str | Path | None = None) -> Path:
     """The folder of notebooks: `given`, or `notebooks/` of the repository kdlib was installed from."""
-    folder = Path(given) if given is not None else REPOSITORY / "notebooks"
-    if not folder.is_dir():
+    folder = expanded(given, "--notebooks") if given is not None else REPOSITORY / "notebooks"
+    if not is_there(folder) or not folder.is_dir():
         raise KdlibError(
             f"there is no folder of notebooks at {folder}; install kdlib with `pip install -e .` from a clone of "
             "the repository, or name the folder with --notebooks"

@@ -6,17 +6,18 @@ import base64
 import copy
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
 import nbformat
 from PIL import Image, UnidentifiedImageError
 
-from kdlib.book.execute import replace_file
 from kdlib.book.notebooks import REPOSITORY
 from kdlib.book.pages import make_pages
 from kdlib.book.progress import Say
 from kdlib.book.project import TIMES, Project
+from kdlib.book.results import replace_file
 from kdlib.errors import KdlibError
 
 _VOLATILE_CELL = ("papermill", "execution", "ExecuteTime")
@@ -54,8 +55,9 @@ def clean_notebook(executed: nbformat.NotebookNode, root: Path = REPOSITORY) -> 
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = with_palette(output.data["image/png"])
     text = nbformat.writes(clean).replace(f"{root}/", "")
-    if Path.home() != Path("/"):
-        text = text.replace(f"{Path.home()}/", "~/")
+    home = os.path.expanduser("~")  # noqa: PTH111 - itself where there is none, which changes nothing
+    if home != "/":
+        text = text.replace(f"{home}/", "~/")
     return nbformat.reads(text, as_version=4)
 
 
@@ -86,11 +88,17 @@ def commit_outputs(
     the README's table of results follows.
 
     Only for the preset that notebooks have as their default, because a stored output must fit the stored parameters.
-    Chapters whose committed outputs fit, and that were not executed here, stay as they are.
+    Chapters whose committed outputs fit, and that were not executed here, stay as they are. Raises KdlibError while
+    another process does the same, or builds the book.
     """
     project = project or Project()
     if preset != "quick":
         raise KdlibError(f"committed notebooks hold the outputs of preset quick, not of '{preset}'")
+    with project.alone():
+        return _commit(project, preset, say, execute, jobs)
+
+
+def _commit(project: Project, preset: str, say: Say, execute: str, jobs: int | None) -> list[Path]:
     written = []
     results = project.root / "book/results" / preset
     results.mkdir(parents=True, exist_ok=True)

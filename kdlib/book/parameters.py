@@ -16,14 +16,25 @@ from __future__ import annotations
 
 import ast
 import io
-import math
-import re
 import tokenize
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdlib.errors import MOST_SEED, KdlibError, choose, finite_number, positive_integer
+from kdlib.data.root import callers_folder
+from kdlib.errors import (
+    MOST_EPOCHS,
+    MOST_SEED,
+    MOST_SEEDS,
+    MOST_STUDENT_EPOCHS,
+    KdlibError,
+    choose,
+    choose_device,
+    finite_number,
+    positive_integer,
+    shown,
+)
 from kdlib.names import DATA_SETS, PRESETS
 
 PROBED_NETWORKS = (
@@ -41,17 +52,18 @@ class Limit:
     exclusive: bool = False
     whole: bool = False
     choices: tuple[str, ...] = ()
-    numbered: bool = False  # a choice may carry a number, as in cuda:1
+    several: bool = False  # a list of such values, also where the default is None
 
-    def check(self, value: object, name: str) -> None:
-        """Raise a KdlibError naming `name` and `value` if the value lies outside."""
+    def check(self, value: Any, name: str) -> Any:
+        """The value; a KdlibError that names `name` and `value` if it lies outside."""
+        if name == "device":
+            return choose_device(value)
         if self.choices:
-            choose(re.sub(r":\d+$", "", str(value)) if self.numbered else str(value), self.choices, name)
-        elif self.whole:
+            return choose(value, self.choices, name)
+        if self.whole:
             most = None if self.maximum is None else int(self.maximum)
-            positive_integer(value, name, minimum=int(self.minimum or 0), maximum=most)
-        else:
-            finite_number(value, name, minimum=self.minimum, maximum=self.maximum, exclusive=self.exclusive)
+            return positive_integer(value, name, minimum=int(self.minimum or 0), maximum=most)
+        return finite_number(value, name, minimum=self.minimum, maximum=self.maximum, exclusive=self.exclusive)
 
     def __str__(self) -> str:
         if self.choices:
@@ -61,7 +73,12 @@ class Limit:
         return " and ".join(bounds)
 
 
-_count = Limit(minimum=1, whole=True)
+MOST_SIDE = 4096  # pixels of an image, units of a layer
+MOST_IMAGES = 10**9
+MOST_TEXT = 4096  # characters: as long as a path may be
+_count = Limit(minimum=1, maximum=MOST_IMAGES, whole=True)
+_epochs = Limit(minimum=1, maximum=MOST_EPOCHS, whole=True)
+_side = Limit(minimum=1, maximum=MOST_SIDE, whole=True)
 _share = Limit(minimum=0, maximum=1)
 _positive = Limit(minimum=0, exclusive=True)
 
@@ -69,10 +86,10 @@ _positive = Limit(minimum=0, exclusive=True)
 LIMITS: dict[str, Limit] = {
     "preset": Limit(choices=tuple(PRESETS)),
     "data": Limit(choices=tuple(DATA_SETS)),
-    "device": Limit(choices=("auto", "cpu", "cuda"), numbered=True),
+    "device": Limit(choices=("auto", "cpu", "cuda")),
     "denominator": Limit(choices=("lite", "original")),
     "seed": Limit(minimum=0, maximum=MOST_SEED, whole=True),
-    "n_seeds": _count,
+    "n_seeds": Limit(minimum=1, maximum=MOST_SEEDS, whole=True),
     "temperature": _positive,
     "temperatures": _positive,
     "alpha": _share,
@@ -82,29 +99,29 @@ LIMITS: dict[str, Limit] = {
     "quantile": Limit(minimum=0, maximum=1, exclusive=True),
     "confidence": Limit(minimum=0, maximum=1, exclusive=True),
     "bias": _share,
-    "epochs": _count,
-    "teacher_epochs": _count,
-    "student_epochs": _count,
+    "epochs": _epochs,
+    "teacher_epochs": _epochs,
+    "student_epochs": Limit(minimum=1, maximum=MOST_STUDENT_EPOCHS, whole=True),
     "batch_size": _count,
     "n_train": _count,
     "n_val": _count,
     "n_test": _count,
     "n_probe": _count,
     "n_resamples": _count,
-    "image_size": Limit(minimum=8, whole=True),
-    "width": _count,
-    "student_depth": Limit(minimum=8, whole=True),
-    "teacher_width": _count,
-    "student_width": _count,
-    "features": _count,
+    "image_size": Limit(minimum=8, maximum=MOST_SIDE, whole=True),
+    "width": _side,
+    "student_depth": Limit(minimum=8, maximum=1_000, whole=True),
+    "teacher_width": _side,
+    "student_width": _side,
+    "features": Limit(minimum=1, maximum=10**6, whole=True),
     "learning_rate": _positive,
     "momentum": Limit(minimum=0, maximum=1),
     "weight_decay": Limit(minimum=0),
     "saliency_method": Limit(choices=("gradient", "signed_gradient", "input_x_gradient", "integrated_gradients")),
     "five_band_variant": Limit(choices=("v1", "v2", "v1_clamped")),
     "roar_gradients": Limit(choices=("logit", "loss", "random_class")),
-    "fractions": Limit(minimum=0, maximum=1),
-    "retrainings": _count,
+    "fractions": Limit(minimum=0, maximum=1, several=True),
+    "retrainings": Limit(minimum=1, maximum=MOST_SEEDS, whole=True),
     "power": _positive,
     "n_maps": _count,
     "n_images": _count,
@@ -147,17 +164,53 @@ class Parameter:
             return "any"
         return ("str" if self.limit.choices else "int" if self.limit.whole else "float") + " or None"
 
+    @property
+    def several(self) -> bool:
+        """Whether its value is a list."""
+        return isinstance(self.default, (list, tuple)) or (self.limit is not None and self.limit.several)
+
     def convert(self, given: object) -> Any:
         """Turn what was typed (or an already typed value) into this parameter's type and check its range."""
         read = _typed if isinstance(given, str) else _same_type
         value = read(given, self.pattern, self.name)  # type: ignore[arg-type]
-        if value is None and self.default is not None:
-            raise KdlibError(f"{self.name} must be {_article(self.type_name)}, not None")
-        limit = self.limit
-        if limit is not None and value is not None:
-            for item in value if isinstance(value, (list, tuple)) else [value]:
-                limit.check(item, self.name)
-        return value
+        if value is None:
+            if self.default is not None:
+                raise KdlibError(f"{self.name} must be {_article(self.type_name)}, not None")
+            return None
+        if self.limit is None:
+            return _plain(value, self.name)
+        if not self.several:
+            return self.limit.check(value, self.name)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return [self.limit.check(item, self.name) for item in _filled(values, self.name)]
+
+
+def _filled(values: Any, name: str) -> Any:
+    if not values:
+        raise KdlibError(f"{name} must be a list of at least one value, not {shown(values)}")
+    return values
+
+
+def _plain(value: Any, name: str) -> Any:
+    """The value, if a notebook can be given it: text, a number, True or False, or a list of these."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, str):
+        return _text(value, name)
+    if value is not None and type(value) not in (bool, int, float):
+        raise KdlibError(f"{name} must be text, a number or a list of these, not {shown(value)}")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise KdlibError(f"{name} must be a whole number of less than 64 bits, not {shown(value)}")
+    return value
+
+
+def _text(text: str, name: str) -> str:
+    """The text, if a notebook can be given it and a folder could have it as its name."""
+    if len(text) > MOST_TEXT:
+        raise KdlibError(f"{name} must have at most {MOST_TEXT} characters, not {shown(text)}")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise KdlibError(f"{name} must be text in UTF-8 without zero bytes, not {shown(text)}")
+    return text
 
 
 def _article(type_name: str) -> str:
@@ -179,12 +232,12 @@ def _typed(text: str, default: Any, name: str) -> Any:
     if isinstance(default, bool):
         words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
         if text.lower() not in words:
-            raise KdlibError(f"{name} must be True or False, not {text!r}")
+            raise KdlibError(f"{name} must be True or False, not {shown(text)}")
         return words[text.lower()]
     if isinstance(default, (list, tuple)):
         try:
-            value = ast.literal_eval(text if text.strip()[:1] in "[(" else f"[{text}]")
-        except (ValueError, SyntaxError):
+            value = _literal(text if text.strip()[:1] in "[(" else f"[{text}]")
+        except ValueError:
             # Bare words, as in data=concept_world,cifar10
             value = [item.strip() for item in text.strip("[]() ").split(",") if item.strip()]
         return _same_type(value, default, name)
@@ -193,12 +246,22 @@ def _typed(text: str, default: Any, name: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
-            raise KdlibError(f"{name} must be {_article(kind.__name__)}, not {text!r}") from None
+            raise KdlibError(f"{name} must be {_article(kind.__name__)}, not {shown(text)}") from None
         return _same_type(value, default, name)
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        return _literal(text)
+    except ValueError:
         return text
+
+
+def _literal(text: str) -> Any:
+    """The Python literal that `text` writes; ValueError if it is none, or one too deep to be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's reader, such as of an escape that it does not know
+            return ast.literal_eval(text)
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(text) from error
 
 
 def _same_type(value: Any, default: Any, name: str) -> Any:
@@ -206,15 +269,15 @@ def _same_type(value: Any, default: Any, name: str) -> Any:
     if default is None or value is None:
         return value
     if isinstance(default, (list, tuple)):
-        if not isinstance(value, (list, tuple)) or not value:
-            raise KdlibError(f"{name} must be a list of at least one value, not {value!r}")
-        return [_same_type(item, default[0], name) if default else item for item in value]
+        if not isinstance(value, (list, tuple)):
+            raise KdlibError(f"{name} must be a list of at least one value, not {shown(value)}")
+        if any(item is None for item in value):
+            raise KdlibError(f"{name} must be a list without None, not {shown(value)}")
+        return [_same_type(item, default[0], name) if default else item for item in _filled(value, name)]
     if isinstance(default, float) and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise KdlibError(f"{name} must be a finite number, not {value!r}")
-        return float(value)
+        return finite_number(value, name)
     if type(value) is not type(default):
-        raise KdlibError(f"{name} must be {_article(type(default).__name__)}, not {value!r}")
+        raise KdlibError(f"{name} must be {_article(type(default).__name__)}, not {shown(value)}")
     return value
 
 
@@ -248,6 +311,17 @@ def read_parameters(source: str) -> list[Parameter]:
             ) from None
         form.append(Parameter(target.id, default, comments.get(node.end_lineno or node.lineno, ""), annotation))
     return form
+
+
+def with_callers_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the paths of folders from the root on: a notebook's current folder is another than its caller's.
+
+    Raises KdlibError for a folder that is not there.
+    """
+    return {
+        name: str(callers_folder(value, name)) if name.endswith("_folder") and value else value
+        for name, value in values.items()
+    }
 
 
 def check_parameters(form: Sequence[Parameter], values: Mapping[str, Any], notebook: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,21 @@ class Project:
             if path not in paths:
                 raise KdlibError(f"notebooks/{path.name} is not in the book; add it to _toc.yml")
         return paths
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the book for the time of the block: it is built, or its outputs are written back, by one at a time.
+
+        The system frees it if this process dies. Raises KdlibError if another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.build.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.build / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise KdlibError(f"another build is at work in {self.build}; wait for it to end") from None
 
     def seconds(self) -> dict[str, float]:
         """How long each notebook took when its committed results were made."""

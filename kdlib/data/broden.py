@@ -28,6 +28,7 @@ from kdlib.data.broden_export import export_broden
 from kdlib.data.broden_tables import primary_categories, read_category, read_table, require_columns, whole
 from kdlib.data.decode import read_numbers, read_rgb
 from kdlib.data.image_set import CATEGORIES, UNLABELLED, Batch, ConceptMap, ImageSet
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 
 __all__ = ["BrodenFolder", "export_broden"]
@@ -82,7 +83,7 @@ class BrodenFolder:
 
     def __init__(self, folder: Path | str, workers: int = 0, one_category: bool = True) -> None:
         self.workers = positive_integer(workers, "workers", minimum=0)
-        self.folder = Path(folder)
+        self.folder = expanded(folder, "probe_folder")
         self.name = self.folder.name
         index = self.folder / "index.csv"
         self._rows = read_table(index, ("image", *_SIZES))

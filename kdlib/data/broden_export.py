@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.data.image_set import CATEGORIES, ImageSet
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError, finite_number
 
 _LARGEST_NUMBER = 256 * 256 - 1
@@ -30,7 +31,7 @@ def export_broden(image_set: ImageSet, folder: Path | str, *, mask_scale: float 
     The folder must be new or empty. Everything is written beside it and renamed at the end: a folder of this name is
     whole. Raises `KdlibError` for images without concepts, a folder in use or a disk that refuses.
     """
-    folder = Path(folder)
+    folder = expanded(folder, "folder")
     finite_number(mask_scale, "mask_scale", minimum=0, maximum=1)
     mask_size = tuple(round(side * mask_scale) for side in image_set.image_size)
     if min(mask_size) < 1:

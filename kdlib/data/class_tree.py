@@ -24,6 +24,7 @@ from torch import Tensor
 
 from kdlib.data.checksums import is_there
 from kdlib.data.decode import SUFFIXES
+from kdlib.data.root import absolute
 from kdlib.data.text_tables import same_form
 from kdlib.errors import KdlibError, choose
 
@@ -75,7 +76,7 @@ class Visits:
 
 def existing_folder(root: str | Path) -> Path:
     """`root` as an absolute Path, refused if it is no folder."""
-    folder = Path(root).expanduser().absolute()
+    folder = absolute(root, "root")
     if not is_there(folder):
         raise KdlibError(f"there is no folder {folder}; {_GIVE}")
     if not folder.is_dir():

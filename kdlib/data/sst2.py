@@ -28,6 +28,7 @@ from kdlib.data.checksums import is_there
 from kdlib.data.drawn.sentences import SentenceSet, encode, make_vocabulary, tokenise
 from kdlib.data.drawn.sentences_grammar import LEXICON
 from kdlib.data.image_set import Splits
+from kdlib.data.root import expanded
 from kdlib.data.splitting import balanced_order
 from kdlib.data.text_tables import read_lines
 from kdlib.errors import KdlibError, finite_number, positive_integer
@@ -56,7 +57,7 @@ def load(
     and 1.
     """
     positive_integer(max_length, "max_length")
-    root = Path(folder).expanduser()
+    root = expanded(folder, "sst_folder")
     if not root.is_dir():
         raise KdlibError(f"sst_folder={str(folder)!r} is no folder; name the one that holds train.tsv and dev.tsv")
     test = _read(root / "dev.tsv", max_length)
@@ -87,7 +88,7 @@ def load(
 
 def read_polarity(folder: str | Path) -> tuple[dict[str, int], str]:
     """Word -> +1 or -1, and where it is from: phrase labels, `lexicon.tsv` or the grammar's words."""
-    root = Path(folder)
+    root = expanded(folder, "sst_folder")
     for place in (root, root / "original"):
         files = place / "dictionary.txt", place / "sentiment_labels.txt"
         there = [is_there(path) for path in files]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from kdlib.errors import choose, positive_integer
@@ -31,6 +35,11 @@ MODELS = {
     "resnet152_linear3": resnet_linear3("resnet152_linear3"),
 }
 
+MOST_CLASSES = 10**6
+# Upper bounds of options: beyond them no machine holds the network. Options that are not here have _MOST.
+_BOUNDS = {"depth": 1_000, "width": 4_096, "features": 65_536, "heads": 4_096, "channels": 4_096, "length": 65_536}
+_MOST = 10**6
+
 
 def build(name: str, *, num_classes: int, seed: int = 0, **options: Any) -> nn.Module:
     """Build a randomly initialised network.
@@ -48,8 +57,37 @@ def build(name: str, *, num_classes: int, seed: int = 0, **options: Any) -> nn.M
     torch.Size([2, 10])
     """
     choose(name, MODELS, "model")
-    positive_integer(num_classes, "num_classes", minimum=2)
+    positive_integer(num_classes, "num_classes", minimum=2, maximum=MOST_CLASSES)
+    _check_bounds(options)
     return seeded(MODELS[name], seed, num_classes=num_classes, **options)
+
+
+def _check_bounds(options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if option not in ("mean", "std") and value is not None:
+            positive_integer(value, option, minimum=0, maximum=_BOUNDS.get(option, _MOST))
+
+
+def check_model(name: str, options: tuple[tuple[str, Any], ...] = ()) -> None:
+    """Raise KdlibError if no network can be built with these options; nothing is allocated.
+
+    options: (name, value) pairs; what describes the data may be left out.
+
+    >>> check_model("small_resnet", (("depht", 8),))
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: small_resnet has no option 'depht'; it has depth, width, features
+    """
+    choose(name, MODELS, "model")
+    _check_bounds(dict(options))
+    _build_nothing(name, options)
+
+
+@functools.cache
+def _build_nothing(name: str, options: tuple[tuple[str, Any], ...]) -> None:
+    needed = {"vocabulary", "length"} & set(inspect.signature(MODELS[name]).parameters)
+    with torch.device("meta"):
+        build(name, **{"num_classes": 2, **dict.fromkeys(needed, 2), **dict(options)})
 
 
 def count_parameters(model: nn.Module) -> int:

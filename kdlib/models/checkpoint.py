@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError
 
 # Under which names training scripts keep the weights, the likeliest first; running averages are taken last
@@ -43,7 +44,7 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
     ...
     kdlib.errors.KdlibError: there is no checkpoint nowhere.pt; give the file of trained weights
     """
-    path = Path(path).expanduser()
+    path = expanded(path, "weights")
     expected = model.state_dict()
     state = _renamed(_state_in(_read(path), path), expected, path)
     missing = [name for name in expected if name not in state and not _may_be_missing(name)]

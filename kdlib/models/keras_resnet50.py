@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError
 from kdlib.models import build
 
@@ -145,7 +146,7 @@ def load_keras_resnet50(path: Path | str) -> nn.Module:
     ...
     kdlib.errors.KdlibError: there is no file nowhere.npz; give the file of a Keras ResNet-50 ...
     """
-    path = Path(path).expanduser()
+    path = expanded(path, "weights")
     if not path.is_file():
         raise KdlibError(f"there is no file {path}; {_REMEDY}")
     try:

@@ -17,7 +17,7 @@ from kdlib import names
 from kdlib.capture import last_stages
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.image_set import Splits
-from kdlib.errors import check_seed, choose, positive_integer
+from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
 from kdlib.models import build
 from kdlib.papers.arms import Arm
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, need_a_batch, sizes_of
@@ -40,7 +40,7 @@ class Study:
     splits: Any  # Splits, given by the subclass on first use
 
     def __init__(self, preset: str, seed: int, n_seeds: int, device: str) -> None:
-        positive_integer(n_seeds, "n_seeds")
+        positive_integer(n_seeds, "n_seeds", maximum=MOST_SEEDS)
         check_seed(check_seed(seed) + n_seeds - 1)  # the last of them
         self.preset, self.seed = preset, seed
         self.seeds = tuple(range(seed, seed + n_seeds))
@@ -118,7 +118,7 @@ class ImageStudy(Study):
         self.network, self.presets = network, presets
         self.probe_folder = BrodenFolder(probe_folder, workers=cores()) if probe_folder else None
         if student_epochs is not None:
-            epochs = positive_integer(student_epochs, "student_epochs")
+            epochs = positive_integer(student_epochs, "student_epochs", maximum=MOST_STUDENT_EPOCHS)
             longer = replace(self.sizes.student_recipe, epochs=epochs)
             others = {method: replace(one, epochs=epochs) for method, one in self.sizes.method_recipes.items()}
             self.sizes = replace(self.sizes, student_recipe=longer, method_recipes=others)

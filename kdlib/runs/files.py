@@ -1,4 +1,4 @@
-"""The files of the run store: where they lie, how a run is written whole or not at all, and how it is read back."""
+"""The files of the run store: how a run is written whole or not at all, and how it is read back."""
 
 from __future__ import annotations
 
@@ -14,37 +14,45 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from kdlib.runs.place import INDEX, unwritable
+from kdlib.errors import KdlibError
+from kdlib.runs.entries import Damaged, Unusable, checksum, is_whole, read_content, read_index, set_aside
+from kdlib.runs.place import INDEX, reason, unwritable
 from kdlib.train.state import Progress, Run, State
 
 
 def save_run(root: Path, run: Run) -> bool:
-    """Write the run beside its place and rename it in; False, with a warning, if there is no room."""
+    """Write the run, whose lock is held, beside its place and rename it in; False, with a warning, if it can't be."""
+    beside = None
     try:
-        with tempfile.TemporaryDirectory(prefix=f".tmp-{run.key}-", dir=root) as name:
-            folder = Path(name) / "run"
-            folder.mkdir()
-            checksums = {}
-            for state_name, state in run.states.items():
-                content = save_tensors({k: v.contiguous() for k, v in state.items()})
-                checksums[f"{state_name}.safetensors"] = hashlib.sha256(content).hexdigest()
-                _write(folder / f"{state_name}.safetensors", content)
-            index = {**run.metadata, "files": checksums}
-            index["checksum"] = _checksum(index)
-            _write(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
-            target = root / run.key
-            if target.exists():
-                shutil.rmtree(target)
-            folder.rename(target)
+        beside = Path(tempfile.mkdtemp(prefix=f".tmp-{run.key}-", dir=root))
+        folder = beside / "run"
+        folder.mkdir()
+        checksums = {}
+        for state_name, state in run.states.items():
+            content = save_tensors({k: v.contiguous() for k, v in state.items()})
+            checksums[f"{state_name}.safetensors"] = hashlib.sha256(content).hexdigest()
+            _write(folder / f"{state_name}.safetensors", content)
+        index = {**run.metadata, "files": checksums}
+        index["checksum"] = checksum(index)
+        _write(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+        target = root / run.key
+        if is_whole(target):  # another process stored it meanwhile, on a disk without locks
+            return True
+        folder.rename(target)  # never over another run
     except OSError as error:
         warnings.warn(f"{unwritable(root, error)}; this run is used from memory and not kept", stacklevel=3)
         return False
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)  # what stays is cleared by the next `sweep`
     return True
 
 
@@ -55,37 +63,47 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _checksum(index: dict[str, object]) -> str:
-    content = {name: value for name, value in index.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def read_run(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
+    """The stored run, or None if there is none; nothing is written, so that a read-only store will do.
+
+    Raises Damaged where files are missing or changed, and KdlibError where they can't be read now.
+    """
+    index = read_index(folder)
+    if index is None:
+        return None
+    states: dict[str, State] = {}
+    for name, expected in index["files"].items():
+        content = read_content(folder / name)
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise Damaged(f"{name} was changed")
+        try:
+            states[name.removesuffix(".safetensors")] = load_tensors(content)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise Damaged(f"{name} can't be understood: {error}") from error
+    if not states["last"]:
+        raise Damaged("it has no weights")
+    metadata = {name: value for name, value in index.items() if name not in ("files", "checksum")}
+    try:
+        return Run(make, states, index["history"], index["device"], index["key"], metadata)
+    except KeyError as error:
+        raise Damaged(f"{INDEX} has no {error}") from error
 
 
 def load_run(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
-    """The stored run, or None if there is none or it is damaged (told in one line, and taken away)."""
-    if not folder.exists():
-        return None
+    """The stored run, whose lock is held, or None: a damaged one is moved aside and told in one line."""
     try:
-        index = json.loads((folder / INDEX).read_text())
-        if index.get("checksum") != _checksum(index):
-            raise ValueError(f"{INDEX} was changed")
-        states: dict[str, State] = {}
-        for name, expected in index["files"].items():
-            content = (folder / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != expected:
-                raise ValueError(f"{name} was changed")
-            states[name.removesuffix(".safetensors")] = load_tensors(content)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        print(f"the stored run {folder.name} is damaged ({error}); it is trained anew", file=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
+        return read_run(folder, make)
+    except Damaged as damage:
+        try:
+            aside = set_aside(folder)
+        except OSError as error:
+            state = f"is damaged ({damage}) and can't be moved aside ({reason(error)})"
+            raise Unusable(folder, state, "allow that, or set KDLIB_RUNS to another folder") from error
+        print(
+            f"the stored run {folder.name} is damaged ({damage}); it is kept as {aside.name} and trained anew",
+            file=sys.stderr,
+        )
         return None
-    metadata = {name: value for name, value in index.items() if name not in ("files", "checksum")}
-    return Run(make, states, index["history"], index["device"], index["key"], metadata)
-
-
-def remove_leftovers(root: Path, key: str) -> None:
-    """Remove what killed processes left of this run's half-written folders (we hold its lock)."""
-    for leftover in root.glob(f".tmp-{key}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @dataclass
@@ -117,17 +135,28 @@ class ProgressSaver:
             self.warned = True
 
     def load(self) -> Progress | None:
-        if not self.path.exists():
-            return None
+        """The last whole epoch, or None; what is damaged is moved aside within the folder and told in one line.
+
+        Raises KdlibError if it can't be read now: hours of training are not thrown away for that.
+        """
         try:
             stored = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, MemoryError) as error:
+            raise KdlibError(
+                f"the interrupted training {self.path} can't be read ({reason(error)}); try again once it can be read, "
+                "or remove it to train from the start"
+            ) from error
+        try:
             digest, content = stored[:32], stored[32:]
             if digest != hashlib.sha256(content).digest():
                 raise ValueError("its checksum does not fit")
             return Progress(**torch.load(io.BytesIO(content), weights_only=True))
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
+        except (ValueError, RuntimeError, TypeError, UnpicklingError) as error:
             print(f"an interrupted training could not be taken up ({error}); it starts anew", file=sys.stderr)
-            self.remove()
+            with suppress(OSError):  # else the first epoch replaces it
+                self.path.replace(self.folder / "progress.damaged")
             return None
 
     def remove(self) -> None:

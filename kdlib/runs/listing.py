@@ -2,69 +2,120 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import difflib
 from pathlib import Path
+from typing import Any
 
-from kdlib.errors import KdlibError, choose
-from kdlib.runs.place import INDEX, locked, store_root
+from kdlib.errors import KdlibError
+from kdlib.runs.entries import (
+    Damaged,
+    Unusable,
+    entry_names,
+    is_key,
+    is_set_aside,
+    lock_name,
+    read_index,
+    sweep,
+    take_out,
+)
+from kdlib.runs.place import locked, reason, store_root, unwritable
 
 
 def list_runs() -> list[dict[str, object]]:
-    """One row a stored run: key, model, objective, seed, epochs, val accuracy, seconds, bytes, date."""
-    rows = []
-    for path in sorted(store_root().glob(f"[0-9a-f]*/{INDEX}")):
-        try:
-            meta = json.loads(path.read_text())
-            spec, history = meta["spec"], meta["history"]
-            rows.append(
-                {
-                    "key": path.parent.name,
-                    "data": meta["data"],
-                    "model": spec["model"] + "".join(f" {name}={value}" for name, value in spec["model_options"]),
-                    "objective": spec["objective"]
-                    + "".join(f" {name}={value}" for name, value in spec["objective_options"]),
-                    "seed": spec["seed"],
-                    "epochs": spec["recipe"]["epochs"],
-                    "val_accuracy": history[-1]["val_accuracy"],
-                    "seconds": sum(row["seconds"] for row in history),
-                    "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
-                    "date": meta["date"],
-                }
-            )
-        except (ValueError, KeyError, IndexError, TypeError):
-            rows.append({"key": path.parent.name, "data": "damaged; it will be trained anew when it is wanted"})
-    return rows
+    """One row a stored run: key, data, model, objective, seed, epochs, score on val, seconds, bytes, date.
+
+    What is no usable run has a row that says so in place of its data. Raises KdlibError if the store can't be read.
+    """
+    root = store_root()
+    return [row for name in entry_names(root) if (row := _row(root / name)) is not None]
+
+
+def _row(folder: Path) -> dict[str, object] | None:
+    """The row of one entry; None if it was removed in the meantime."""
+    if is_set_aside(folder.name):
+        return {"key": folder.name, "data": f"damaged, moved aside; `kdlib runs rm {folder.name}` removes it"}
+    try:
+        index = read_index(folder)
+        return None if index is None else _described(folder, index)
+    except (Damaged, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        state = error.args[1] if isinstance(error, Unusable) else _damage(error)
+        return {"key": folder.name, "data": state}
+    except OSError as error:
+        return {"key": folder.name, "data": f"can't be read ({reason(error)})"}
+
+
+def _damage(error: Exception) -> str:
+    return f"damaged ({error}); moved aside and trained anew when it is wanted"
+
+
+def _described(folder: Path, index: dict[str, Any]) -> dict[str, object]:
+    spec, history = index["spec"], index["history"]
+    return {
+        "key": folder.name,
+        "data": index["data"],
+        "model": spec["model"] + "".join(f" {name}={value}" for name, value in spec["model_options"]),
+        "objective": spec["objective"] + "".join(f" {name}={value}" for name, value in spec["objective_options"]),
+        "seed": spec["seed"],
+        "epochs": spec["recipe"]["epochs"],
+        # A regression has another score.
+        **{name: value for name, value in history[-1].items() if name.startswith("val_") and name != "val_loss"},
+        "seconds": sum(row["seconds"] for row in history),
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "date": index["date"],
+    }
 
 
 def show_run(key: str) -> dict[str, object]:
     """Everything stored of a run but its weights; `key` may be shortened as long as it is unique."""
     folder = _find(key)
+    if is_set_aside(folder.name):
+        raise KdlibError(
+            f"the run {folder.name} is damaged and was moved aside; `kdlib runs rm {folder.name}` removes it"
+        )
     try:
-        return json.loads((folder / INDEX).read_text())
-    except ValueError as error:
+        index = read_index(folder)
+    except Damaged as error:
         raise KdlibError(
             f"the stored run {folder.name} is damaged ({error}); remove it with `kdlib runs rm {folder.name}`, or "
-            "leave it: it is trained anew when it is wanted"
+            "leave it: it is moved aside and trained anew when it is wanted"
         ) from error
+    if index is None:
+        raise _gone(folder.name)
+    return index
 
 
 def remove_run(key: str) -> str:
-    """Delete a run; returns its whole key."""
-    folder = _find(key)
-    with locked(store_root(), folder.name):
-        shutil.rmtree(folder)
+    """Delete a run, whole or damaged, and what an interrupted training left of a whole one; returns its whole key."""
+    root, folder = store_root(), _find(key)
+    with locked(root, lock_name(folder.name)):
+        sweep(root, held=folder.name)
+        try:
+            take_out(folder)
+        except FileNotFoundError as error:
+            raise _gone(folder.name) from error
+        except OSError as error:
+            raise KdlibError(unwritable(root, error)) from error
     return folder.name
 
 
+def _gone(name: str) -> KdlibError:
+    return KdlibError(f"no run '{name}' any more: another process removed it; `kdlib runs list` shows the others")
+
+
 def _find(key: str) -> Path:
-    keys = [path.parent.name for path in store_root().glob(f"[0-9a-f]*/{INDEX}")]
-    matches = [name for name in keys if key and name.startswith(key)]
+    if not key or key.startswith(".") or any(sign in key for sign in "/\\\0"):
+        raise KdlibError(f"a run is named by its key or the beginning of it, not {key[:40]!r}; see `kdlib runs list`")
+    root = store_root()
+    names = entry_names(root)
+    matches = [name for name in names if name.startswith(key)]
+    # A run before the damaged ones of its key, which need their whole names.
+    matches = [name for name in matches if name == key] or [name for name in matches if is_key(name)] or matches
     if len(matches) == 1:
-        return store_root() / matches[0]
+        return root / matches[0]
     if matches:
         raise KdlibError(f"'{key}' begins the keys of {len(matches)} runs; give more of it ({', '.join(matches[:4])})")
-    if not keys:
-        raise KdlibError(f"no run '{key}': the store is empty; a notebook fills it")
-    choose(key, keys, "run")
-    raise KdlibError(f"no run '{key}'; `kdlib runs list` shows them")
+    if not names:
+        raise KdlibError(f"no run {key[:40]!r}: the store is empty; a notebook fills it")
+    near = difflib.get_close_matches(key[:40], names, n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise KdlibError(f"no run {key[:40]!r}{hint}; `kdlib runs list` shows them")

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
+from kdlib.data.root import kept_folder
 from kdlib.errors import KdlibError
 
 INDEX = "run.json"
 
 
 def store_root() -> Path:
-    """`$KDLIB_RUNS`, else ~/.cache/kdlib/runs."""
-    return Path(os.environ.get("KDLIB_RUNS") or Path.home() / ".cache" / "kdlib" / "runs").expanduser()
+    """`$KDLIB_RUNS`, else ~/.cache/kdlib/runs; absolute. Raises KdlibError where there is no home folder."""
+    return kept_folder("runs", "KDLIB_RUNS")
 
 
 @contextmanager
 def locked(root: Path, key: str) -> Iterator[None]:
     """Hold the run's lock, which the system frees if this process dies."""
-    lock = FileLock(root / ".locks" / f"{key}.lock")
     try:
-        (root / ".locks").mkdir(parents=True, exist_ok=True)
+        lock = _lock(root, key)
         lock.acquire()
     except OSError as error:
         raise KdlibError(unwritable(root, error)) from error
@@ -34,6 +33,38 @@ def locked(root: Path, key: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def locked_if_free(root: Path, key: str) -> Iterator[bool]:
+    """Hold the run's lock if that takes no waiting; False if it is taken, or if the store can't be written to."""
+    try:
+        lock = _lock(root, key)
+        lock.acquire(timeout=0)
+    except OSError:  # filelock's Timeout is one too
+        lock = None
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _lock(root: Path, key: str) -> FileLock:
+    (root / ".locks").mkdir(parents=True, exist_ok=True)
+    return FileLock(root / ".locks" / f"{key}.lock")
+
+
 def unwritable(root: Path, error: OSError) -> str:
-    reason = error.strerror or error
-    return f"can't write to the run store {root} ({reason}): free space or set KDLIB_RUNS to another folder"
+    return f"can't write to the run store {root} ({reason(error)}): free space or set KDLIB_RUNS to another folder"
+
+
+def unreadable(root: Path, error: OSError) -> str:
+    return f"can't read the run store {root} ({reason(error)}): allow reading it or set KDLIB_RUNS to another folder"
+
+
+def reason(error: BaseException) -> str:
+    """What the system says of an error, without number and path.
+
+    >>> reason(PermissionError(13, "Permission denied", "a/file")), reason(MemoryError())
+    ('Permission denied', 'MemoryError')
+    """
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

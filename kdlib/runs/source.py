@@ -23,7 +23,8 @@ TRAINING = ("kdlib.train.loop", "kdlib.models.seeded", "kdlib.distill.setting")
 # methods and data sets, to which a new row changes nothing for the others.
 _NO_NUMBERS = (
     "kdlib", "kdlib.errors", "kdlib.names", "kdlib.models", "kdlib.distill.catalogue", "kdlib.data",
-    "kdlib.data.catalogue", "kdlib.data.registry", "kdlib.data.root", "kdlib.lifeline", "kdlib.runs.files",
+    "kdlib.data.catalogue", "kdlib.data.registry", "kdlib.data.root", "kdlib.lifeline", "kdlib.runs.entries",
+    "kdlib.runs.files",
     "kdlib.runs.measurements", "kdlib.runs.parallel", "kdlib.runs.place", "kdlib.runs.source", "kdlib.runs.spec",
     "kdlib.runs.store", "kdlib.runs.teachers",
 )  # fmt: skip

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from kdlib.distill.catalogue import METHODS
-from kdlib.errors import KdlibError, check_seed, choose, positive_integer
+from kdlib.errors import KdlibError, check_seed, choose, finite_number, positive_integer, shown
+from kdlib.models import check_model
 from kdlib.runs.teachers import KnownTeacher
 from kdlib.train.recipe import Recipe
+
+# What these options mean is the same in every method.
+_RANGES: dict[str, dict[str, Any]] = {
+    "alpha": {"minimum": 0, "maximum": 1},
+    "temperature": {"minimum": 0, "exclusive": True},
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,9 @@ class RunSpec:
             )
         if self.n_train is not None:
             positive_integer(self.n_train, "n_train")
+        check_model(self.model, self.model_options)
         choose(self.objective, METHODS, "objective")
+        _check_objective(self.objective, self.objective_options)
         if METHODS[self.objective].taught != (self.teacher is not None):
             word = "takes no" if self.teacher else "needs a"
             raise KdlibError(f"objective '{self.objective}' {word} teacher")
@@ -66,6 +77,21 @@ class RunSpec:
     def canonical(self) -> str:
         """The specification as JSON with sorted keys: equal specifications give equal text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+def _check_objective(name: str, options: tuple[tuple[str, Any], ...]) -> None:
+    """Raise KdlibError for an option that the method does not have, or a value that no such option can have."""
+    known = dict(inspect.signature(METHODS[name].build).parameters)
+    known.pop("setting", None)
+    for option, value in options:
+        if not known:
+            raise KdlibError(f"objective '{name}' has no options, but {shown(option)} is given; leave it out")
+        default = known[choose(option, known, f"option of objective '{name}'")].default
+        if isinstance(default, str):
+            if not isinstance(value, str):
+                raise KdlibError(f"{option} of objective '{name}' must be text, not {shown(value)}")
+        elif value is not None or default is not None:
+            finite_number(value, option, **_RANGES.get(option, {}))
 
 
 def make_spec(

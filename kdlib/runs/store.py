@@ -13,8 +13,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,8 +32,9 @@ from kdlib.errors import KdlibError
 from kdlib.models import MODELS
 from kdlib.models import build as build_model
 from kdlib.models.freezing import freeze_up_to
-from kdlib.runs.files import ProgressSaver, load_run, remove_leftovers, save_run
-from kdlib.runs.place import INDEX, locked, store_root
+from kdlib.runs.entries import Damaged, Unusable, read_index, sweep
+from kdlib.runs.files import ProgressSaver, load_run, read_run, save_run
+from kdlib.runs.place import locked, store_root
 from kdlib.runs.source import training_source
 from kdlib.runs.spec import RunSpec
 from kdlib.runs.teachers import KnownTeacher, outputs_of
@@ -66,9 +68,11 @@ def _source_of(spec: RunSpec, splits: Splits) -> str:
 def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: str = "") -> Run:
     """The run of this specification on this data: from the store, or trained now and stored.
 
-    Two processes that want the same run train it once: the second waits. Processes that work together (see
-    `kdlib.train.processes`) train a streamed run together, and all get it. A damaged entry is reported in one line and
-    trained again. If the run can't be stored (no space), it is returned all the same, with a warning.
+    A stored run is read without writing, so that a read-only store will do. Two processes that want the same run train
+    it once: the second waits. Processes that work together (see `kdlib.train.processes`) train a streamed run together,
+    and all get it. A damaged entry is reported in one line, moved aside and trained again; one that can't be read now,
+    or that is another run, raises KdlibError. If the run can't be stored (no space), it is returned all the same, with
+    a warning.
     """
     root = store_root()
     key = run_key(spec, splits, device)
@@ -76,10 +80,32 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
     if key in _unkept:
         return _unkept[key]
     processes = current()
-    with locked(root, key) if processes.first else nullcontext():
-        run = processes.from_first(lambda: load_run(root / key, make))
-        if run is None:
-            run = _train(spec, splits, key, make, device, label or f"{spec.objective} seed {spec.seed}")
+
+    def look() -> Run | None:
+        try:
+            return _checked(read_run(root / key, make), root, spec, splits)
+        except Damaged:  # or being written or removed now: who holds the lock looks again
+            return None
+
+    run = processes.from_first(look)
+    if run is None:
+        with ExitStack() as held:
+            processes.from_first(lambda: held.enter_context(locked(root, key)))
+            run = processes.from_first(lambda: _checked(load_run(root / key, make), root, spec, splits))
+            if run is None:
+                run = _train(spec, splits, key, make, device, label or f"{spec.objective} seed {spec.seed}")
+    if processes.first:
+        sweep(root)
+    return run
+
+
+def _checked(run: Run | None, root: Path, spec: RunSpec, splits: Splits) -> Run | None:
+    """The run as it is, if its own record tells of this specification and these data."""
+    if run is not None:
+        told = json.dumps(run.metadata.get("spec"), sort_keys=True, separators=(",", ":"))
+        if (told, run.metadata.get("data_hash")) != (spec.canonical(), splits.content_hash()):
+            remedy = f"remove it with `kdlib runs rm {run.key}`"
+            raise Unusable(root / run.key, "tells of another training than its key", remedy)
     return run
 
 
@@ -91,7 +117,7 @@ def _train(spec: RunSpec, splits: Splits, key: str, make: Callable[[], nn.Module
     if processes.count > 1 and not streamed:
         raise KdlibError(f"several processes can train only from streamed folders, not from {splits.name}; start one")
     if processes.first:
-        remove_leftovers(root, key)
+        sweep(root, held=key)
     objective = _objective(spec, splits, whole, device)
     saver = ProgressSaver(root / f".partial-{key}")
     train = fit_stream if streamed else fit
@@ -121,8 +147,14 @@ def _train(spec: RunSpec, splits: Splits, key: str, make: Callable[[], nn.Module
 
 
 def is_stored(spec: RunSpec, splits: Splits, device: str = "auto") -> bool:
-    """Whether the store holds this run (it may still turn out to be damaged when it is read)."""
-    return (store_root() / run_key(spec, splits, device) / INDEX).exists()
+    """Whether the store holds this run; its weights may still turn out to be damaged when they are read.
+
+    Raises KdlibError if that can't be told now, or if something else has the run's name.
+    """
+    try:
+        return read_index(store_root() / run_key(spec, splits, device)) is not None
+    except Damaged:
+        return False
 
 
 def _model_builder(spec: RunSpec, splits: Splits) -> Callable[[], nn.Module]:

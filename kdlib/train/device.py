@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kdlib.errors import KdlibError, choose
+from kdlib.errors import KdlibError, choose_device
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -20,11 +20,15 @@ def resolve_device(device: str = "auto") -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
-    if device == "auto":
+    if choose_device(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    choose(device.split(":")[0], ("auto", "cpu", "cuda"), "device")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise KdlibError(f"device '{device}' is not there: this torch sees no GPU; use device=cpu or device=auto")
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise KdlibError(f"device '{device}' is not there: this torch sees no GPU; use device=cpu or device=auto")
+        if int(device.partition(":")[2] or 0) >= count:
+            last = f"{count} GPUs, the last is cuda:{count - 1}" if count > 1 else "one GPU, cuda:0"
+            raise KdlibError(f"device '{device}' is not there: this torch sees {last}; use that or device=auto")
     return torch.device(device)
 
 

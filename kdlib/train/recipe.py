@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import MOST_EPOCHS, KdlibError, choose, finite_number, positive_integer
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "geometric")
@@ -49,7 +49,7 @@ class Recipe:
     distances: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        positive_integer(self.epochs, "epochs", minimum=0)
+        positive_integer(self.epochs, "epochs", minimum=0, maximum=MOST_EPOCHS)
         positive_integer(self.batch_size, "batch_size", minimum=2)
         finite_number(self.learning_rate, "learning_rate", minimum=0, exclusive=True)
         finite_number(self.momentum, "momentum", minimum=0, maximum=1)

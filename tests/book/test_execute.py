@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toy_notebooks import MEASURE, PARAMETERS, WIDGETS, write_notebook
 
-from kdlib.book.execute import execute_notebook, notebook_form, read_notebook, replace_file, run_notebook
+from kdlib.book.execute import execute_notebook, notebook_form, read_notebook, run_notebook
 from kdlib.book.notebooks import (
     NotebookFailed,
     list_notebooks,
@@ -20,7 +20,9 @@ from kdlib.book.notebooks import (
     notebooks_folder,
     read_cells,
 )
+from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
+from kdlib.runs.place import store_root
 
 
 @pytest.fixture(scope="module")
@@ -200,10 +202,63 @@ def test_a_results_folder_that_is_a_file_is_refused_before_the_run(tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "file.txt"
-    replace_file(target, "old")
-    with pytest.raises(UnicodeEncodeError):
-        replace_file(target, "new \ud800")
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+SEEN = """\
+import json, os
+seen = {"folder": data_folder, "KDLIB_DATA": os.environ["KDLIB_DATA"], "KDLIB_RUNS": os.environ["KDLIB_RUNS"]}
+json.dump(seen, open(os.environ["KDLIB_METRICS"], "w"))
+"""
+
+
+def test_folders_mean_the_caller_s_wherever_the_kernel_works(tmp_path, monkeypatch):
+    write_notebook(tmp_path / "notebooks/toy.ipynb", SEEN, parameters='data_folder = ""  # where the images are')
+    here = tmp_path / "here"
+    (here / "photos").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KDLIB_RUNS", "myruns")
+    monkeypatch.setenv("KDLIB_DATA", "~/mydata")
+    for given in ("photos", "../here/photos", "~/here/photos"):
+        execution = execute_notebook(tmp_path / "notebooks/toy.ipynb", {"data_folder": given}).metrics
+        assert Path(execution["folder"]).resolve() == here / "photos" and Path(execution["folder"]).is_absolute()
+        assert execution["KDLIB_RUNS"] == str(here / "myruns") == str(store_root())
+        assert execution["KDLIB_DATA"] == str(tmp_path / "mydata") == str(data_root())
+
+
+@pytest.mark.parametrize("given", ["none", "file", "~no_such_user/x", "x" * 5000, "a\nb"])
+@pytest.mark.parametrize("name", ["data_folder", "probe_folder", "sst_folder"])
+def test_a_folder_that_is_not_there_is_refused_before_anything_runs(tmp_path, monkeypatch, name, given):
+    write_notebook(tmp_path / "toy.ipynb", "1/0", parameters=f'{name} = ""  # a folder')
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KdlibError, match=f"^{name}(=| must)") as refused:
+        run_notebook("toy", {name: given}, tmp_path / "a/b", notebooks=tmp_path)
+    assert str(refused.value).isprintable() and not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_a_cell_refuses_leaves_no_half_output(tmp_path, beside):
+    write_notebook(tmp_path / "toy.ipynb", "from kdlib.errors import KdlibError\nraise KdlibError('no images')")
+    if beside:
+        (tmp_path / "a/b").mkdir(parents=True)
+        (tmp_path / "a/b/metrics.json").write_text("of an earlier run")
+    with pytest.raises(NotebookFailed, match="KdlibError: no images") as failed:
+        run_notebook("toy", {}, tmp_path / "a/b", notebooks=tmp_path)
+    assert failed.value.bad_input and not hasattr(failed.value, "__notes__")
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert left == (["a", "a/b", "a/b/metrics.json", "toy.ipynb"] if beside else ["toy.ipynb"])
+
+
+def test_without_a_place_for_runs_nothing_is_started(tmp_path, monkeypatch):
+    write_notebook(tmp_path / "toy.ipynb", "1/0")
+    monkeypatch.setenv("KDLIB_RUNS", "~no_such_user/runs")
+    with pytest.raises(KdlibError, match="set KDLIB_RUNS to a path without ~"):
+        run_notebook("toy", {}, tmp_path / "out", notebooks=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    write_notebook(tmp_path / "toy.ipynb", "1/0")
+    with pytest.raises(KdlibError, match="no GPU"):
+        run_notebook("toy", {"device": "cuda:99"}, tmp_path / "a/b", notebooks=tmp_path)
+    assert not (tmp_path / "a").exists()

@@ -9,6 +9,7 @@ import pytest
 from toy_notebooks import MEASURE, WIDGETS, write_notebook
 
 from kdlib.book import outputs as book
+from kdlib.book.build import build_book
 from kdlib.book.execute import read_notebook
 from kdlib.book.outputs import clean_notebook, commit_outputs
 from kdlib.book.stamps import WIDGET_STATE, WIDGET_VIEW, lost_widgets, read_stamp
@@ -79,3 +80,21 @@ def test_a_notebook_that_grew_too_large_is_written_with_a_warning(project, ran, 
     commit_outputs(project, say=said.append)
     assert [line.split(":")[0] for line in said if "more than the 0.001 MB" in line] == ["second", "first"]
     assert read_stamp(read_notebook(project.notebooks / "first.ipynb"))
+
+
+def test_two_commits_at_once_are_refused_and_so_is_a_build_beside_one(project, ran):
+    with project.alone():
+        for work in (commit_outputs, build_book):
+            with pytest.raises(KdlibError, match=r"^another build is at work in .*; wait for it to end$"):
+                work(project, say=lambda line: None)
+    assert ran == []
+    commit_outputs(project, say=lambda line: None)
+    assert [name for name, _ in ran] == ["second", "first"]
+
+
+def test_a_commit_that_is_refused_writes_nothing(project, ran):
+    before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
+    with project.alone(), pytest.raises(KdlibError):
+        commit_outputs(project, say=lambda line: None)
+    after = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before and not project.executed.exists()

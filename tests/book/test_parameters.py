@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from kdlib.book.parameters import LIMITS, Parameter, check_parameters, read_parameters
@@ -67,13 +69,13 @@ def test_a_text_becomes_a_value_of_the_default_s_type(form, name, text, value):
         ("temperature", "nan", "temperature must be a finite number, not nan"),
         ("temperature", "inf", "temperature must be a finite number, not inf"),
         ("temperature", "abc", "temperature must be a number, not 'abc'"),
-        ("n_seeds", "0", "n_seeds must be a whole number of at least 1, not 0"),
+        ("n_seeds", "0", "n_seeds must be a whole number from 1 to 1000, not 0"),
         ("n_seeds", "2.5", "n_seeds must be a whole number, not '2.5'"),
         ("seed", "-1", "seed must be a whole number from 0 to 4294967295, not -1"),
         ("full", "perhaps", "full must be True or False, not 'perhaps'"),
         ("alphas", "[0.1, 2]", "alphas must be a finite number at least 0 and at most 1, not 2.0"),
         ("alphas", "[]", "alphas must be a list of at least one value, not []"),
-        ("epochs", "many", "epochs must be a whole number of at least 1, not 'many'"),
+        ("epochs", "many", "epochs must be a whole number from 1 to 100000, not 'many'"),
         ("preset", "qick", "unknown preset 'qick'; did you mean 'quick'?"),
         ("n_seed", "3", "unknown parameter of toy 'n_seed'; did you mean 'n_seeds'?"),
     ],
@@ -90,8 +92,17 @@ def test_a_default_of_none_takes_its_type_from_the_range():
     assert seeds.type_name == "int or None"
     assert (seeds.convert("5"), seeds.convert("None"), seeds.convert(None)) == (5, None, None)
     for wrong in ("0", "2.5", "abc"):
-        with pytest.raises(KdlibError, match="n_seeds must be a whole number of at least 1"):
+        with pytest.raises(KdlibError, match="n_seeds must be a whole number from 1 to 1000"):
             seeds.convert(wrong)
+
+
+@pytest.mark.parametrize("name", ["seed", "alphas", "epochs", "note"])
+def test_a_value_is_never_run_as_code(form, name, tmp_path):
+    trace = tmp_path / "ran"
+    for code in (f"__import__('os').mkdir({str(trace)!r})", f"[__import__('os').mkdir({str(trace)!r})]"):
+        with contextlib.suppress(KdlibError):
+            check(form, **{name: code})
+    assert not trace.exists()
 
 
 def test_typed_values_are_checked_like_texts(form):

@@ -80,7 +80,7 @@ def test_parameters_of_a_hand_counted_net():
         ({"name": "small_resnet", "width": 0}, "width must be a whole number of at least 1, not 0"),
         ({"name": "small_resnet", "wdith": 8}, "no option 'wdith'"),
         ({"name": "resnet18", "width": 8}, "no option 'width'"),
-        ({"name": "resnet18", "num_classes": 1}, "num_classes must be a whole number of at least 2"),
+        ({"name": "resnet18", "num_classes": 1}, "num_classes must be a whole number from 2 to 1000000"),
     ],
 )
 def test_bad_requests_are_refused_in_one_sentence(arguments, message):

@@ -139,7 +139,7 @@ def test_without_dropout_training_and_evaluation_give_the_same_and_draw_nothing(
     ("options", "message"),
     [
         ({"width": 0}, "width must be a whole number of at least 1, not 0"),
-        ({"features": 2.5}, r"features must be a whole number of at least 1, not 2\.5"),
+        ({"features": 2.5}, r"features must be a whole number from 0 to 65536, not 2\.5"),
         ({"channels": 0}, "channels must be a whole number of at least 1, not 0"),
         ({"depth": 8}, "has no option 'depth'; it has width, features, dropout"),
     ],

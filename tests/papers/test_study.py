@@ -68,7 +68,7 @@ def test_gallery_takes_the_first_image_of_each_class(study):
         ({"temperature": 0}, "temperature must be a finite number greater than 0, not 0"),
         ({"temperature": float("nan")}, "temperature must be a finite number greater than 0, not nan"),
         ({"temperature": "abc"}, "temperature must be a finite number greater than 0, not 'abc'"),
-        ({"n_seeds": 0}, "n_seeds must be a whole number of at least 1, not 0"),
+        ({"n_seeds": 0}, "n_seeds must be a whole number from 1 to 1000, not 0"),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, not -1"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"alpha": 1.5}, "alpha must be a finite number at least 0 and at most 1, not 1.5"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -153,14 +152,6 @@ def test_damaged_progress_is_reported_and_not_used(splits, count_trainings, caps
     get_or_train(SCRATCH, splits)
     assert count_trainings == [0]
     assert "an interrupted training could not be taken up" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_store_that_cannot_be_written_is_refused_before_training(splits, monkeypatch, tmp_path):
-    tmp_path.chmod(0o500)
-    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
-    with pytest.raises(KdlibError, match="can't write to the run store"):
-        get_or_train(SCRATCH, splits)
 
 
 def test_a_store_that_is_a_file_is_refused_before_training(splits, monkeypatch, tmp_path, count_trainings):

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import re
+from pathlib import Path
+
 import pytest
+from stored_runs import KEY, OTHER, by_hand, names, stored
 from tiny_runs import SCRATCH, distilled
 
+from kdlib.cli import main
 from kdlib.errors import KdlibError
+from kdlib.runs.entries import checksum
+from kdlib.runs.files import save_run
 from kdlib.runs.listing import list_runs, remove_run, show_run
 from kdlib.runs.place import store_root
 from kdlib.runs.store import get_or_train
@@ -18,7 +27,7 @@ def test_runs_are_listed_shown_and_removed_by_a_part_of_their_key(splits):
     assert show_run(run.key[:8])["spec"]["seed"] == 1
     assert remove_run(run.key[:8]) == run.key
     assert run.key not in {row["key"] for row in list_runs()}
-    with pytest.raises(KdlibError, match=r"no run|unknown run"):
+    with pytest.raises(KdlibError, match="no run 'ffffffff'"):
         show_run("ffffffff")
 
 
@@ -28,3 +37,179 @@ def test_a_damaged_entry_does_not_break_the_listing(splits):
     assert "damaged" in list_runs()[0]["data"]
     with pytest.raises(KdlibError, match=rf"the stored run {run.key} is damaged .*kdlib runs rm {run.key}"):
         show_run(run.key)
+
+
+def test_a_row_has_what_made_the_run_and_how_well_it_does():
+    folder = stored()
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    [row] = list_runs()
+    expected = {"key": KEY, "data": "toy", "model": "linear", "objective": "cross_entropy", "seed": 4, "epochs": 1}
+    assert row == expected | {"val_accuracy": 0.75, "seconds": 2.0, "bytes": size, "date": "2024-01-01"}
+
+
+def test_a_run_with_another_score_is_not_taken_for_damaged():
+    stored(history=[{"epoch": 1, "val_loss": 0.5, "val_error": 0.25, "seconds": 2.0}])
+    [row] = list_runs()
+    assert row["val_error"] == 0.25 and "val_accuracy" not in row
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec": None},
+        {"spec": []},
+        {"spec": "text"},
+        {"spec": {"model": "linear"}},
+        {"history": []},
+        {"history": None},
+        {"history": [1]},
+        {"history": [{"seconds": "long", "val_accuracy": 1}]},
+    ],
+)
+def test_an_entry_of_another_form_hides_no_other(changes):
+    stored(**changes)
+    stored(OTHER)
+    rows = {row["key"]: row for row in list_runs()}
+    assert rows[KEY]["data"].startswith("damaged (") and rows[OTHER]["data"] == "toy"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000, b"1" * 10_000])
+def test_an_index_of_any_content_hides_no_other(content):
+    (stored() / "run.json").write_bytes(content)
+    stored(OTHER)
+    rows = {row["key"]: row["data"] for row in list_runs()}
+    assert rows[KEY].startswith("damaged (run.json ") and rows[OTHER] == "toy"
+    assert main(["runs", "list"]) == 0 == main(["runs", "rm", KEY])
+    assert names() == {OTHER}
+
+
+def test_an_index_that_is_a_folder_or_missing_or_cannot_be_read_hides_no_other(monkeypatch):
+    stored(OTHER)
+    index = stored() / "run.json"
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path == index:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    def row() -> object:
+        rows = {row["key"]: row["data"] for row in list_runs()}
+        assert rows[OTHER] == "toy"
+        return rows[KEY]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        assert row() == "can't be read (Input/output error)"
+        with pytest.raises(KdlibError, match=r"run\.json can't be read \(Input/output error\)"):
+            show_run(KEY)
+    assert row() == "toy"
+    index.unlink()
+    assert str(row()).startswith("damaged (run.json is missing)")
+    index.mkdir()
+    assert str(row()).startswith("damaged (run.json is no file)")
+    remove_run(KEY)
+    assert names() == {OTHER}
+
+
+def test_a_run_without_weights_is_listed_as_damaged():
+    root = store_root()
+    run = by_hand()
+    run.states.clear()
+    save_run(root, run)
+    assert list_runs()[0]["data"].startswith("damaged (it has no weights)")
+    remove_run(KEY)
+    (stored() / "last.safetensors").unlink()
+    assert list_runs()[0]["data"].startswith("damaged (last.safetensors is missing)")
+
+
+def test_measurements_teachers_and_unfinished_trainings_are_no_runs():
+    for name in ("teachers", "diffroar", "cafe_maps", ".locks", f".partial-{KEY}", "notes"):
+        (store_root() / name).mkdir(exist_ok=True)
+    (store_root() / "README").write_text("ours")
+    assert list_runs() == []
+    with pytest.raises(KdlibError, match="no run 'teachers': the store is empty"):
+        remove_run("teachers")
+
+
+def test_a_store_that_is_not_there_yet_is_empty_but_one_that_is_no_folder_is_an_error(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "later"))
+    assert main(["runs", "list"]) == 0 and not (tmp_path / "later").exists()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    capsys.readouterr()
+    for name in ("file", "file/runs", "link", "loop"):
+        monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / name))
+        assert main(["runs", "list"]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert re.search(rf"can't read the run store {tmp_path / name} \(.*set KDLIB_RUNS to another folder", line)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.EACCES])
+def test_a_store_whose_names_cannot_be_read_is_an_error(monkeypatch, code):
+    stored()
+
+    def refuse(path):
+        raise OSError(code, "not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(KdlibError, match=r"can't read the run store .* \(not now\): .*KDLIB_RUNS"):
+            list_runs()
+    assert names() == {KEY}
+
+
+BAD_NAMES = ["", ".", "..", "/", f"{KEY}/", f"../{KEY}", f"./{KEY}", f"{KEY}/../{KEY}", ".locks", "teachers/x", "a\\b"]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, f".partial-{KEY}", "a\0b", "/" + "x" * 5000])
+def test_names_that_are_no_keys_are_refused_and_nothing_is_removed(name, capsys):
+    outside = store_root().parent / KEY
+    stored()
+    (store_root() / ".locks").mkdir(exist_ok=True)
+    (store_root() / f".partial-{KEY}").mkdir()
+    for work in (show_run, remove_run):
+        with pytest.raises(KdlibError, match="a run is named by its key or the beginning of it, not '") as error:
+            work(name)
+        assert len(str(error.value)) < 200
+    assert names() == {KEY, f".partial-{KEY}"} and not outside.exists()
+
+
+@pytest.mark.parametrize("name", ["g", "x" * 5000, "*", "[0-9]", "~", " ", "K\n"])
+def test_names_of_no_run_are_told_in_one_short_sentence(name):
+    stored()
+    with pytest.raises(KdlibError, match="run") as error:
+        remove_run(name)
+    assert len(str(error.value)) < 300 and len(str(error.value).splitlines()) == 1
+    assert names() == {KEY}
+    with pytest.raises(KdlibError, match=rf"did you mean '{KEY}'\?\); `kdlib runs list` shows them"):
+        show_run("1" + KEY[1:])
+
+
+def test_a_beginning_that_several_runs_share_is_refused():
+    stored(), stored(KEY[:-1] + "f")
+    with pytest.raises(KdlibError, match="begins the keys of 2 runs; give more of it"):
+        remove_run(KEY[:5])
+    assert len(names()) == 2
+
+
+def test_a_run_that_another_process_removes_meanwhile_is_told(monkeypatch):
+    folder = stored()
+    monkeypatch.setattr("kdlib.runs.listing.sweep", lambda *_, **__: folder.rename(folder.with_name(OTHER)))
+    with pytest.raises(KdlibError, match=f"no run '{KEY}' any more: another process removed it"):
+        remove_run(KEY)
+
+
+def test_removing_a_run_takes_the_rest_of_its_training_too_but_not_that_of_others():
+    stored()
+    for name in (f".partial-{KEY}", f".tmp-{KEY}-x", f".removing-{KEY}-x", f".partial-{OTHER}", f"{KEY}.damaged-1"):
+        (store_root() / name).mkdir()
+    remove_run(KEY)
+    assert names() == {f".partial-{OTHER}", f"{KEY}.damaged-1"}
+
+
+def test_an_index_shown_is_what_was_stored():
+    index = show_run(KEY) if stored() else {}
+    assert index["data"] == "toy" and index["checksum"] == checksum(index)
+    assert json.loads((store_root() / KEY / "run.json").read_text()) == index

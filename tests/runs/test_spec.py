@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from tiny_runs import RECIPE, SCRATCH
 
 from kdlib.errors import KdlibError
 from kdlib.runs.spec import make_spec
+from kdlib.train.recipe import Recipe
 
 
 def test_what_starts_elsewhere_is_a_run_of_the_same_network():
@@ -29,3 +31,50 @@ def test_what_starts_elsewhere_is_a_run_of_the_same_network():
 def test_a_senseless_specification_is_refused(arguments, message):
     with pytest.raises(KdlibError, match=message):
         make_spec(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widht": 8}, "small_resnet has no option 'widht'; it has depth, width, features"),
+        ({"width": 10**9}, "width must be a whole number from 0 to 4096, not 1000000000"),
+        ({"width": [3]}, r"width must be a whole number from 0 to 4096, not \[3\]"),
+        ({"depth": 9}, "depth must be 6 n"),
+        ({"features": 10**23}, "not 100000000000000000000000"),
+    ],
+)
+def test_options_that_no_network_has_are_refused_in_the_specification(options, message):
+    with pytest.raises(KdlibError, match=message):
+        make_spec("small_resnet", "cross_entropy", Recipe(epochs=1), 0, model_options=options)
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "message"),
+    [
+        (
+            "label_smoothing",
+            {"alhpa": 0.1},
+            "objective 'label_smoothing' 'alhpa'; did you mean 'alpha'",
+        ),
+        ("label_smoothing", {"setting": 1}, "unknown option of objective 'label_smoothing' 'setting'"),
+        ("label_smoothing", {"alpha": 2}, "alpha must be a finite number at least 0 and at most 1, not 2"),
+        ("label_smoothing", {"alpha": "x" * 5000}, r"not 'x+…x+' \(5000 characters\)"),
+        ("cross_entropy", {"alpha": 0.1}, "objective 'cross_entropy' has no options, but 'alpha' is given"),
+    ],
+)
+def test_options_that_no_objective_has_are_refused_in_the_specification(objective, options, message):
+    with pytest.raises(KdlibError, match=message) as refused:
+        make_spec("small_resnet", objective, Recipe(epochs=1), 0, objective_options=options)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("model", ["small_resnte", "", 3, ["small_resnet"]])
+def test_a_network_that_kdlib_does_not_have_is_refused_in_the_specification(model):
+    with pytest.raises(KdlibError, match="unknown model"):
+        make_spec(model, "cross_entropy", Recipe(epochs=1), 0)
+
+
+def test_a_specification_draws_no_random_number():
+    state = torch.random.get_rng_state()
+    make_spec("small_vgg", "cross_entropy", Recipe(epochs=1), 0, model_options={"width": 5})
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -43,3 +43,18 @@ def test_a_gpu_that_is_not_there_is_refused():
         resolve_device("cuda")
     with pytest.raises(KdlibError, match="unknown device 'gpu'"):
         resolve_device("gpu")
+
+
+@pytest.mark.parametrize(("count", "device", "told"), [(1, "cuda:1", "one GPU, cuda:0"), (4, "cuda:99", "4 GPUs, .*3")])
+def test_a_number_beyond_the_gpus_that_are_there_is_refused(monkeypatch, count, device, told):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    with pytest.raises(KdlibError, match=f"^device '{device}' is not there: this torch sees {told}; use that or"):
+        resolve_device(device)
+    assert resolve_device(f"cuda:{count - 1}") == torch.device("cuda", count - 1)
+
+
+@pytest.mark.parametrize("device", ["auto:1", "cpu:0", "cuda:x", "mps"])
+def test_what_is_no_device_is_refused(device):
+    with pytest.raises(KdlibError, match=f"^unknown device '{device}'"):
+        resolve_device(device)

@@ -16,7 +16,7 @@ RECIPE = Recipe(epochs=3, batch_size=32)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": -1}, "epochs must be a whole number of at least 0, not -1"),
+        ({"epochs": -1}, "epochs must be a whole number from 0 to 100000, not -1"),
         ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),

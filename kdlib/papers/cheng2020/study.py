@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdlib.data.image_set import ImageSet, Splits
 from kdlib.data.registry import load
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import MOST_STUDENT_EPOCHS, KdlibError, choose, finite_number, positive_integer
 from kdlib.metrics.visual_concepts import THRESHOLD, VisualConcepts, visual_concepts
 from kdlib.models.probed import probed_layers
 from kdlib.names import DATA_SETS
@@ -88,7 +88,7 @@ class ConceptStudy(Study):
         if n_images is not None:
             sizes = replace(sizes, n_images=positive_integer(n_images, "n_images"))
         if student_epochs is not None:
-            sizes = replace(sizes, epochs=positive_integer(student_epochs, "student_epochs", 2))
+            sizes = replace(sizes, epochs=positive_integer(student_epochs, "student_epochs", 2, MOST_STUDENT_EPOCHS))
         self.data = data
         self.regime = choose(regime, REGIMES, "regime") if data in ("concept_world", "garment_scenes") else ""
         self.network, self.measured_part = network, choose(part, ("train", "test"), "part")

@@ -27,6 +27,7 @@ from kdlib.papers.han2023 import settings as paper_settings
 from kdlib.runs.parallel import cores
 from kdlib.train.device import resolve_device
 
+_MOST_SCENES, _MOST_SIDE = 10**6, 4096
 _PROBE_SEED = 20_230  # of scenes that no network of this book is trained on
 
 
@@ -107,7 +108,8 @@ def dissect_file(
 
     classes: of the network. probe: a Broden folder, else `images` drawn scenes of Concept World of `image_size` pixels.
     """
-    positive_integer(images, "images")
+    positive_integer(images, "images", maximum=_MOST_SCENES)
+    positive_integer(image_size, "image_size", maximum=_MOST_SIDE)
     network = load_network(model, weights, classes)
     scenes = (
         BrodenFolder(probe, workers=cores())

@@ -100,7 +100,7 @@ def test_a_damaged_broden_folder_is_one_sentence_and_exit_code_2(weights, tmp_pa
         ),
         (("WEIGHTS", "--model", "small_resent"), "unknown model 'small_resent'; did you mean 'small_resnet'"),
         (("other.npz", "--model", "resnet18"), "is taken for a Keras ResNet-50, not for a resnet18"),
-        (("WEIGHTS", *map(str, SMALL), "--images", "0"), "images must be a whole number of at least 1"),
+        (("WEIGHTS", *map(str, SMALL), "--images", "0"), "images must be a whole number from 1 to 1000000"),
         (("WEIGHTS", *map(str, SMALL[:4]), "--layer", "layer4"), "no layer 'layer4'; the nearest are"),
         (("WEIGHTS", *map(str, SMALL), "--denominator", "light"), "unknown denominator 'light'; did you mean 'lite'"),
     ],

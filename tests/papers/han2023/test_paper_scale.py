@@ -145,7 +145,7 @@ class TestCommandLine:
             ({"--images": "nowhere"}, "there is no folder .*nowhere"),
             ({"--probe": "nowhere"}, r"there is no nowhere/index\.csv; give a folder in Broden's layout"),
             ({"--arms": "kdd"}, "unknown arm 'kdd'; did you mean 'kd'"),
-            ({"--seeds": "0"}, "n_seeds must be a whole number of at least 1, not 0"),
+            ({"--seeds": "0"}, "n_seeds must be a whole number from 1 to 1000, not 0"),
             ({"--device": "gpu"}, "unknown device 'gpu'"),
         ],
     )
