@@ -116,19 +116,6 @@ def order_at(dissections: Mapping[str, Sequence[Dissection]], tau: float) -> str
     return f"The order {same} at both thresholds. Most first: {told}."
 
 
-def units_in_words(networks: Mapping[str, Sequence[Dissection]]) -> str:
-    """How many units never are active, and on how much of the pixels a unit is active: the extremes of all networks."""
-    summaries = [[d.summary() for d in found] for found in networks.values()]
-    dead, active = (
-        [float(np.mean([summary[key] for summary in found])) for found in summaries]
-        for key in ("dead_units", "mean_activated_fraction")
-    )
-    return (
-        f"Dead units: {min(dead):.1f} to {max(dead):.1f}; a unit is active on {100 * min(active):.2f} to "
-        f"{100 * max(active):.2f} % of the pixels, by the networks' means."
-    )
-
-
 def draw_thresholds(dissections: Mapping[str, Sequence[Dissection]], tau: float) -> str:
     """Detectors of each network against the IoU threshold; the title says which student has most at tau and 2 tau."""
     figure, axis = plt.subplots(figsize=(WIDTH, 4))

@@ -16,7 +16,6 @@ from kdlib.papers.han2023.figures.students import (
     draw_thresholds,
     order_at,
     other_side,
-    units_in_words,
     units_table,
 )
 
@@ -67,8 +66,8 @@ def test_units_are_means_over_seeds_and_colour_is_spelt_one_way(networks):
     assert [row["network"] for row in rows] == ["Teacher", "Scratch", "Distilled (KD)"]
     for row, found in zip(rows, networks.values(), strict=True):
         assert row["detectors"] == row["colour"] == f"{np.mean([d.count(0.1) for d in found]):.1f}"
-    active = [100 * np.mean([d.summary()["mean_activated_fraction"] for d in found]) for found in networks.values()]
-    assert f"{min(active):.2f} to {max(active):.2f} % of the pixels" in units_in_words(networks)
+        active = 100 * np.mean([d.summary()["mean_activated_fraction"] for d in found])
+        assert row["active (%)"] == f"{active:.2f}"
 
 
 def test_the_order_is_that_of_the_mean_counts(networks):
