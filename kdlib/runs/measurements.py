@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.errors import KdlibError
-from kdlib.runs.place import locked, store_root
+from kdlib.runs.entries import set_aside
+from kdlib.runs.place import locked, reason, store_root
 
 
 def measurement_key(parts: Sequence[str]) -> str:
@@ -29,19 +30,29 @@ def measurement_key(parts: Sequence[str]) -> str:
 
 
 def stored_measurement(kind: str, key: str) -> Any | None:
-    """What is kept of this measurement, or None; a damaged file is reported in one line and removed."""
+    """What is kept of this measurement, or None; a damaged file is reported in one line and moved aside.
+
+    Raises KdlibError if the file can't be read now: that tells nothing about what it holds.
+    """
     path = _path(kind, key)
     try:
-        content = json.loads(path.read_text())
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, MemoryError) as error:
+        raise KdlibError(
+            f"the stored measurement {path} can't be read ({reason(error)}); try again once it can be read, or set "
+            "KDLIB_RUNS to another folder"
+        ) from error
+    try:
+        content = json.loads(text)
         if content["checksum"] != _checksum(content["values"]):
             raise ValueError("its checksum does not fit")
         return content["values"]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         print(f"the stored measurement {kind}/{key} is damaged ({error}); it is measured again", file=sys.stderr)
         with suppress(OSError):  # a store that can't be written to
-            path.unlink()
+            set_aside(path)
         return None
 
 
@@ -49,9 +60,12 @@ def measure_once(kind: str, key: str, measure: Callable[[], Any]) -> Any:
     """The stored measurement, or that of `measure()`, stored now.
 
     kind: a folder of the run store, such as "diffroar". measure: gives lists, tables, texts and numbers as JSON has
-    them. Two processes that want the same measurement make it once. What can't be stored is returned all the same,
-    with a warning.
+    them. What is stored is read without writing. Two processes that want the same measurement make it once. What can't
+    be stored is returned all the same, with a warning.
     """
+    values = stored_measurement(kind, key)
+    if values is not None:
+        return values
     with locked(store_root(), key):
         values = stored_measurement(kind, key)
         if values is None:

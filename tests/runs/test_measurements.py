@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,32 @@ def test_nothing_is_stored_of_one_that_fails():
     assert stored_measurement("toy", KEY) is None and measure_once("toy", KEY, lambda: 2) == 2
 
 
+def test_one_that_is_stored_is_read_without_a_lock(monkeypatch):
+    measure_once("toy", KEY, lambda: 1)
+
+    def read_only(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    assert measure_once("toy", KEY, lambda: 1 / 0) == 1
+    with pytest.raises(KdlibError, match=r"can't write to the run store .*Read-only .*KDLIB_RUNS"):
+        measure_once("toy", measurement_key(["other"]), lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ESTALE])
+def test_one_that_cannot_be_read_now_is_an_error_and_stays(monkeypatch, code):
+    measure_once("toy", KEY, lambda: 1)
+
+    def refuse(path):
+        raise OSError(code, "not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(KdlibError, match=rf"{KEY}\.json can't be read \(not now\); try again"):
+            measure_once("toy", KEY, lambda: 2)
+    assert stored_measurement("toy", KEY) == 1
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"values": 1}', '{"values": 5, "checksum": "0"}', "[1]"])
 def test_a_damaged_one_is_reported_and_made_anew(damage, capsys):
     measure_once("toy", KEY, lambda: 1)
@@ -34,6 +62,7 @@ def test_a_damaged_one_is_reported_and_made_anew(damage, capsys):
     assert measure_once("toy", KEY, lambda: 2) == 2
     assert "is damaged" in capsys.readouterr().err
     assert stored_measurement("toy", KEY) == 2
+    assert (store_root() / "toy" / f"{KEY}.json.damaged-1").read_text() == damage
 
 
 def test_a_changed_value_is_damage(capsys):
