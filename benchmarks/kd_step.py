@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill.kd import KnowledgeDistillation
 from kdlib.distill.teacher import Teacher
 from kdlib.models import build

@@ -194,13 +194,13 @@ def guard(caller: int, folder: str, command: Sequence[str]) -> int:
         usual = _usual_signals if os.name == "posix" else None
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=usual)
         threading.Thread(target=lambda: news.put(process.wait()), daemon=True).start()
-    told: list[Any] = []
+    watched: list[Any] = []
     while True:
         heard = news.get()
         if isinstance(heard, bytes) and heard not in (b"", _CLOSED):
-            told += _processes(heard)
+            watched += _processes(heard)
             continue
-        _end(told)
+        _end(watched)
         if heard == b"":
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(heard, int):
@@ -219,11 +219,11 @@ def _processes(line: bytes) -> list[Any]:
         return []
 
 
-def _end(told: Sequence[Any]) -> None:
+def _end(watched: Sequence[Any]) -> None:
     """End what was told of and all that descends from it or from this process; new ones may appear in the meantime."""
     import psutil
 
-    roots = [psutil.Process(), *told]
+    roots = [psutil.Process(), *watched]
     deadline = time.monotonic() + _PATIENCE
     while (alive := _living(roots)) and time.monotonic() < deadline:
         for process in alive:

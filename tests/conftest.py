@@ -9,7 +9,7 @@ import torch
 from browser_checks import find_chromium, launched
 from stripes import striped_splits
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib.book.parameters import LIMITS
+from kdlib.book.limits import LIMITS
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.drawn.drawing import part_seed
 from kdlib.data.splitting import take

@@ -78,9 +78,9 @@ def render_book(project: Project, pages: Sequence[Page], say: Say = print) -> Pa
     fresh = work / "_build/html"
     if process.returncode != 0 or not (fresh / "index.html").is_file():
         shutil.rmtree(work, ignore_errors=True)
-        told = [line for line in report.splitlines() if re.search(r"WARNING|ERROR|[Ee]rror:", line)]
-        told = told or report.splitlines()[-5:]
-        raise NotebookFailed("\n".join(["the book could not be rendered:", *told[:20], f"The whole log: {log}"]))
+        faults = [line for line in report.splitlines() if re.search(r"WARNING|ERROR|[Ee]rror:", line)]
+        faults = faults or report.splitlines()[-5:]
+        raise NotebookFailed("\n".join(["the book could not be rendered:", *faults[:20], f"The whole log: {log}"]))
     old = project.build / "html.old"
     shutil.rmtree(old, ignore_errors=True)
     if html.exists():

@@ -211,7 +211,7 @@ def execute_notebook(
         hung = False
         environment = _environment(metrics, folder)
         with log.open("wb") as stream, guarded(command, folder, environment, stream) as process:
-            told = started
+            last_word = started
             while process.poll() is None and not hung:
                 try:
                     process.wait(timeout=0.2)
@@ -220,8 +220,8 @@ def execute_notebook(
                     if stop is not None and stop.is_set():
                         raise KeyboardInterrupt from None
                     hung = limit is not None and now - started > limit
-                    if on_progress is not None and now - told >= 1:
-                        told = now
+                    if on_progress is not None and now - last_word >= 1:
+                        last_word = now
                         on_progress(*_progress(partial), now - started)
         if hung or process.returncode != 0:
             report = log.read_text(encoding="utf-8", errors="replace")

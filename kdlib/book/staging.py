@@ -94,13 +94,13 @@ def executed_in_words(page: Page) -> str:
         return f"It is not known when the outputs of this page were made: {again}."
     stamp, versions = page.stamp, page.stamp["versions"]
     with_what = ", ".join(f"{name} {versions[key]}" for name, key in _SHOWN.items() if key in versions)
-    told = (
+    executed = (
         f"This page was executed on {stamp['finished'][:10]} at preset `{stamp['preset']}` in {stamp['seconds']:.0f} s "
         f"on {stamp['machine']}, with {with_what}"
     )
     if page.changed:
-        return f"{told}. Its source has changed since; {again}."
-    return f"{told}; {again}."
+        return f"{executed}. Its source has changed since; {again}."
+    return f"{executed}; {again}."
 
 
 _SHOWN = {"Python": "python", "torch": "torch"}

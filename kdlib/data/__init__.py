@@ -1,1 +1,1 @@
-"""What the models see: data sets by name, each as `kdlib.data.image_set.Splits` of labelled sets."""
+"""What the models see: data sets by name, each as `kdlib.data.labelled_set.Splits` of labelled sets."""

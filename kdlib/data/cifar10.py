@@ -23,7 +23,8 @@ from torch import Tensor
 
 from kdlib.data.checksums import is_there, read_verified
 from kdlib.data.colours import basic_colours
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer

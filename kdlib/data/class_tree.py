@@ -2,7 +2,7 @@
 
     folder/cat/*.jpg  folder/cat/more/*.png  folder/dog/*.jpg
 
-- A class has the pictures in its folder and in the sub-folders of that; sub-folders are told of.
+- A class has the pictures in its folder and in the sub-folders of that; sub-folders are named in a warning.
 - Hidden files and folders, and those that systems put beside pictures (`FOREIGN`), are never looked at: they hold
   copies.
 - A class folder may be a link. Inside a class, links to folders are passed over, and a folder that is reached twice is

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from kdlib.data.colours import basic_colours
 from kdlib.data.decode import read_numbers, read_rgb
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.masked_photographs import (
     Box,
     check_box,

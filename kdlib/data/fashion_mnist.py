@@ -34,7 +34,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.data.checksums import is_there, read_verified
-from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer

@@ -25,7 +25,8 @@ from kdlib.data.class_tree import Listing, existing_folder, list_images
 from kdlib.data.colours import COLOUR_NAMES, basic_colours
 from kdlib.data.folder_parts import part_of, split_listings, tell
 from kdlib.data.image_folder import Decoder, centre_decoder
-from kdlib.data.image_set import Batch, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import Batch, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.superclasses import SUPERCLASS_FILE, read_superclasses
 from kdlib.data.task import CLASSIFICATION, Task

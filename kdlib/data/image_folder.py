@@ -25,7 +25,8 @@ from kdlib.data.class_tree import Listing, existing_folder
 from kdlib.data.colours import basic_colours
 from kdlib.data.decode import read_rgb, without_far_ends
 from kdlib.data.folder_parts import split_listings
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.splitting import take
 from kdlib.data.superclasses import read_superclasses

@@ -11,7 +11,7 @@ import importlib
 import inspect
 from typing import Any
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError, choose
 from kdlib.names import DATA_SETS
 

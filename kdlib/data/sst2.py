@@ -27,7 +27,7 @@ import torch
 from kdlib.data.checksums import is_there
 from kdlib.data.drawn.sentences import SentenceSet, encode, make_vocabulary, tokenise
 from kdlib.data.drawn.sentences_grammar import LEXICON
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.data.root import expanded
 from kdlib.data.splitting import balanced_order
 from kdlib.data.text_tables import read_lines

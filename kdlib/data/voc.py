@@ -38,7 +38,8 @@ from torch import Tensor
 from kdlib.data.checksums import is_there
 from kdlib.data.colours import basic_colours
 from kdlib.data.decode import read_numbers, read_rgb
-from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.masked_photographs import (
     ENLARGEMENT,
     Box,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import LabelledSet
+from kdlib.data.labelled_set import LabelledSet
 from kdlib.data.task import CLASSIFICATION
 from kdlib.distill.teacher import AnyTeacher, KnownOutputs, Observe, Teacher, just_logits
 from kdlib.errors import KdlibError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import LabelledSet
+from kdlib.data.labelled_set import LabelledSet
 from kdlib.distill import TrainBatch
 from kdlib.errors import KdlibError
 

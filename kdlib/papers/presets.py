@@ -9,7 +9,7 @@ from kdlib.data import cub, voc
 from kdlib.data.class_tree import existing_folder
 from kdlib.data.folder_parts import split_listings
 from kdlib.data.folder_stream import stream_splits
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError, choose
 from kdlib.names import DATA_SETS

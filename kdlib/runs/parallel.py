@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm.auto import tqdm
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill.catalogue import METHODS
 from kdlib.errors import KdlibError
 from kdlib.lifeline import begin_worker, guarding

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from kdlib import __version__
 from kdlib.data.augment import Augmentation
 from kdlib.data.folder_stream import FolderStream
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill import Objective
 from kdlib.distill.catalogue import METHODS
 from kdlib.distill.setting import Setting

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from kdlib.capture import capture
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.data.task import Task
 from kdlib.distill import Objective, TrainBatch
 from kdlib.errors import KdlibError, check_seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kdlib.data.image_set import LabelledSet
+from kdlib.data.labelled_set import LabelledSet
 
 
 @torch.no_grad()

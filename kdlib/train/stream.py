@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kdlib.data.folder_stream import STREAMED_AUGMENTATIONS, FolderStream
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill import Objective
 from kdlib.errors import KdlibError, choose
 from kdlib.train.device import resolve_device

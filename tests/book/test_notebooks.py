@@ -11,10 +11,10 @@ import nbformat
 import pytest
 
 from kdlib.book.execute import notebook_form, read_notebook
+from kdlib.book.limits import LIMITS
 from kdlib.book.notebooks import REPOSITORY as ROOT
 from kdlib.book.notebooks import list_notebooks
 from kdlib.book.outputs import MOST_BYTES
-from kdlib.book.parameters import LIMITS
 from kdlib.book.stamps import lost_widgets, read_stamp
 
 PATHS = list_notebooks(ROOT / "notebooks")
@@ -57,7 +57,7 @@ def test_every_parameter_has_a_help_and_a_default_within_its_range(path):
         assert parameter.help, f"{parameter.name} has no help"
         assert parameter.convert(parameter.default) == parameter.default
         if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool):
-            assert parameter.name in LIMITS, f"the number {parameter.name} has no range in kdlib.book.parameters.LIMITS"
+            assert parameter.name in LIMITS, f"the number {parameter.name} has no range in kdlib.book.limits.LIMITS"
 
 
 @every_notebook

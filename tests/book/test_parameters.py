@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 
-from kdlib.book.parameters import LIMITS, Parameter, check_parameters, read_parameters
+from kdlib.book.limits import LIMITS
+from kdlib.book.parameters import Parameter, check_parameters, read_parameters
 from kdlib.errors import KdlibError
 
 CELL = """\

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kdlib.book.parameters import LIMITS, check_parameters, read_parameters
+from kdlib.book.limits import LIMITS
+from kdlib.book.parameters import check_parameters, read_parameters
 from kdlib.cli import parse_assignments
 from kdlib.errors import KdlibError
 

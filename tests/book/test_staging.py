@@ -8,8 +8,9 @@ import nbformat
 import pytest
 from toy_notebooks import PARAMETERS
 
+from kdlib.book.limits import LIMITS
 from kdlib.book.pages import make_pages
-from kdlib.book.parameters import LIMITS, Parameter, read_parameters
+from kdlib.book.parameters import Parameter, read_parameters
 from kdlib.book.staging import describe_images, executed_in_words, page_notebook, parameter_table, stage
 
 

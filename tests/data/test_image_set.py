@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from kdlib.data.image_set import Batch, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import Batch, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError
 
 N, SIZE = 6, 4

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.data.task import Task
 
 

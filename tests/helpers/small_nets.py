@@ -7,7 +7,7 @@ import functools
 import torch
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill import TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.models import build

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 
 
 def striped_images(count: int, seed: int, name: str = "stripes", size: int = 16) -> ImageSet:

@@ -16,7 +16,7 @@ from torch import nn
 
 from kdlib.data import image_folder
 from kdlib.data.folder_stream import FolderStream, stream_splits
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.distill.kd import KnowledgeDistillation

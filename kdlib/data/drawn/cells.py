@@ -38,7 +38,8 @@ from kdlib.data.drawn.drawing import (
     part_sizes,
     pieces,
 )
-from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 PART_NAMES = (UNLABELLED, "localisation", "discriminative")  # the position is the band of the five-band score

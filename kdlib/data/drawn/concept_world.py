@@ -37,7 +37,8 @@ from kdlib.data.drawn.drawing import (
     part_sizes,
     pieces,
 )
-from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import finite_number, positive_integer
 
 _TEXTURES, _MATERIALS, _COLOURS = tuple(TEXTURES), tuple(MATERIALS), tuple(COLOURS)

@@ -46,7 +46,8 @@ from kdlib.data.drawn.garment_scenes_drawing import (
     paste_garments,
 )
 from kdlib.data.fashion_mnist import CLASS_NAMES, PART_NAMES, SUPERCLASS_NAMES, SUPERCLASS_OF, silhouette_parts
-from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet, Splits
+from kdlib.data.image_set import UNLABELLED, ConceptMap, ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
 BACKGROUNDS = ("independent", "correlated", "plain")

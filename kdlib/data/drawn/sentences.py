@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from kdlib.data.drawn.sentences_grammar import NEGATORS, Sentence, draw_sentence, positive_probability
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.errors import KdlibError, check_seed, positive_integer
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdlib.capture import shapes_of
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import choose, positive_integer
 from kdlib.metrics.information.linear import linear_information
 from kdlib.metrics.information.maps import SAMPLES, InformationMaps, information_discarding

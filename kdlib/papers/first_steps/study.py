@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.papers.arms import basic_arms
 from kdlib.papers.study import ImageStudy
 from kdlib.runs.parallel import train_missing_of

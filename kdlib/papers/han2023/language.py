@@ -12,7 +12,7 @@ import numpy as np
 
 from kdlib.data import sst2
 from kdlib.data.drawn import sentences
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import choose
 from kdlib.metrics.word_attribution import METHODS, attribution_summary, word_attributions

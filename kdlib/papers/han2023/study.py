@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.papers.han2023.arms import han2023_arms
 from kdlib.papers.han2023.presets import PRESETS
 from kdlib.papers.study import ImageStudy

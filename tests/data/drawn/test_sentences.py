@@ -28,7 +28,7 @@ from kdlib.data.drawn.sentences_grammar import (
     draw_sentence,
     positive_probability,
 )
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError
 
 

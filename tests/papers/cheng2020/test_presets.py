@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdlib.book.parameters import PRESETS
+from kdlib.names import PRESETS
 from kdlib.papers.cheng2020.presets import CONCEPT_PRESETS, recipe
 from kdlib.papers.cheng2020.settings import PAPER_CHECKPOINTS, checkpoint_epochs, first_judged
 
