@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +24,9 @@ _INSERTED = ("module", "_orig_mod")  # what data-parallel training and torch.com
 _OUTER = ("model", "net", "network")  # attributes by which a trainer's object holds the network
 _OWN = "normalise."  # our nets' normalisation, which other people's weights do not hold
 _COUNTER = ".num_batches_tracked"  # read in training alone; files from before torch 0.4.1 do not have it
+_AVERAGED = "n_averaged"  # how many networks a running average is of: torch keeps it beside their weights
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_KNOWN_TO_TORCH = ("torch.", "collections.OrderedDict")  # what the pickle of a state_dict itself names
 _REFUSED_GLOBAL = re.compile(r"(?:Unsupported (?:global|class)[^\n]*?|GLOBAL )`?([A-Za-z_][\w.]*\.[\w.]+)")
 
 
@@ -31,13 +34,13 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
     """Put the weights of a file into `model`, in place, and return it in eval mode.
 
     path: a .safetensors file, or one that torch saved (read without unpickling code): a state_dict, or a dictionary
-    that has it under a usual name, such as "state_dict" or "model". What wrappers put before or into the names comes
-    off: "module." (data-parallel training), "_orig_mod." (torch.compile), "model." and "net.", in any combination. May
-    be missing: counts of batches, as in old files, and the statistics of `model.normalise`, as in torchvision's own
-    weights; those of the model are kept then, and must be those that the weights were trained with.
+    that has it under a usual name, such as "state_dict" or "model", or has one alone. What wrappers put before or into
+    the names comes off: "module." (data-parallel training), "_orig_mod." (torch.compile), "model." and "net.", in any
+    combination. May be missing: counts of batches, as in old files, and the statistics of `model.normalise`, as in
+    torchvision's own weights; those of the model are kept then, and must be those that the weights were trained with.
 
     Raises KdlibError for a file that is missing, unreadable or does not fit, naming what the file lacks and has, or the
-    first weight of another shape or not finite; the model is then as it was.
+    first weight of another shape, of another kind of numbers or not finite; the model is then as it was.
 
     >>> load_checkpoint(nn.Linear(2, 3), "nowhere.pt")
     Traceback (most recent call last):
@@ -55,16 +58,30 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
         raise KdlibError(
             f"checkpoint {path} does not fit this model: {'; '.join(found)}; give the weights of the very network"
         )
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise KdlibError(
-                f"checkpoint {path} does not fit this model: '{name}' has shape {tuple(tensor.shape)}, not "
-                f"{tuple(expected[name].shape)}; give the weights of the very network"
-            )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise KdlibError(f"'{name}' in checkpoint {path} is not finite; train the network again")
-    model.load_state_dict({**expected, **state})
+    fitting = {name: _fitting(name, tensor, expected[name], path) for name, tensor in state.items()}
+    model.load_state_dict({**expected, **fitting})
     return model.eval()
+
+
+def _fitting(name: str, tensor: Tensor, expected: Tensor, path: Path) -> Tensor:
+    """A weight in the model's own type, once it is sure that it can stand for the model's."""
+    if tensor.shape != expected.shape:
+        raise KdlibError(
+            f"checkpoint {path} does not fit this model: '{name}' has shape {tuple(tensor.shape)}, not "
+            f"{tuple(expected.shape)}; give the weights of the very network"
+        )
+    stored = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    if not stored or tensor.is_complex() or (expected.is_floating_point() and not tensor.is_floating_point()):
+        kind = str(tensor.dtype if stored else "meta" if tensor.is_meta else tensor.layout).removeprefix("torch.")
+        kind = f"quantized ({kind})" if tensor.is_quantized else kind
+        raise KdlibError(
+            f"'{name}' in checkpoint {path} is of type {kind}, and the model computes with plain "
+            f"{str(expected.dtype).removeprefix('torch.')}; save the state_dict of the network in that type"
+        )
+    tensor = tensor.to(expected.dtype)
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise KdlibError(f"'{name}' in checkpoint {path} is not finite; train the network again")
+    return tensor
 
 
 def _may_be_missing(name: str) -> bool:
@@ -80,14 +97,18 @@ def _some(names: Iterable[str], most: int = 3) -> str:
 
 
 def _read(path: Path) -> Any:
-    if path.is_dir():
-        raise KdlibError(f"checkpoint {path} is a folder; give the file of trained weights in it")
-    if not path.is_file():
-        raise KdlibError(f"there is no checkpoint {path}; give the file of trained weights")
     try:
-        if path.suffix == ".safetensors":
+        if path.is_dir():
+            raise KdlibError(f"checkpoint {path} is a folder; give the file of trained weights in it")
+        if not path.is_file():
+            raise KdlibError(f"there is no checkpoint {path}; give the file of trained weights")
+        # By what it holds: the name may say something else.
+        if _is_safetensors(path):
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except KdlibError:
+        raise
     except Exception as error:  # torch's reader raises many types for damaged files
         others = _other_objects(path, str(error))
         if others:
@@ -95,21 +116,65 @@ def _read(path: Path) -> Any:
                 f"checkpoint {path} holds other objects besides tensors ({_some(others)}), and reading those could run "
                 "code; save the weights alone: torch.save(model.state_dict(), file)"
             ) from error
-        reason = (_TERMINAL_CODE.sub("", str(error)).strip().splitlines() or [type(error).__name__])[0]
         raise KdlibError(
-            f"checkpoint {path} cannot be read ({reason[:200]}); give a .safetensors file or a state_dict that torch "
+            f"checkpoint {path} cannot be read ({_reason(error)}); give a .safetensors file or a state_dict that torch "
             "saved"
         ) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file starts as the format says: the length of a JSON object in eight bytes, then the object."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, in one line, without torch's advice to read the file in a way that runs its code."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, EOFError):
+        return "it is empty or cut off"
+    text = (_TERMINAL_CODE.sub("", str(error)).strip().splitlines() or [type(error).__name__])[0]
+    if "TorchScript" in text:
+        return "it is a TorchScript program"
+    if "weights only" in text.lower() or "weights_only" in text:
+        return "it is not what torch.save(model.state_dict(), file) writes"
+    return text[:200]
+
+
 def _other_objects(path: Path, message: str) -> list[str]:
     """Types and functions that a file names and torch does not read as data; none if it is no such file."""
-    if path.suffix == ".safetensors":
-        return []
     try:
+        if _is_safetensors(path):
+            return []
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # an old format or a damaged file: what torch's own message names
-        return sorted(set(_REFUSED_GLOBAL.findall(_TERMINAL_CODE.sub("", message))))
+    except Exception:  # an old format or a damaged file: what the message and a plain pickle name
+        named = set(_REFUSED_GLOBAL.findall(_TERMINAL_CODE.sub("", message)))
+        return sorted(named | {name for name in _named_in_pickle(path) if not name.startswith(_KNOWN_TO_TORCH)})
+
+
+def _named_in_pickle(path: Path) -> set[str]:
+    """Types and functions that a pickle names, read off its instructions, of which none is carried out."""
+    found: set[str] = set()
+    texts = ["", ""]  # the last two that were put on the stack
+    memo: dict[int, str] = {}
+    last = ""
+    try:
+        with path.open("rb") as file:
+            for instruction, argument, _ in pickletools.genops(file):
+                if instruction.name == "MEMOIZE":
+                    memo[len(memo)] = last
+                elif instruction.name == "GLOBAL":  # old pickles: "module name"
+                    found.add(str(argument).replace(" ", "."))
+                elif instruction.name == "STACK_GLOBAL":  # newer ones
+                    found.add(".".join(texts))
+                elif instruction.name in ("BINGET", "LONG_BINGET"):
+                    argument = memo.get(int(str(argument)), "")
+                last = argument if isinstance(argument, str) else ""
+                texts = [texts[1], last] if last else texts
+    except Exception:  # no pickle, or a damaged one: whatever is wrong with it, its names can't be trusted
+        return set()
+    return found
 
 
 def _is_state(content: Any) -> bool:
@@ -118,15 +183,21 @@ def _is_state(content: Any) -> bool:
 
 
 def _state_in(content: Any, path: Path) -> Mapping[str, Tensor]:
-    """The state_dict in what a file holds: itself, or what it has under a usual name, at any depth."""
-    inside = content
-    while isinstance(inside, Mapping) and not _is_state(inside):
-        named = [inside[name] for name in _WRAPPERS if isinstance(inside.get(name), Mapping)]
-        if not named:
-            break
-        inside = next((one for one in named if _is_state(one)), named[0])
-    if _is_state(inside):
-        return inside
+    """The state_dict in what a file holds: itself, what it has under a usual name, at any depth, or the only one."""
+    waiting, seen = [content], set()
+    while waiting:  # the likeliest is the last
+        inside = waiting.pop()
+        if _is_state(inside):
+            return inside
+        if isinstance(inside, Mapping) and id(inside) not in seen:  # a file may hold a dictionary that holds itself
+            seen.add(id(inside))
+            states = [value for value in inside.values() if _is_state(value)]
+            waiting += states if len(states) == 1 else []
+            waiting += [inside[name] for name in reversed(_WRAPPERS) if name in inside]
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {name: value for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}
+    if tensors:  # weights, and beside them something else, such as the number of the epoch
+        return tensors
     has = f" (it has {_some(map(str, content))})" if isinstance(content, Mapping) and content else ""
     raise KdlibError(f"checkpoint {path} holds no state_dict{has}; save model.state_dict() into it")
 
@@ -137,6 +208,8 @@ def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: 
     origin: dict[str, str] = {}
     for name, tensor in state.items():
         own = next((candidate for candidate in _candidates(name) if candidate in expected), name)
+        if own not in expected and name.rpartition(".")[2] == _AVERAGED:
+            continue
         if own in found:
             raise KdlibError(
                 f"checkpoint {path} holds two weights for the model's '{own}': {_some([origin[own], name])}; save "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+import pickle
 
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def without(state, name):
     return {key: value for key, value in state.items() if key != name}
 
 
+def holding_itself():
+    content = {}
+    content.update(model=content, ema=content)
+    return content
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -78,6 +85,17 @@ def without(state, name):
         (lambda s: s | {"a" * 5000: torch.zeros(1)}, r"it has 'a{57}\.\.\.', which"),
         (lambda s: s | {"fc.bias": torch.zeros(7)}, r"'fc\.bias' has shape \(7,\), not \(3,\)"),
         (lambda s: s | {"fc.bias": torch.full((3,), torch.nan)}, r"'fc\.bias' in checkpoint .* is not finite"),
+        (lambda s: s | {"fc.bias": torch.full((3,), 1e300, dtype=torch.float64)}, r"'fc\.bias' .* is not finite"),
+        (
+            lambda s: s | {"fc.bias": torch.zeros(3, dtype=torch.int8)},
+            r"'fc\.bias' .* is of type int8, .* float32; save",
+        ),
+        (lambda s: s | {"fc.bias": torch.zeros(3, dtype=torch.complex64)}, r"'fc\.bias' .* is of type complex64"),
+        (lambda s: s | {"fc.weight": s["fc.weight"].to_sparse()}, r"'fc\.weight' .* is of type sparse_coo"),
+        (lambda s: s | {"fc.weight": s["fc.weight"].to("meta")}, r"'fc\.weight' .* is of type meta"),
+        (lambda s: {"student": s, "teacher": s}, r"holds no state_dict \(it has 'student', 'teacher'\)"),
+        (lambda s: {0: s["fc.bias"]}, r"holds no state_dict \(it has '0'\)"),
+        (lambda s: holding_itself(), r"holds no state_dict \(it has 'model', 'ema'\)"),
         (lambda s: {"epoch": 3}, "holds no state_dict"),
         (lambda s: {}, "holds no state_dict"),
         (lambda s: torch.zeros(3), "holds no state_dict"),
@@ -138,6 +156,44 @@ def test_the_weights_come_before_their_running_average(trained, tmp_path):
     assert torch.equal(model.fc.weight, trained.fc.weight)
 
 
+def test_the_weights_come_before_their_running_average_however_deep_they_lie(trained, tmp_path):
+    content = {"ema": net(seed=3).state_dict(), "model": {"epoch": 3, "state_dict": trained.state_dict()}}
+    model = load_checkpoint(net(seed=2), saved(tmp_path / "weights.pt", content))
+    assert torch.equal(model.fc.weight, trained.fc.weight)
+
+
+@pytest.mark.parametrize("key", ["", "model_ema", "averaged", "student"])
+def test_a_running_average_of_torch_is_taken_and_so_is_the_only_state_under_any_name(trained, tmp_path, key):
+    state = torch.optim.swa_utils.AveragedModel(trained).state_dict()
+    assert "n_averaged" in state
+    path = saved(tmp_path / "weights.pt", {key: state, "epoch": 3} if key else state)
+    assert torch.equal(load_checkpoint(net(seed=2), path).fc.weight, trained.fc.weight)
+
+
+def test_weights_beside_other_values_are_taken(trained, tmp_path):
+    path = saved(tmp_path / "weights.pt", {**trained.state_dict(), "epoch": 3, "_extra_state": None})
+    assert torch.equal(load_checkpoint(net(seed=2), path).fc.weight, trained.fc.weight)
+
+
+@pytest.mark.parametrize("name", ["weights.SAFETENSORS", "weights.bin", "weights"])
+def test_a_safetensors_file_is_known_by_what_it_holds(trained, tmp_path, name):
+    save_file(trained.state_dict(), tmp_path / name)
+    assert torch.equal(load_checkpoint(net(seed=2), tmp_path / name).fc.weight, trained.fc.weight)
+
+
+def test_a_file_of_torch_is_known_by_what_it_holds(trained, tmp_path):
+    torch.save(trained.state_dict(), tmp_path / "weights.safetensors")
+    assert torch.equal(load_checkpoint(net(seed=2), tmp_path / "weights.safetensors").fc.weight, trained.fc.weight)
+
+
+def test_eight_bits_for_a_number_are_taken(trained, tmp_path):
+    eight = {
+        name: v.to(torch.float8_e4m3fn) if v.is_floating_point() else v for name, v in trained.state_dict().items()
+    }
+    model = load_checkpoint(net(seed=2), saved(tmp_path / "weights.safetensors", eight))
+    assert torch.equal(model.fc.weight, eight["fc.weight"].float())
+
+
 def test_half_precision_and_metadata_are_taken(trained, tmp_path):
     half = {name: value.half() if value.is_floating_point() else value for name, value in trained.state_dict().items()}
     save_file(half, tmp_path / "weights.safetensors", metadata={"format": "pt", "epoch": "3"})
@@ -161,6 +217,38 @@ def test_other_objects_are_named_without_terminal_codes(trained, tmp_path):
             message = str(caught.value)
             assert name in message and "other objects" in message and "torch.save(model.state_dict(), file)" in message
             assert "\x1b" not in message and "\n" not in message
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_plain_pickle_names_its_objects(tmp_path, protocol):
+    contents = {"'numpy.": {"fc.bias": np.zeros(3)}, "'argparse.Namespace'": {"args": argparse.Namespace(lr=0.1)}}
+    for name, content in contents.items():
+        (tmp_path / "weights.pkl").write_bytes(pickle.dumps([content, content], protocol))
+        with pytest.raises(KdlibError, match="other objects") as caught:
+            load_checkpoint(net(seed=2), tmp_path / "weights.pkl")
+        assert name in str(caught.value)
+
+
+FOREIGN = {
+    "a plain pickle": pickle.dumps({"epoch": 3}, 4),
+    "an array": b"\x93NUMPY\x01\x00",
+    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
+    "a page": b"<!DOCTYPE html><html><body>404</body></html>",
+    "a packed file": b"\x1f\x8b\x08\x00",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN.keys())
+def test_no_one_is_told_to_read_a_foreign_file_in_a_way_that_runs_its_code(tmp_path, content):
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(KdlibError, match=r"cannot be read \(it is not what torch\.save\(.*\) writes\)") as caught:
+        load_checkpoint(net(), tmp_path / "weights.pt")
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(KdlibError, match="cannot be read"):
+        load_checkpoint(net(), tmp_path / ("a" * 300))
 
 
 def test_a_folder_is_no_checkpoint(tmp_path):
