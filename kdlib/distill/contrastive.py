@@ -57,7 +57,7 @@ def log_mean_normaliser(scores: Tensor, num_images: int) -> Tensor:
     >>> log_mean_normaliser(torch.zeros(2, 3), num_images=10).exp()
     tensor(10.)
     """
-    return scores.flatten().logsumexp(0) - math.log(scores.numel()) + math.log(num_images)
+    return at_least_float32(scores).flatten().logsumexp(0) - math.log(scores.numel()) + math.log(num_images)
 
 
 def bank_products(anchors: Tensor, bank: Tensor, rows: Tensor, *, whole: bool) -> Tensor:
@@ -271,7 +271,7 @@ class ContrastiveDistillation(Objective):
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         answer = self.teacher.answer(batch)
         terms = label_terms(logits, batch.labels, answer["logits"], self.temperature, self.alpha)
-        contrast = self.module(features[POOLED].flatten(1).float(), answer["pooled"], batch.index)
+        contrast = self.module(features[POOLED].flatten(1).float(), answer["pooled"].float(), batch.index)
         return {**terms, "contrastive": self.weight * contrast}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kdlib.data.image_set import superclasses_of
+from kdlib.data.labelled_set import superclasses_of
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdlib.capture import capture, features_of
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import LabelledSet
+from kdlib.data.labelled_set import LabelledSet
 from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.feature_maps import matched_stages
@@ -177,7 +177,7 @@ def observe_factors(layer: str, paraphraser: Paraphraser) -> Observe:
     def observe(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         with capture(model, layer) as captured:
             logits = model(images)
-        return {"logits": logits, "factors": factors_of(paraphraser.encoder(captured[layer]))}
+        return {"logits": logits, "factors": factors_of(paraphraser.encoder(captured[layer].float()))}
 
     return observe
 

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.image_set import LabelledSet
+from kdlib.data.labelled_set import LabelledSet
 from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import kd_loss
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.distill.terms import label_cross_entropy
+from kdlib.distill.terms import label_cross_entropy, weighted
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
 _TURNS = 4
@@ -227,7 +227,7 @@ class SelfSupervision(Objective):
         count, turns = len(batch.labels), _TURNS - 1
         embeddings = self.module(features[POOLED].flatten(1).float())
         with torch.no_grad():
-            teacher_embeddings = self.teacher_head(answer["pooled"].transpose(0, 1).flatten(0, 1))
+            teacher_embeddings = self.teacher_head(answer["pooled"].float().transpose(0, 1).flatten(0, 1))
         own = torch.arange(count, device=logits.device).repeat(turns)
         terms = {
             "cross_entropy": label_cross_entropy(logits[:count], batch.labels),
@@ -239,13 +239,15 @@ class SelfSupervision(Objective):
                 self.similarity_temperature,
                 self.similarity_keep,
             ),
-            "turned_kd": self.turned
-            * ranked_kd_loss(
-                logits[count:],
-                answer["turned_logits"].transpose(0, 1).flatten(0, 1),
-                batch.labels.repeat(turns),
-                self.temperature,
-                self.turned_keep,
+            "turned_kd": weighted(
+                self.turned,
+                ranked_kd_loss(
+                    logits[count:],
+                    answer["turned_logits"].transpose(0, 1).flatten(0, 1),
+                    batch.labels.repeat(turns),
+                    self.temperature,
+                    self.turned_keep,
+                ),
             ),
         }
         if self.logits:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdlib.data.image_set import superclasses_of
+from kdlib.data.labelled_set import superclasses_of
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.distill.terms import log_probabilities

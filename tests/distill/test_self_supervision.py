@@ -377,12 +377,12 @@ def test_a_training_lowers_what_the_student_lacks_of_its_teacher(splits):
     setting = setting_of(splits)
     make_teacher = partial(build, "small_resnet", num_classes=4, width=4, features=24, seed=7)
     recipe = Recipe(epochs=16, batch_size=32, learning_rate=0.05)
-    teacher = fit(make_teacher, splits, CrossEntropy(), replace(recipe, epochs=4), 0, device="cpu").model()
+    teacher = fit(make_teacher, splits, CrossEntropy(), replace(recipe, epochs=12), 0, device="cpu").model()
     objective = build_self_supervision(replace(setting, teacher_model=teacher))
     make = partial(build, "small_resnet", num_classes=4, width=4, features=16, seed=0)
     history = fit(make, splits, objective, recipe, 0, device="cpu").history
     for name in ("similarity", "turned_kd", "cross_entropy"):
-        assert history[-1][name] < 0.75 * history[0][name]
+        assert history[-1][name] < 0.6 * history[0][name]
 
 
 def test_an_interrupted_training_goes_on_with_the_same_bits(splits):

@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 
 def definition(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> float:
-    """T² · 1/B · Σ p log(p / q), one image and one class after another, in float64 (nats).
+    """T² · 1/B · Σ p log(p / q), one image and one class after another, in float64 (nats); p = 0 contributes 0.
 
     >>> round(definition(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]).log(), 1.0), 4)
     0.1308
@@ -39,7 +39,7 @@ def definition(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
     for z_s, z_t in zip(student_logits.double(), teacher_logits.double(), strict=True):
         log_q = z_s / temperature - torch.logsumexp(z_s / temperature, 0)
         log_p = z_t / temperature - torch.logsumexp(z_t / temperature, 0)
-        total += sum(float(a.exp() * (a - b)) for a, b in zip(log_p, log_q, strict=True))
+        total += sum(float(a.exp() * (a - b)) for a, b in zip(log_p, log_q, strict=True) if float(a.exp()))
     return temperature**2 * total / len(student_logits)
 
 

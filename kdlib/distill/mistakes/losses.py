@@ -23,9 +23,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdlib.data.task import at_least_float32
 from kdlib.distill.kd import kd_loss
+from kdlib.distill.terms import label_cross_entropy, weighted
 
 SoftLoss = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def _log_softmax(logits: Tensor, temperature: float = 1.0, dim: int = 1) -> Tensor:
+    """log softmax(z / T); in float32 at least, as all losses here: half precision would be a mistake of its own."""
+    return F.log_softmax(at_least_float32(logits) / temperature, dim=dim)
+
+
+def _softmax(logits: Tensor, temperature: float = 1.0, dim: int = 1) -> Tensor:
+    return F.softmax(at_least_float32(logits) / temperature, dim=dim)
+
+
+def _kl_div(log_input: Tensor, target: Tensor) -> Tensor:
+    """`F.kl_div` of each image and class; one of target 0 gives 0 where torch has nan for an input of -inf."""
+    return F.kl_div(log_input.masked_fill(target == 0, 0), target, reduction="none")
+
+
+def _kl_div_of_logs(log_input: Tensor, log_target: Tensor) -> Tensor:
+    """The same with `log_target=True`."""
+    none = log_target.exp() == 0
+    inputs, targets = log_input.masked_fill(none, 0), log_target.masked_fill(none, 0)
+    return F.kl_div(inputs, targets, reduction="none", log_target=True)
+
+
+def _batchmean(terms: Tensor) -> Tensor:
+    return terms.sum() / len(terms)
 
 
 def mean_over_classes(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -38,10 +65,10 @@ def mean_over_classes(student_logits: Tensor, teacher_logits: Tensor, temperatur
     >>> round(float(kd_loss(z_s, z_t, 2.0) / mean_over_classes(z_s, z_t, 2.0)), 4)
     4.0
     """
-    log_q = F.log_softmax(student_logits / temperature, dim=1)
-    p = F.softmax(teacher_logits.detach() / temperature, dim=1)
+    log_q = _log_softmax(student_logits, temperature)
+    p = _softmax(teacher_logits.detach(), temperature)
     # spelt out, since PyTorch announces that "mean" will come to mean "batchmean"
-    return F.kl_div(log_q, p, reduction="none").mean() * temperature**2
+    return _kl_div(log_q, p).mean() * temperature**2
 
 
 def sum_over_batch(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -70,9 +97,9 @@ def reverse_direction(student_logits: Tensor, teacher_logits: Tensor, temperatur
     class that the student overlooks stays overlooked. Both directions agree at equality, and as T goes to infinity.
     Noticed: right at equality, never negative, right scale with T, but another value and another gradient at T = 1.
     """
-    log_q = F.log_softmax(student_logits / temperature, dim=1)
-    log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
-    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+    log_q = _log_softmax(student_logits, temperature)
+    log_p = _log_softmax(teacher_logits.detach(), temperature)
+    return _batchmean(_kl_div_of_logs(log_p, log_q)) * temperature**2
 
 
 def probabilities_as_input(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -86,8 +113,8 @@ def probabilities_as_input(student_logits: Tensor, teacher_logits: Tensor, tempe
     >>> bool(probabilities_as_input(z, z, 1.0) < 0)
     True
     """
-    q = F.softmax(student_logits / temperature, dim=1)
-    p = F.softmax(teacher_logits.detach() / temperature, dim=1)
+    q = _softmax(student_logits, temperature)
+    p = _softmax(teacher_logits.detach(), temperature)
     return F.kl_div(q, p, reduction="batchmean") * temperature**2
 
 
@@ -98,8 +125,8 @@ def log_target_forgotten(student_logits: Tensor, teacher_logits: Tensor, tempera
     T/B · (q Σ log p - log p), so training goes on: not zero at q = p, and the loss behind it has no lower bound.
     Noticed: the printed loss is nan while the weights stay finite.
     """
-    log_q = F.log_softmax(student_logits / temperature, dim=1)
-    log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
+    log_q = _log_softmax(student_logits, temperature)
+    log_p = _log_softmax(teacher_logits.detach(), temperature)
     return F.kl_div(log_q, log_p, reduction="batchmean") * temperature**2
 
 
@@ -130,9 +157,9 @@ def temperature_on_teacher_only(student_logits: Tensor, teacher_logits: Tensor, 
     learns to be as undecided as the softened teacher, and the gradient grows as T².
     Noticed: right at T = 1; at any other T not zero for a student that equals the teacher.
     """
-    log_q = F.log_softmax(student_logits, dim=1)
-    p = F.softmax(teacher_logits.detach() / temperature, dim=1)
-    return F.kl_div(log_q, p, reduction="batchmean") * temperature**2
+    log_q = _log_softmax(student_logits)
+    p = _softmax(teacher_logits.detach(), temperature)
+    return _batchmean(_kl_div(log_q, p)) * temperature**2
 
 
 def softmax_over_batch(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -145,9 +172,9 @@ def softmax_over_batch(student_logits: Tensor, teacher_logits: Tensor, temperatu
     >>> float(softmax_over_batch(torch.tensor([[5.0, 0.0]]), torch.tensor([[0.0, 5.0]]), 1.0))
     0.0
     """
-    log_q = F.log_softmax(student_logits / temperature, dim=0)
-    p = F.softmax(teacher_logits.detach() / temperature, dim=0)
-    return F.kl_div(log_q, p, reduction="batchmean") * temperature**2
+    log_q = _log_softmax(student_logits, temperature, dim=0)
+    p = _softmax(teacher_logits.detach(), temperature, dim=0)
+    return _batchmean(_kl_div(log_q, p)) * temperature**2
 
 
 def softmax_twice(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -157,7 +184,7 @@ def softmax_twice(student_logits: Tensor, teacher_logits: Tensor, temperature: f
     diag(s) - s sᵀ of s = softmax(z_s), which vanishes for a confident student, right or wrong.
     Noticed: zero at equality and never negative, but far below the right value.
     """
-    return kd_loss(F.softmax(student_logits, dim=1), F.softmax(teacher_logits, dim=1), temperature)
+    return kd_loss(_softmax(student_logits), _softmax(teacher_logits), temperature)
 
 
 def argmax_of_teacher(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -168,7 +195,7 @@ def argmax_of_teacher(student_logits: Tensor, teacher_logits: Tensor, temperatur
     distillation", when it is meant.)
     Noticed: the temperature changes nothing; not zero for a student that equals the teacher.
     """
-    return F.cross_entropy(student_logits, teacher_logits.detach().argmax(dim=1))
+    return label_cross_entropy(student_logits, teacher_logits.detach().argmax(dim=1))
 
 
 def squared_error_of_probabilities(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -178,8 +205,8 @@ def squared_error_of_probabilities(student_logits: Tensor, teacher_logits: Tenso
     the right one, and next to nothing where the student is confidently wrong.
     Noticed: zero at equality and a steady scale with T, but far too small.
     """
-    q = F.softmax(student_logits / temperature, dim=1)
-    p = F.softmax(teacher_logits.detach() / temperature, dim=1)
+    q = _softmax(student_logits, temperature)
+    p = _softmax(teacher_logits.detach(), temperature)
     return F.mse_loss(q, p) * temperature**2
 
 
@@ -190,9 +217,9 @@ def log_of_softmax(student_logits: Tensor, teacher_logits: Tensor, temperature: 
     the student is most wrong; without the 1e-8 it is nan there.
     Noticed: only with logits some twenty T apart.
     """
-    log_q = torch.log(F.softmax(student_logits / temperature, dim=1) + 1e-8)
-    p = F.softmax(teacher_logits.detach() / temperature, dim=1)
-    return F.kl_div(log_q, p, reduction="batchmean") * temperature**2
+    log_q = torch.log(_softmax(student_logits, temperature) + 1e-8)
+    p = _softmax(teacher_logits.detach(), temperature)
+    return _batchmean(_kl_div(log_q, p)) * temperature**2
 
 
 def teacher_against_itself(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -211,17 +238,17 @@ def teacher_not_detached(student_logits: Tensor, teacher_logits: Tensor, tempera
     optimiser holds its parameters, it is pulled towards the student; if none does, a backward pass is wasted.
     Noticed: the teacher's parameters have a gradient.
     """
-    log_q = F.log_softmax(student_logits / temperature, dim=1)
-    log_p = F.log_softmax(teacher_logits / temperature, dim=1)
-    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
+    log_q = _log_softmax(student_logits, temperature)
+    log_p = _log_softmax(teacher_logits, temperature)
+    return _batchmean(_kl_div_of_logs(log_q, log_p)) * temperature**2
 
 
 def total_loss(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, alpha: float
 ) -> Tensor:
     """The right sum, alpha · soft + (1 - alpha) · cross-entropy. labels: (B,); alpha in [0, 1] weights the soft."""
-    return alpha * kd_loss(student_logits, teacher_logits, temperature) + (1 - alpha) * F.cross_entropy(
-        student_logits, labels
+    return weighted(alpha, kd_loss(student_logits, teacher_logits, temperature)) + weighted(
+        1 - alpha, label_cross_entropy(student_logits, labels)
     )
 
 
@@ -234,8 +261,8 @@ def alpha_swapped(
     in their code alpha weights the hard term).
     Noticed: at alpha = 0 the teacher still matters.
     """
-    return (1 - alpha) * kd_loss(student_logits, teacher_logits, temperature) + alpha * F.cross_entropy(
-        student_logits, labels
+    return weighted(1 - alpha, kd_loss(student_logits, teacher_logits, temperature)) + weighted(
+        alpha, label_cross_entropy(student_logits, labels)
     )
 
 
@@ -248,9 +275,9 @@ def temperature_squared_on_both(
     times louder than alpha says.
     Noticed: at alpha = 0 the loss depends on the temperature.
     """
-    return alpha * kd_loss(student_logits, teacher_logits, temperature) + (
-        1 - alpha
-    ) * temperature**2 * F.cross_entropy(student_logits, labels)
+    return weighted(alpha, kd_loss(student_logits, teacher_logits, temperature)) + weighted(
+        (1 - alpha) * temperature**2, label_cross_entropy(student_logits, labels)
+    )
 
 
 def temperature_in_hard_term(
@@ -262,8 +289,8 @@ def temperature_in_hard_term(
     T times larger.
     Noticed: at alpha = 0 the loss depends on the temperature.
     """
-    return alpha * kd_loss(student_logits, teacher_logits, temperature) + (1 - alpha) * F.cross_entropy(
-        student_logits / temperature, labels
+    return weighted(alpha, kd_loss(student_logits, teacher_logits, temperature)) + weighted(
+        1 - alpha, label_cross_entropy(at_least_float32(student_logits) / temperature, labels)
     )
 
 
@@ -276,8 +303,8 @@ def softmax_before_cross_entropy(
     for confident mistakes.
     Noticed: a perfect student has a hard term well above zero.
     """
-    return alpha * kd_loss(student_logits, teacher_logits, temperature) + (1 - alpha) * F.cross_entropy(
-        F.softmax(student_logits, dim=1), labels
+    return weighted(alpha, kd_loss(student_logits, teacher_logits, temperature)) + weighted(
+        1 - alpha, label_cross_entropy(_softmax(student_logits), labels)
     )
 
 
