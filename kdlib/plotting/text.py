@@ -5,16 +5,20 @@ Boxes and folds are HTML around Markdown: alike in the book, in JupyterLab and i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from IPython.display import Markdown
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FuncFormatter
+from matplotlib.ticker import LogFormatter, LogitFormatter, ScalarFormatter
 
 # Of an element whose text MathJax (its versions 3 and 2) leaves as it is.
 NO_MATHEMATICS = "mathjax_ignore tex2jax_ignore"
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>|$#&~^!@]|:(?=//)")
+# What writes an axis' numbers, with mathematics of its own; all other labels of an axis are names.
+_OF_NUMBERS = (LogFormatter, LogitFormatter, ScalarFormatter)
 
 
 def boxed(title: str, paragraphs: Sequence[str]) -> Markdown:
@@ -47,6 +51,20 @@ def folded(title: str, lines: Sequence[str]) -> Markdown:
     return Markdown(f'<details class="fold"><summary>{title}</summary>\n\n{body}\n\n</details>')
 
 
+def in_markdown(name: str) -> str:
+    """A name within Markdown that is shown as it is written, in one line; one of letters and digits stays as it is.
+
+    Signs that mean something to Markdown, HTML or MathJax become character references, which are text to all three;
+    the element keeps MathJax from the text that they give.
+
+    >>> in_markdown("traffic light"), in_markdown("a_b")
+    ('traffic light', '<span class="mathjax_ignore tex2jax_ignore">a&#95;b</span>')
+    """
+    line = " ".join(name.split())
+    text = _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", line)
+    return line if text == line else f'<span class="{NO_MATHEMATICS}">{text}</span>'
+
+
 def names_are_text(figure: Figure) -> Figure:
     """The figure with all its words read as plain text: a class called "$5 to $10" is no formula.
 
@@ -55,8 +73,10 @@ def names_are_text(figure: Figure) -> Figure:
     """
     numbers: set[Text] = set()
     for axis in figure.findobj(Axis):
-        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
-            numbers |= {*axis.get_ticklabels(which="both"), axis.get_offset_text()}
+        if isinstance(axis.get_major_formatter(), _OF_NUMBERS):
+            numbers |= {*axis.get_majorticklabels(), axis.get_offset_text()}
+        if isinstance(axis.get_minor_formatter(), _OF_NUMBERS):
+            numbers |= {*axis.get_minorticklabels()}
     for text in figure.findobj(Text):
         text.set_parse_math(text in numbers)
     return figure

@@ -13,7 +13,7 @@ from kdlib.data.image_set import ImageSet
 from kdlib.papers.first_steps.figures import softened_outputs
 from kdlib.plotting.style import image_grid, show
 from kdlib.plotting.tables import Table
-from kdlib.plotting.text import NO_MATHEMATICS, boxed, folded, names_are_text
+from kdlib.plotting.text import NO_MATHEMATICS, boxed, folded, in_markdown, names_are_text
 from kdlib.widgets import temperature_explorer
 from kdlib.widgets.common import static_figure
 
@@ -55,6 +55,50 @@ def test_every_place_of_a_figure_takes_any_name(name):
     names_are_text(figure).savefig(io.BytesIO())
 
 
+def categories(axes, name):
+    axes.bar([name, "other"], [1, 2])
+
+
+def lying_categories(axes, name):
+    axes.barh([name, "other"], [1, 2])
+
+
+def minor_ticks(axes, name):
+    axes.set_xscale("log")
+    axes.plot([1, 100], [1, 2])
+    axes.set_xticks([2, 3], [name, name], minor=True)
+
+
+def a_colour_bar(axes, name):
+    bar = axes.figure.colorbar(axes.imshow([[0, 1], [1, 0]]), ticks=[0, 1])
+    bar.ax.set_yticklabels([name, name])
+    bar.set_label(name)
+
+
+def labels_of_bars(axes, name):
+    axes.bar_label(axes.bar([0, 1], [1, 2]), labels=[name, name])
+
+
+def inner_axes(axes, name):
+    axes.inset_axes([0.1, 0.1, 0.3, 0.3]).set_title(name, loc="left")
+    axes.secondary_xaxis("top").set_xticks([0.5], [name])
+
+
+def a_formatter_of_one_s_own(axes, name):
+    axes.plot([0, 1], [0, 1])
+    axes.xaxis.set_major_formatter(lambda value, place: name)
+
+
+PLACES = [categories, lying_categories, minor_ticks, a_colour_bar, labels_of_bars, inner_axes, a_formatter_of_one_s_own]
+
+
+@pytest.mark.parametrize("draw", PLACES, ids=lambda draw: draw.__name__)
+def test_names_are_text_wherever_matplotlib_writes_them(draw):
+    figure, axes = plt.subplots(layout="constrained")
+    draw(axes, r"$\frac$")  # as mathematics it would fail
+    names_are_text(figure).savefig(io.BytesIO(), bbox_inches="tight")
+
+
 def test_powers_of_ten_stay_powers_of_ten():
     figure, axes = plt.subplots()
     axes.loglog([1, 1000], [1, 1000])
@@ -76,6 +120,44 @@ def test_the_book_s_figures_take_such_classes(capsys):
     show("Probabilities.")
     image_grid(classes, range(10), NAMES)
     show("Ten pictures.")
+
+
+MARKED_UP = (
+    *NAMES, "~~struck~~", "[text](page.html)", "![i](x.png)", "<script>alert(1)</script>", r"\(x\)", "$$y$$",
+    "two\nlines", "&#36;", "{doc}`intro`", "https://example.org", "<https://example.org>", "a@b.c", "</span>",
+    "# title", "a_b_",
+)  # fmt: skip
+
+
+def read_by_myst(text: str) -> str:
+    """As the book does."""
+    pytest.importorskip("myst_parser", reason="the book's reader comes with kdlib[book]")
+    from markdown_it.renderer import RendererHTML
+    from myst_parser.config.main import MdParserConfig
+    from myst_parser.parsers.mdit import create_md_parser
+
+    options = MdParserConfig(enable_extensions={"dollarmath", "amsmath", "linkify"})
+    return create_md_parser(options, RendererHTML).render(text)
+
+
+def read_by_nbconvert(text: str) -> str:
+    """As a single page does."""
+    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+    return markdown2html_mistune(text)
+
+
+@pytest.mark.parametrize("read", [read_by_myst, read_by_nbconvert], ids=["myst", "nbconvert"])
+@pytest.mark.parametrize("name", MARKED_UP)
+def test_markdown_shows_names_and_makes_nothing_of_them(name, read):
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup(read(f"Object “{in_markdown(name)}”; what it is."), "html.parser")
+    assert page.get_text().strip() == f"Object “{' '.join(name.split())}”; what it is."
+    assert {tag.name for tag in page.find_all()} <= {"p", "span"}
+    apart = page.find_all("span")
+    assert all(tag["class"] == NO_MATHEMATICS.split() for tag in apart)
+    assert apart or not ("$" in name or "\\" in name)
 
 
 def test_a_table_shows_names_and_makes_no_mathematics_of_them():

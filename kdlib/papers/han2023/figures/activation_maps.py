@@ -21,6 +21,7 @@ from kdlib.metrics.dissection.activations import Checked, concept_names_of, laye
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_NAMES
 from kdlib.plotting.style import picture
+from kdlib.plotting.text import in_markdown
 from kdlib.plotting.titles import headline
 from kdlib.stats import Contrast, paired_contrast
 
@@ -219,10 +220,10 @@ def whole_object_in_words(units: Mapping[str, Sequence[UnitOnConcept]], concept:
     answer = "No" if coverage < 0.5 else "More than half of it"
     return (
         f"**Does the unit see the whole object?** {answer}: on average over the networks, the best unit is active on "
-        f"{100 * coverage:.1f} % of the area of “{concept}” (coverage). More than about {100 * most:.0f} % can't be, "
-        f"for a unit that is active on {100 * quantile:g} % of all cells. Of its active area on the {showing} images "
-        f"that show the object, {100 * precision:.1f} % lies on it (precision); a unit that looks anywhere would have "
-        f"{100 * first.chance:.1f} %."
+        f"{100 * coverage:.1f} % of the area of “{in_markdown(concept)}” (coverage). More than about "
+        f"{100 * most:.0f} % can't be, for a unit that is active on {100 * quantile:g} % of all cells. Of its active "
+        f"area on the {showing} images that show the object, {100 * precision:.1f} % lies on it (precision); "
+        f"a unit that looks anywhere would have {100 * first.chance:.1f} %."
     )
 
 

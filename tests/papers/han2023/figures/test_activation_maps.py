@@ -248,3 +248,6 @@ class TestWords:
         assert f"active on {100 * mean:.1f} % of the area of “dog” (coverage)" in words
         assert "on the 1 images that show the object" in words and "would have 20.0 %" in words
         assert "More than about 100 % can't be" in whole_object_in_words(UNITS, "dog", 0.5)
+
+    def test_a_concept_is_named_as_it_is_written(self):
+        assert "$" not in whole_object_in_words(UNITS, "$5 to $10", 0.05)
