@@ -314,9 +314,11 @@ def _data_info(options: argparse.Namespace) -> None:
 
 
 def _runs_list(options: argparse.Namespace) -> None:
-    from kdlib.runs.listing import list_runs
+    from kdlib.runs.listing import list_runs, unfinished
 
     print(format_answer(list_runs()) or "no trained models in the store")
+    if begun := unfinished():
+        print(f"unfinished trainings, which go on when they are wanted: {', '.join(begun)}")
 
 
 def _runs_show(options: argparse.Namespace) -> None:
@@ -391,7 +393,9 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            # After an ending signal all are ignored, and stay so: one more must not change the exit code.
+            if signal.getsignal(number) is _end:
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -79,9 +79,9 @@ def test_pages_are_not_rendered_on_when_the_build_is_ended(tmp_path, number):
 def test_an_interrupted_run_writes_nothing_and_leaves_no_kernel(tmp_path, number):
     parent = a_run(tmp_path, "import time\ntime.sleep(600)")
     parent.wait_for("ipykernel", 1)
-    for _ in range(3):  # an impatient reader
+    while parent.process.poll() is None:  # an impatient reader, up to the last moment
         parent.process.send_signal(number)
-        time.sleep(0.02)
+        time.sleep(0.005)
     assert parent.end()[0] == 128 + number
     assert parent.living() == {} and parent.left() == []
     assert not list((tmp_path / "out").iterdir())
