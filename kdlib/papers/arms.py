@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kdlib.errors import finite_number
+from kdlib.errors import MOST_SEED, check_seed, finite_number
+
+
+def later_seed(seed: int, steps: int) -> int:
+    """The seed `steps` after this one, for a network that must not start as another does; 0 follows the largest seed.
+
+    >>> later_seed(3, 1000), later_seed(2**32 - 1, 1)
+    (1003, 0)
+    """
+    return (check_seed(seed) + steps) % (MOST_SEED + 1)
 
 
 @dataclass(frozen=True)

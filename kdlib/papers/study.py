@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from kdlib import names
 from kdlib.capture import last_stages
 from kdlib.data.broden import BrodenFolder
-from kdlib.data.image_set import Splits
+from kdlib.data.labelled_set import Splits
 from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
 from kdlib.models import build
-from kdlib.papers.arms import Arm
+from kdlib.papers.arms import Arm, later_seed
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, need_a_batch, sizes_of
 from kdlib.runs.parallel import cores, train_missing, train_missing_of
 from kdlib.runs.spec import RunSpec, make_spec
@@ -151,18 +151,18 @@ class ImageStudy(Study):
 
     def spec(self, arm: str, seed: int | None = None) -> RunSpec:
         """What makes the run of `arm` with `seed` (the study's first if None)."""
-        way, sizes = self.arms[choose(arm, self.arms, "arm")], self.sizes
-        teaches = way.net == "teacher"
-        recipe = sizes.teacher_recipe if teaches else sizes.method_recipes.get(way.recipe or arm, sizes.student_recipe)
-        first = self.seed if seed is None or way.one_for_all else seed
+        row, sizes = self.arms[choose(arm, self.arms, "arm")], self.sizes
+        teaches = row.net == "teacher"
+        recipe = sizes.teacher_recipe if teaches else sizes.method_recipes.get(row.recipe or arm, sizes.student_recipe)
+        first = self.seed if seed is None or row.one_for_all else seed
         return make_spec(
             (sizes.teacher_model if teaches else sizes.student_model) or self.network,
-            way.objective,
-            longer(recipe, way.longer),
-            first + way.seed_offset,
+            row.objective,
+            longer(recipe, row.longer),
+            later_seed(first, row.seed_offset),
             model_options=sizes.teacher if teaches else sizes.student,
-            objective_options=way.options,
-            teacher=self.spec(way.teacher, seed) if way.teacher else None,
+            objective_options=row.options,
+            teacher=self.spec(row.teacher, seed) if row.teacher else None,
         )
 
     def run(self, arm: str, seed: int | None = None) -> Run:

@@ -28,6 +28,7 @@ _LEFTOVER = re.compile(
 )
 _WEIGHTS = re.compile(r"\w[\w.-]{0,200}\.safetensors")
 _NEEDED = "last.safetensors"
+_KIND = re.compile(r"(?=.*[g-z])[a-z_]+")  # the folder of one kind of measurement, or of teachers
 
 
 class Damaged(Exception):
@@ -213,25 +214,30 @@ def _delete(path: Path) -> None:
 def sweep(root: Path, held: str = "") -> None:
     """Clear what killed processes left: halves that were being written or removed, progress of finished trainings.
 
-    held: the key whose lock this process holds. What a living process works at, which holds its lock, stays; so does
-    what can't be deleted now, such as in a store that is read-only: the next sweep finds it.
+    Measurements and teachers, in folders of their own, leave halves too. held: the key whose lock this process holds.
+    What a living process works at, which holds its lock, stays; so does what can't be deleted now, such as in a store
+    that is read-only: the next sweep finds it.
     """
     try:
-        found = [match for path in root.iterdir() if (match := _LEFTOVER.fullmatch(path.name))]
+        kinds = [path for path in root.iterdir() if _KIND.fullmatch(path.name) and path.is_dir()]
+        found = [path for folder in (root, *kinds) for path in folder.glob(".*")]
     except OSError:  # whoever reads or writes the store reports this
         return
-    for leftover in found:
+    for path in found:
+        leftover = _LEFTOVER.fullmatch(path.name)
+        if leftover is None or (path.parent != root and leftover["written"] is None):
+            continue
         key = lock_name(leftover[leftover.lastgroup or 0])
         if key == held:
-            _clear(root, key, leftover)
+            _clear(root, key, path, leftover)
         else:
             with locked_if_free(root, key) as free:
                 if free:
-                    _clear(root, key, leftover)
+                    _clear(root, key, path, leftover)
 
 
-def _clear(root: Path, key: str, leftover: re.Match[str]) -> None:
+def _clear(root: Path, key: str, path: Path, leftover: re.Match[str]) -> None:
     if leftover["begun"] and not is_whole(root / key):
         return  # the training goes on from it
     with suppress(OSError):
-        _delete(root / leftover.string)
+        _delete(path)

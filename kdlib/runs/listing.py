@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kdlib.runs.entries import (
     sweep,
     take_out,
 )
-from kdlib.runs.place import locked, reason, store_root, unwritable
+from kdlib.runs.place import locked, locked_if_free, reason, store_root, unwritable
 
 
 def list_runs() -> list[dict[str, object]]:
@@ -29,6 +30,14 @@ def list_runs() -> list[dict[str, object]]:
     """
     root = store_root()
     return [row for name in entry_names(root) if (row := _row(root / name)) is not None]
+
+
+def unfinished() -> list[str]:
+    """The keys of trainings that were interrupted, and whose runs are not in the store: they go on when wanted."""
+    root = store_root()
+    stored = entry_names(root)  # reports a store that can't be read
+    begun = [path.name.removeprefix(".partial-") for path in root.glob(".partial-*")]
+    return sorted(key for key in begun if is_key(key) and key not in stored)
 
 
 def _row(folder: Path) -> dict[str, object] | None:
@@ -51,6 +60,7 @@ def _damage(error: Exception) -> str:
 
 def _described(folder: Path, index: dict[str, Any]) -> dict[str, object]:
     spec, history = index["spec"], index["history"]
+    last = history[-1] if history or spec["recipe"]["epochs"] else {}  # a network of first weights has no epoch
     return {
         "key": folder.name,
         "data": index["data"],
@@ -59,7 +69,7 @@ def _described(folder: Path, index: dict[str, Any]) -> dict[str, object]:
         "seed": spec["seed"],
         "epochs": spec["recipe"]["epochs"],
         # A regression has another score.
-        **{name: value for name, value in history[-1].items() if name.startswith("val_") and name != "val_loss"},
+        **{name: value for name, value in last.items() if name.startswith("val_") and name != "val_loss"},
         "seconds": sum(row["seconds"] for row in history),
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
         "date": index["date"],
@@ -86,8 +96,10 @@ def show_run(key: str) -> dict[str, object]:
 
 
 def remove_run(key: str) -> str:
-    """Delete a run, whole or damaged, and what an interrupted training left of a whole one; returns its whole key."""
-    root, folder = store_root(), _find(key)
+    """Delete a run, whole or damaged, with what is left of its training, or an unfinished training; its whole key."""
+    root, folder = store_root(), _find(key, unfinished())
+    if folder.name.startswith(".partial-"):
+        return _forget(root, folder)
     with locked(root, lock_name(folder.name)):
         sweep(root, held=folder.name)
         try:
@@ -104,20 +116,34 @@ def remove_run(key: str) -> str:
     return folder.name
 
 
+def _forget(root: Path, progress: Path) -> str:
+    """Delete the progress of an unfinished training; returns its key."""
+    key = progress.name.removeprefix(".partial-")
+    with locked_if_free(root, key) as free:
+        if not free:
+            raise KdlibError(f"the training of {key} is at work, or its store can't be written to; end it first")
+        try:
+            take_out(progress)
+        except OSError as error:
+            raise KdlibError(unwritable(root, error)) from error
+    return key
+
+
 def _gone(name: str) -> KdlibError:
     return KdlibError(f"no run '{name}' any more: another process removed it; `kdlib runs list` shows the others")
 
 
-def _find(key: str) -> Path:
+def _find(key: str, begun: Sequence[str] = ()) -> Path:
+    """The entry of this name or beginning; begun: keys of unfinished trainings that are meant too."""
     if not key or key.startswith(".") or any(sign in key for sign in "/\\\0"):
         raise KdlibError(f"a run is named by its key or the beginning of it, not {key[:40]!r}; see `kdlib runs list`")
     root = store_root()
     names = entry_names(root)
-    matches = [name for name in names if name.startswith(key)]
+    matches = [name for name in (*names, *begun) if name.startswith(key)]
     # A run before the damaged ones of its key, which need their whole names.
     matches = [name for name in matches if name == key] or [name for name in matches if is_key(name)] or matches
     if len(matches) == 1:
-        return root / matches[0]
+        return root / (f".partial-{matches[0]}" if matches[0] in begun else matches[0])
     if matches:
         raise KdlibError(f"'{key}' begins the keys of {len(matches)} runs; give more of it ({', '.join(matches[:4])})")
     if not names:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.errors import KdlibError
-from kdlib.runs.entries import set_aside
-from kdlib.runs.place import locked, reason, store_root
+from kdlib.runs.entries import Damaged, set_aside, sweep
+from kdlib.runs.place import locked, locked_if_free, reason, store_root, unwritable
 
 
 def measurement_key(parts: Sequence[str]) -> str:
@@ -34,6 +34,36 @@ def stored_measurement(kind: str, key: str) -> Any | None:
 
     Raises KdlibError if the file can't be read now: that tells nothing about what it holds.
     """
+    try:
+        return _read(kind, key)
+    except Damaged:
+        with locked_if_free(store_root(), key) as free:  # else another process is at it, or the store is read-only
+            return _mended(kind, key) if free else None
+
+
+def measure_once(kind: str, key: str, measure: Callable[[], Any]) -> Any:
+    """The stored measurement, or that of `measure()`, stored now.
+
+    kind: a folder of the run store, such as "diffroar". measure: gives lists, tables, texts and numbers as JSON has
+    them. What is stored is read without writing. Two processes that want the same measurement make it once. What can't
+    be stored is returned all the same, with a warning.
+    """
+    with suppress(Damaged):  # who holds the lock mends it
+        values = _read(kind, key)
+        if values is not None:
+            return values
+    root = store_root()
+    with locked(root, key):
+        sweep(root, held=key)
+        values = _mended(kind, key)
+        if values is None:
+            values = measure()
+            _store(_path(kind, key), values)
+    return values
+
+
+def _read(kind: str, key: str) -> Any | None:
+    """What is kept, or None; nothing is changed. Raises Damaged, and KdlibError if it can't be read now."""
     path = _path(kind, key)
     try:
         text = path.read_bytes()
@@ -46,32 +76,30 @@ def stored_measurement(kind: str, key: str) -> Any | None:
         ) from error
     try:
         content = json.loads(text)
-        if content["checksum"] != _checksum(content["values"]):
-            raise ValueError("its checksum does not fit")
-        return content["values"]
+        whole = content["checksum"] == _checksum(content["values"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        print(f"the stored measurement {kind}/{key} is damaged ({error}); it is measured again", file=sys.stderr)
-        with suppress(OSError):  # a store that can't be written to
-            set_aside(path)
+        raise Damaged(str(error)) from error
+    if not whole:
+        raise Damaged("its checksum does not fit")
+    return content["values"]
+
+
+def _mended(kind: str, key: str) -> Any | None:
+    """`_read` for who holds the lock: what is damaged is moved aside, and where to is told in one line."""
+    try:
+        return _read(kind, key)
+    except Damaged as damage:
+        path = _path(kind, key)
+        try:
+            aside = set_aside(path)
+        except OSError as error:
+            raise KdlibError(unwritable(store_root(), error)) from error
+        print(
+            f"the stored measurement {kind}/{key} is damaged ({damage}); it is measured again, and what is there is "
+            f"kept as {aside}, which you may delete",
+            file=sys.stderr,
+        )
         return None
-
-
-def measure_once(kind: str, key: str, measure: Callable[[], Any]) -> Any:
-    """The stored measurement, or that of `measure()`, stored now.
-
-    kind: a folder of the run store, such as "diffroar". measure: gives lists, tables, texts and numbers as JSON has
-    them. What is stored is read without writing. Two processes that want the same measurement make it once. What can't
-    be stored is returned all the same, with a warning.
-    """
-    values = stored_measurement(kind, key)
-    if values is not None:
-        return values
-    with locked(store_root(), key):
-        values = stored_measurement(kind, key)
-        if values is None:
-            values = measure()
-            _store(_path(kind, key), values)
-    return values
 
 
 def _path(kind: str, key: str) -> Path:
@@ -90,7 +118,7 @@ def _store(path: Path, values: Any) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".tmp-", delete=False) as file:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".tmp-{path.stem}-", delete=False) as file:
             temporary = Path(file.name)
             file.write(text)
         temporary.replace(path)

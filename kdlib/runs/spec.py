@@ -19,6 +19,9 @@ _RANGES: dict[str, dict[str, Any]] = {
     "alpha": {"minimum": 0, "maximum": 1},
     "temperature": {"minimum": 0, "exclusive": True},
 }
+_NOT_THE_NETWORKS = {"seed": "specification's seed"} | dict.fromkeys(
+    ("num_classes", "channels", "mean", "std", "vocabulary", "length"), "data"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class RunSpec:
             )
         if self.n_train is not None:
             positive_integer(self.n_train, "n_train")
+        for option, _ in self.model_options:
+            if option in _NOT_THE_NETWORKS:
+                raise KdlibError(
+                    f"{option} is no option of {self.model}: it follows from the {_NOT_THE_NETWORKS[option]}"
+                )
         check_model(self.model, self.model_options)
         choose(self.objective, METHODS, "objective")
         _check_objective(self.objective, self.objective_options)

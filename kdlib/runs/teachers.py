@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kdlib.errors import KdlibError
-from kdlib.runs.place import store_root, unwritable
+from kdlib.runs.place import locked, store_root, unwritable
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,21 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
     path = _path(teacher)
     if path.exists():
         return teacher
+    try:
+        with locked(store_root(), teacher.content):
+            _write(path, content)
+    except KdlibError as error:
+        warnings.warn(f"{error}; teacher {name} is used from memory", stacklevel=2)
+        _unkept[teacher] = kept
+    return teacher
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write the file, whose lock is held, whole or not at all."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".tmp-{path.stem}-", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
@@ -63,9 +74,7 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
         if temporary is not None:
             with suppress(OSError):  # the folder may be gone with the disk
                 temporary.unlink(missing_ok=True)
-        warnings.warn(f"{unwritable(store_root(), error)}; teacher {name} is used from memory", stacklevel=2)
-        _unkept[teacher] = kept
-    return teacher
+        raise KdlibError(unwritable(store_root(), error)) from error
 
 
 def outputs_of(teacher: KnownTeacher) -> dict[str, Tensor]:

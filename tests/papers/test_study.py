@@ -7,6 +7,7 @@ import torch
 from photographs import plant
 
 from kdlib.errors import KdlibError
+from kdlib.papers.cheng2020.study import ConceptStudy
 from kdlib.papers.han2023.arms import ARMS
 from kdlib.papers.han2023.study import HanStudy
 from kdlib.papers.study import gallery_indices
@@ -24,6 +25,13 @@ def study(tmp_path_factory):
 def test_seeds_follow_the_first_one(study):
     assert study.seeds == (3, 4)
     assert HanStudy("fashion_mnist", "smoke", 3, n_seeds=5).seeds == (3, 4, 5, 6, 7)
+
+
+def test_every_arm_of_the_largest_seed_has_a_seed_of_its_own():
+    study = HanStudy("fashion_mnist", "smoke", 2**32 - 1, n_seeds=1)
+    assert [study.spec(arm).seed for arm in ("scratch", "self_teacher")] == [2**32 - 1, 999]
+    fair = ConceptStudy("concept_world", "smoke", 2**32 - 1, 1, "cpu", teacher_images="same")
+    assert [fair.spec(arm).seed for arm in ("baseline", "teacher")] == [2**32 - 1, 999]
 
 
 def test_arms_of_a_seed_differ_in_the_objective_alone(study):

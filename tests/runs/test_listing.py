@@ -16,8 +16,8 @@ from kdlib.cli import main
 from kdlib.errors import KdlibError
 from kdlib.runs.entries import checksum, sweep
 from kdlib.runs.files import save_run
-from kdlib.runs.listing import list_runs, remove_run, show_run
-from kdlib.runs.place import store_root
+from kdlib.runs.listing import list_runs, remove_run, show_run, unfinished
+from kdlib.runs.place import locked, store_root
 from kdlib.runs.store import get_or_train
 
 
@@ -46,6 +46,26 @@ def test_a_row_has_what_made_the_run_and_how_well_it_does():
     [row] = list_runs()
     expected = {"key": KEY, "data": "toy", "model": "linear", "objective": "cross_entropy", "seed": 4, "epochs": 1}
     assert row == expected | {"val_accuracy": 0.75, "seconds": 2.0, "bytes": size, "date": "2024-01-01"}
+
+
+def test_a_network_of_first_weights_has_no_epoch_and_is_not_damaged():
+    spec = by_hand().metadata["spec"] | {"recipe": {"epochs": 0}}
+    stored(spec=spec, history=[])
+    [row] = list_runs()
+    assert (row["data"], row["epochs"], row["seconds"]) == ("toy", 0, 0) and "val_accuracy" not in row
+
+
+def test_unfinished_trainings_are_told_and_can_be_removed(capsys):
+    stored()
+    for key in (KEY, OTHER):  # that of a stored run is no unfinished one
+        (store_root() / f".partial-{key}").mkdir()
+    assert unfinished() == [OTHER]
+    assert main(["runs", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"go on when they are wanted: {OTHER}")
+    with locked(store_root(), OTHER), pytest.raises(KdlibError, match=f"the training of {OTHER} is at work"):
+        remove_run(OTHER)
+    assert remove_run(OTHER[:5]) == OTHER
+    assert names() == {KEY, f".partial-{KEY}"}
 
 
 def test_a_run_with_another_score_is_not_taken_for_damaged():

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from kdlib.errors import KdlibError
+from kdlib.runs.entries import sweep
 from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
-from kdlib.runs.place import store_root
+from kdlib.runs.place import locked, store_root
 
 KEY = measurement_key(["data", "settings"])
 
@@ -63,6 +64,37 @@ def test_a_damaged_one_is_reported_and_made_anew(damage, capsys):
     assert "is damaged" in capsys.readouterr().err
     assert stored_measurement("toy", KEY) == 2
     assert (store_root() / "toy" / f"{KEY}.json.damaged-1").read_text() == damage
+
+
+def test_where_a_damaged_one_is_kept_is_told_in_one_line(capsys):
+    measure_once("toy", KEY, lambda: 1)
+    path = store_root() / "toy" / f"{KEY}.json"
+    path.write_text("{")
+    assert stored_measurement("toy", KEY) is None
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"kept as {path}.damaged-1, which you may delete" in line
+
+
+def test_a_good_one_that_another_process_just_made_is_not_moved_aside(capsys):
+    measure_once("toy", KEY, lambda: 1)
+    (store_root() / "toy" / f"{KEY}.json").write_text("{")
+    with locked(store_root(), KEY):  # the other process, at work on it
+        assert stored_measurement("toy", KEY) is None
+        assert (store_root() / "toy" / f"{KEY}.json").read_text() == "{"
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_kill_left_half_written_goes_but_nothing_else():
+    measure_once("toy", KEY, lambda: 1)
+    for name in (f"toy/.tmp-{KEY}-x1", "toy/.tmp-notes", f"toy/.partial-{KEY}", f"notes.d/.tmp-{KEY}-x1"):
+        (store_root() / name).parent.mkdir(exist_ok=True)
+        (store_root() / name).write_text("half")
+    with locked(store_root(), KEY):
+        sweep(store_root())
+        assert (store_root() / f"toy/.tmp-{KEY}-x1").exists()  # its writer may be alive
+    sweep(store_root())
+    left = {path.relative_to(store_root()).as_posix() for path in store_root().glob("*/.*-*")}
+    assert left - {f".locks/{KEY}.lock"} == {"toy/.tmp-notes", f"toy/.partial-{KEY}", f"notes.d/.tmp-{KEY}-x1"}
 
 
 def test_a_changed_value_is_damage(capsys):

@@ -78,3 +78,9 @@ def test_a_specification_draws_no_random_number():
     state = torch.random.get_rng_state()
     make_spec("small_vgg", "cross_entropy", Recipe(epochs=1), 0, model_options={"width": 5})
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("option", "place"), [("num_classes", "data"), ("mean", "data"), ("seed", "specification's")])
+def test_what_is_not_the_networks_own_is_no_option_of_it(option, place):
+    with pytest.raises(KdlibError, match=f"{option} is no option of small_resnet: it follows from the {place}"):
+        make_spec("small_resnet", "cross_entropy", RECIPE, 0, model_options={option: 3})

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.registry import load
 from kdlib.errors import MOST_STUDENT_EPOCHS, KdlibError, choose, finite_number, positive_integer
 from kdlib.metrics.visual_concepts import THRESHOLD, VisualConcepts, visual_concepts
 from kdlib.models.probed import probed_layers
 from kdlib.names import DATA_SETS
+from kdlib.papers.arms import later_seed
 from kdlib.papers.cheng2020.concept_maps import KeptMaps, MapPlan, MapTask, concept_maps
 from kdlib.papers.cheng2020.images import (
     REGIMES,
@@ -166,7 +168,7 @@ class ConceptStudy(Study):
         if arm == "teacher":
             schedule = self._recipe(sizes.teacher_epochs, sizes.label_rates)
             if self.teacher_images == "same":
-                return make_spec(self.network, "cross_entropy", schedule, self.seed + _OTHER_SEED, **few)
+                return make_spec(self.network, "cross_entropy", schedule, later_seed(self.seed, _OTHER_SEED), **few)
             return make_spec(self.network, "cross_entropy", schedule, self.seed, **net)
         if arm in ("baseline", "baseline_slow"):
             schedule = by_labels if arm == "baseline" else by_layer
@@ -179,7 +181,7 @@ class ConceptStudy(Study):
             )
         teacher = {
             "random_teacher": lambda: make_spec(
-                self.network, "cross_entropy", Recipe(epochs=0), seed + _OTHER_SEED, **net
+                self.network, "cross_entropy", Recipe(epochs=0), later_seed(seed, _OTHER_SEED), **net
             ),
             "self": lambda: self.spec("baseline", seed),
         }.get(arm, lambda: self.spec("teacher"))()

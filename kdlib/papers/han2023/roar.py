@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.explain.saliency import loss_gradients, saliency
 from kdlib.metrics.diffroar import KEPT, DiffRoar, RankCodes, Retrain, diffroar, masked, rank_codes
 from kdlib.models import MODELS, build
+from kdlib.papers.arms import later_seed
 from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
 from kdlib.runs.parallel import cores, in_processes, worth_processes
 from kdlib.runs.source import training_source
@@ -203,7 +205,7 @@ def retraining(
     def retrain(kept: str, fraction: float, repeat: int) -> float:
         seen = MaskedImages(train, train_ranks, kept, fraction, constant, statistics)
         judged = MaskedImages(test, test_ranks, kept, fraction, constant, statistics)
-        fresh = seed + _SEED_OFFSET * (repeat + 1)
+        fresh = later_seed(seed, _SEED_OFFSET * (repeat + 1))
         make = functools.partial(build, plan.model, seed=fresh, **seen.model_options() | plan.model_options)
         # `fit` looks at a val part after each epoch; a few training images will do, for none of it is used.
         few = seen.first(8)

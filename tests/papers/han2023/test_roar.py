@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdlib.data.image_set import ImageSet, Splits
+from kdlib.data.image_set import ImageSet
+from kdlib.data.labelled_set import Splits
 from kdlib.data.task import CLASSIFICATION
 from kdlib.distill.cross_entropy import CrossEntropy
 from kdlib.errors import KdlibError
