@@ -19,14 +19,13 @@ from kdlib.data.broden import BrodenFolder
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
 from kdlib.models import build
-from kdlib.papers.arms import Arm, later_seed
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, need_a_batch, sizes_of
+from kdlib.runs.arms import Arm, Net, arm_spec
 from kdlib.runs.parallel import cores, train_missing, train_missing_of
-from kdlib.runs.spec import RunSpec, make_spec
+from kdlib.runs.spec import RunSpec
 from kdlib.runs.store import get_or_train
 from kdlib.train.device import resolve_device
 from kdlib.train.predict import predict
-from kdlib.train.recipe import Recipe
 from kdlib.train.state import Run
 
 
@@ -151,19 +150,13 @@ class ImageStudy(Study):
 
     def spec(self, arm: str, seed: int | None = None) -> RunSpec:
         """What makes the run of `arm` with `seed` (the study's first if None)."""
-        row, sizes = self.arms[choose(arm, self.arms, "arm")], self.sizes
-        teaches = row.net == "teacher"
-        recipe = sizes.teacher_recipe if teaches else sizes.method_recipes.get(row.recipe or arm, sizes.student_recipe)
-        first = self.seed if seed is None or row.one_for_all else seed
-        return make_spec(
-            (sizes.teacher_model if teaches else sizes.student_model) or self.network,
-            row.objective,
-            longer(recipe, row.longer),
-            later_seed(first, row.seed_offset),
-            model_options=sizes.teacher if teaches else sizes.student,
-            objective_options=row.options,
-            teacher=self.spec(row.teacher, seed) if row.teacher else None,
-        )
+        sizes = self.sizes
+        nets = {
+            "teacher": Net(sizes.teacher_model or self.network, sizes.teacher, sizes.teacher_recipe),
+            "student": Net(sizes.student_model or self.network, sizes.student, sizes.student_recipe),
+        }
+        own = sizes.method_recipes
+        return arm_spec(self.arms, arm, self.seed if seed is None else seed, nets, first_seed=self.seed, recipes=own)
 
     def run(self, arm: str, seed: int | None = None) -> Run:
         """The run of `arm` with `seed`, from the store or trained now."""
@@ -210,18 +203,6 @@ class ImageStudy(Study):
         parts = {part: len(self.part(part)) for part in PARTS}
         probe = {"probe set": self.probe_folder.name} if self.probe_folder else {}
         return {"data": self.splits.name, **parts, **probe, "seeds": len(self.seeds), "device": str(self.device)}
-
-
-def longer(recipe: Recipe, times: int) -> Recipe:
-    """The recipe with `times` times the epochs, and a checkpoint after each of them; itself for 1.
-
-    >>> longer(Recipe(epochs=2), 2).checkpoints
-    (1, 2, 3, 4)
-    """
-    if times == 1:
-        return recipe
-    epochs = times * recipe.epochs
-    return replace(recipe, epochs=epochs, checkpoints=tuple(range(1, epochs + 1)))
 
 
 def train_together(studies: Sequence[ImageStudy], arms: Sequence[str]) -> None:

@@ -17,7 +17,6 @@ from kdlib.errors import MOST_STUDENT_EPOCHS, KdlibError, choose, finite_number,
 from kdlib.metrics.visual_concepts import THRESHOLD, VisualConcepts, visual_concepts
 from kdlib.models.probed import probed_layers
 from kdlib.names import DATA_SETS
-from kdlib.papers.arms import later_seed
 from kdlib.papers.cheng2020.concept_maps import KeptMaps, MapPlan, MapTask, concept_maps
 from kdlib.papers.cheng2020.images import (
     REGIMES,
@@ -29,6 +28,7 @@ from kdlib.papers.cheng2020.images import (
 from kdlib.papers.cheng2020.presets import CONCEPT_PRESETS, ConceptSizes, recipe
 from kdlib.papers.presets import images_in
 from kdlib.papers.study import Study
+from kdlib.runs.arms import later_seed
 from kdlib.runs.spec import RunSpec, make_spec
 from kdlib.train.recipe import Recipe
 

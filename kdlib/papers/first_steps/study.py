@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdlib.data.labelled_set import Splits
-from kdlib.papers.arms import basic_arms
 from kdlib.papers.study import ImageStudy
+from kdlib.runs.arms import basic_arms
 from kdlib.runs.parallel import train_missing_of
 
 

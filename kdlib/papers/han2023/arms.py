@@ -15,8 +15,8 @@ scratch_long                    scratch, twice as long, to find an epoch as accu
 
 from __future__ import annotations
 
-from kdlib.papers.arms import Arm, basic_arms
 from kdlib.papers.han2023.settings import LS_TEACHER_ALPHA
+from kdlib.runs.arms import Arm, basic_arms
 
 ARMS = ("scratch", "label_smoothing", "kd")
 METHODS = {  # feature methods and their objectives; each has a second arm, `<method>_with_logits`

@@ -26,7 +26,7 @@ from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.explain.saliency import loss_gradients, saliency
 from kdlib.metrics.diffroar import KEPT, DiffRoar, RankCodes, Retrain, diffroar, masked, rank_codes
 from kdlib.models import MODELS, build
-from kdlib.papers.arms import later_seed
+from kdlib.runs.arms import later_seed
 from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
 from kdlib.runs.parallel import cores, in_processes, worth_processes
 from kdlib.runs.source import training_source
