@@ -6,14 +6,12 @@ Exit codes: 0 done, 1 a notebook failed, 2 bad input (one sentence on stderr; to
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,6 +20,7 @@ from typing import Any, NoReturn
 from kdlib import __version__
 from kdlib.errors import KdlibError, choose, one_line, positive_integer, shortened, shown
 from kdlib.lifeline import ENDING_SIGNALS, end_with_torchrun
+from kdlib.printing import format_answer, format_table
 from kdlib.temporary import clear_leftovers
 
 MOST_SECONDS = 10**7  # that a cell may take: a third of a year
@@ -153,65 +152,20 @@ def build_parser() -> argparse.ArgumentParser:
     part.add_argument("--tau", type=float, help="IoU of a detector (the paper's: 0.05)")
     part.add_argument("--denominator", help="of the IoU: lite or original (lite)")
     part.add_argument("--device", default="auto", help="auto, cuda or cpu")
+
+    part = add(commands, "cohort", "the published population of networks", "kdlib cohort premise")
+    cohort = part.add_subparsers(dest="action", metavar="ACTION", required=True)
+    part = add(
+        cohort,
+        "premise",
+        "train candidates for the cohort's protocol and compare them by accuracy alone (hours)",
+        "kdlib cohort premise --candidate 'Concept World, width 8' --replicates 2",
+        _cohort_premise,
+    )
+    part.add_argument("--candidate", metavar="NAME", action="append", default=[], help="one of those on file (all)")
+    part.add_argument("--replicates", metavar="N", type=int, help="how many of those on file (all)")
+    part.add_argument("--out", metavar="FILE", help="write the accuracies here, as JSON, besides printing the table")
     return parser
-
-
-# ---- printing ------------------------------------------------------------------------------------------------------
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, default=str)
-    return str(value)
-
-
-def format_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as aligned columns under their names; a row that lacks a column leaves it empty.
-
-    >>> print(format_table([{"name": "kd_loss", "minutes": 1.5}]))
-    name     minutes
-    kd_loss  1.5
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, *([_cell(row.get(name, "")) for name in names] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def format_answer(found: object) -> str:
-    """What a backend answered, for reading: rows as a table, a mapping or dataclass line by line, text as it is.
-
-    >>> print(format_answer({"name": "toy", "size": {"train": 8, "test": 2}, "history": [{"epoch": 1}, {"epoch": 2}]}))
-    name     toy
-    size     train  8
-             test   2
-    history  epoch
-             1
-             2
-    """
-    if dataclasses.is_dataclass(found) and not isinstance(found, type):
-        found = dataclasses.asdict(found)
-    if isinstance(found, Mapping):
-        names = [str(name) for name in found]
-        width = max(map(len, names), default=0)
-        lines = []
-        for name, value in zip(names, found.values(), strict=True):
-            nested = isinstance(value, Mapping) or _are_rows(value)
-            first, *rest = (format_answer(value) if nested else _cell(value)).splitlines() or [""]
-            lines += [f"{name:<{width}}  {first}".rstrip(), *(" " * (width + 2) + line for line in rest)]
-        return "\n".join(lines)
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        rows = [dataclasses.asdict(row) if dataclasses.is_dataclass(row) else row for row in found]  # type: ignore[arg-type]
-        return format_table(rows) if _are_rows(rows) else "\n".join(map(str, rows))
-    return "" if found is None else str(found)
-
-
-def _are_rows(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 # ---- the commands --------------------------------------------------------------------------------------------------
@@ -361,6 +315,15 @@ def _dissect(options: argparse.Namespace) -> None:
     from kdlib.papers.han2023.dissect_weights import dissect_file
 
     print(dissect_file(**_given(options)))
+
+
+def _cohort_premise(options: argparse.Namespace) -> None:
+    from kdlib.cohort.premise import judge, read_premise, save, table
+
+    rows = judge(read_premise(), options.candidate, options.replicates)
+    if options.out:
+        save(rows, Path(options.out))
+    print(table(rows))
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

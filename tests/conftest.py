@@ -10,6 +10,7 @@ from browser_checks import find_chromium, launched
 from stripes import striped_splits
 
 from kdlib.data.labelled_set import Splits
+from kdlib.runs import store
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +42,17 @@ def browser(chromium) -> Iterator:
     """A headless Chromium, one for all tests: a second one in the same process would be refused."""
     with launched(chromium) as opened:
         yield opened
+
+
+@pytest.fixture
+def count_trainings(monkeypatch) -> list[int]:
+    """One number for each training begun: the epoch from which it went on, 0 for a fresh one."""
+    calls: list[int] = []
+    fit = store.fit
+
+    def counted(*args, resume=None, **kwargs):
+        calls.append(resume.epoch if resume else 0)
+        return fit(*args, resume=resume, **kwargs)
+
+    monkeypatch.setattr(store, "fit", counted)
+    return calls

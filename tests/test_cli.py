@@ -12,7 +12,7 @@ from toy_notebooks import MEASURE, write_notebook
 from kdlib import cli
 from kdlib.book.notebooks import read_cells, summary
 from kdlib.book.project import Project
-from kdlib.cli import build_parser, format_table, main, parse_assignments
+from kdlib.cli import build_parser, main, parse_assignments
 from kdlib.errors import KdlibError
 
 
@@ -227,11 +227,6 @@ def test_assignments_keep_later_equals_signs_and_refuse_nameless_ones():
     assert parse_assignments(["a=b=c", " seed = 3 "]) == {"a": "b=c", "seed": "3"}
     with pytest.raises(KdlibError):
         parse_assignments(["=3"])
-
-
-def test_a_table_aligns_its_columns_and_leaves_missing_cells_empty():
-    rows = [{"key": "ab", "accuracy": 0.123456}, {"key": "c"}]
-    assert format_table(rows) == "key  accuracy\nab   0.1235\nc"
 
 
 def test_summary_is_the_first_sentence_below_the_title(tmp_path):
