@@ -155,6 +155,31 @@ def build_parser() -> argparse.ArgumentParser:
 
     part = add(commands, "cohort", "the published population of networks", "kdlib cohort premise")
     cohort = part.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add(cohort, "list", "the populations and what is published of each", "kdlib cohort list", _cohort_list)
+    part = add(cohort, "info", "the arms of a population: replicates, accuracy", "kdlib cohort info", _cohort_info)
+    part.add_argument("data", metavar="DATA", nargs="?", default="concept_world", help="a population (concept_world)")
+    part = add(
+        cohort,
+        "train",
+        "train what is not published yet and write its files; can be ended and called again (hours)",
+        "kdlib cohort train --data concept_world --arms scratch kd --replicates 4",
+        _cohort_train,
+    )
+    part.add_argument("--data", metavar="DATA", nargs="+", default=[], help="populations (all)")
+    part.add_argument("--arms", metavar="ARM", nargs="+", default=[], help="arms (all)")
+    part.add_argument("--replicates", metavar="N", type=int, help="the first N (all of the protocol)")
+    part.add_argument("--out", metavar="DIR", help="folder for the files (the package's own)")
+    part = add(
+        cohort,
+        "verify",
+        "train a sample of the published networks anew and compare",
+        "kdlib cohort verify --sample 2",
+        _cohort_verify,
+    )
+    part.add_argument("--data", metavar="DATA", default="concept_world", help="a population (concept_world)")
+    part.add_argument("--sample", metavar="N", type=int, default=2, help="networks, chosen at random (2)")
+    part.add_argument("--seed", metavar="S", type=int, default=0, help="of the choice (0)")
+    part.add_argument("--arms", metavar="ARM", nargs="+", default=[], help="choose among these (all)")
     part = add(
         cohort,
         "premise",
@@ -317,6 +342,36 @@ def _dissect(options: argparse.Namespace) -> None:
     print(dissect_file(**_given(options)))
 
 
+def _cohort_list(options: argparse.Namespace) -> None:
+    from kdlib.cohort.cohort import overview
+
+    print(format_answer(overview()))
+
+
+def _cohort_info(options: argparse.Namespace) -> None:
+    from kdlib.cohort.cohort import load_cohort
+
+    print(format_answer(load_cohort(options.data).summary()))
+
+
+def _cohort_train(options: argparse.Namespace) -> None:
+    from kdlib.cohort.cohort import FOLDER
+    from kdlib.cohort.protocol import read_protocol
+    from kdlib.cohort.train import train_cohort
+
+    folder = Path(options.out) if options.out else FOLDER
+    train_cohort(read_protocol(), options.data, options.arms, options.replicates, folder=folder)
+
+
+def _cohort_verify(options: argparse.Namespace) -> int:
+    from kdlib.cohort.cohort import load_cohort
+    from kdlib.cohort.verify import verify
+
+    found = verify(load_cohort(options.data, device="cpu"), options.sample, seed=options.seed, arms=options.arms)
+    print(format_answer([one.row() for one in found]))
+    return 0 if all(one.passed for one in found) else 1
+
+
 def _cohort_premise(options: argparse.Namespace) -> None:
     from kdlib.cohort.premise import judge, read_premise, save, table
 
@@ -378,7 +433,7 @@ def _answered(arguments: Sequence[str] | None) -> int:
     try:
         clear_leftovers()
         options = build_parser().parse_args(arguments)
-        options.run(options)
+        return options.run(options) or 0
     except KdlibError as error:
         print(f"kdlib: {error}", file=sys.stderr)
         return 2
@@ -396,7 +451,6 @@ def _answered(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("\nkdlib: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

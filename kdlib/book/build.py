@@ -20,9 +20,9 @@ from kdlib.book.notebooks import NotebookFailed
 from kdlib.book.pages import Page, make_pages
 from kdlib.book.progress import Say
 from kdlib.book.project import Project
-from kdlib.book.results import replace_file
 from kdlib.book.staging import stage
 from kdlib.errors import choose
+from kdlib.files import replace_file
 from kdlib.lifeline import guarded, python_module
 from kdlib.names import PRESETS
 

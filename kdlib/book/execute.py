@@ -25,11 +25,12 @@ import yaml
 
 from kdlib.book.notebooks import REPOSITORY, NotebookFailed, form_of, notebook_path, notebooks_folder, unreadable
 from kdlib.book.parameters import Parameter, check_parameters, with_callers_folders
-from kdlib.book.results import made_folder, replace_file, replace_set
+from kdlib.book.results import made_folder, replace_set
 from kdlib.book.single_page import write_page
 from kdlib.book.stamps import fingerprint
 from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
+from kdlib.files import replace_file
 from kdlib.lifeline import guarded, python_module
 from kdlib.names import PRESETS
 from kdlib.runs.place import store_root

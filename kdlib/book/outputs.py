@@ -17,8 +17,8 @@ from kdlib.book.notebooks import REPOSITORY
 from kdlib.book.pages import make_pages
 from kdlib.book.progress import Say
 from kdlib.book.project import TIMES, Project
-from kdlib.book.results import replace_file
 from kdlib.errors import KdlibError
+from kdlib.files import replace_file
 
 _VOLATILE_CELL = ("papermill", "execution", "ExecuteTime")
 MOST_BYTES = 2_000_000  # of a committed notebook

@@ -22,9 +22,9 @@ from kdlib.book.execute import execute_notebook, notebook_form, read_notebook
 from kdlib.book.notebooks import NotebookFailed
 from kdlib.book.progress import Board, Say
 from kdlib.book.project import Project
-from kdlib.book.results import replace_file
 from kdlib.book.stamps import fingerprint, read_stamp, stamp_of, why_not, widget_views
 from kdlib.errors import choose, positive_integer
+from kdlib.files import replace_file
 from kdlib.names import PRESETS
 
 EXECUTE = {

@@ -15,19 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.errors import KdlibError
+from kdlib.files import replace_file
 
 _MOST_BESIDE = 1000  # files of others in a folder that is still exchanged as a whole
 _AT_CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux; macOS has RENAME_SWAP, 2 too
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old file or the whole new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.records import Record, read_records
 from kdlib.claims.verdicts import RULE, WORDS, Verdict
 from kdlib.errors import KdlibError
+from kdlib.files import replace_file
 from kdlib.names import PRESETS, strength
 
 NOT_YET = "not yet measured"
@@ -236,9 +237,7 @@ def refresh_readme(path: str | Path, records: Iterable[Record], name: str = "res
         fresh = refresh_between_markers(text, name, readme_table(records))
         if fresh == text:
             return False
-        temporary = path.with_name(f"{path.name}.part")
-        temporary.write_text(fresh, encoding="utf-8")
-        temporary.replace(path)
+        replace_file(path, fresh)
     except OSError as error:
         raise KdlibError(f"cannot refresh {path}: {error.strerror}; check that it exists and can be written") from error
     return True

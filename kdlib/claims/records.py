@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.provenance import free_of_paths, provenance
 from kdlib.claims.verdicts import WORDS, Verdict, verdict
 from kdlib.errors import KdlibError, choose
+from kdlib.files import replace_file
 from kdlib.plotting.tables import MINUS, Table
 from kdlib.stats import Contrast, paired_contrast, rounding_resolution
 
@@ -235,18 +235,9 @@ class Record:
         path = Path(target)
         self.provenance["seconds"] = _rounded(time.perf_counter() - self._started)
         text = self.to_json()
-        temporary = None
         try:
-            with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, prefix=path.name, suffix=".part", delete=False, encoding="utf-8"
-            ) as file:
-                temporary = Path(file.name)
-                file.write(text)
-            temporary.chmod(0o644)
-            temporary.replace(path)
+            replace_file(path, text)
         except OSError as error:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
             raise KdlibError(
                 f"cannot write the results to {path}: {error.strerror}; check ${METRICS_VARIABLE}"
             ) from error

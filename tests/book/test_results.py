@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdlib.book import results
-from kdlib.book.results import made_folder, replace_file, replace_set
+from kdlib.book.results import made_folder, replace_set
 from kdlib.errors import KdlibError
 
 NAMES = ("toy.ipynb", "toy.html", "metrics.json")
@@ -35,15 +35,6 @@ def content(folder: Path) -> dict[str, str]:
 
 def rest(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name not in NAMES)
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "file.txt"
-    replace_file(target, "old")
-    with pytest.raises(UnicodeEncodeError):
-        replace_file(target, "new \ud800")
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_a_set_takes_the_place_of_the_old_one_and_leaves_everything_else(out):
