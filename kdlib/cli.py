@@ -343,7 +343,7 @@ def _dissect(options: argparse.Namespace) -> None:
 
 
 def _cohort_list(options: argparse.Namespace) -> None:
-    from kdlib.cohort.cohort import overview
+    from kdlib.cohort.listing import overview
 
     print(format_answer(overview()))
 
@@ -355,7 +355,7 @@ def _cohort_info(options: argparse.Namespace) -> None:
 
 
 def _cohort_train(options: argparse.Namespace) -> None:
-    from kdlib.cohort.cohort import FOLDER
+    from kdlib.cohort.listing import FOLDER
     from kdlib.cohort.protocol import read_protocol
     from kdlib.cohort.train import train_cohort
 

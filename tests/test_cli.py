@@ -205,6 +205,7 @@ HEAVY = ("torch", "numpy", "pandas", "scipy", "PIL", "nbformat", "jsonschema", "
         ["params", "kd_loss"],
         ["data", "list"],
         ["runs", "list"],
+        ["cohort", "list"],
         ["run", "kd_loss", "-p", "temperature=0"],
         ["run", "kd_lss"],
         ["book", "--preset", "qick"],

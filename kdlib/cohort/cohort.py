@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,18 +10,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kdlib.cohort.listing import FOLDER, INDEX, read_index
 from kdlib.cohort.population import Population
 from kdlib.cohort.protocol import read_protocol
 from kdlib.cohort.weights import ArmFile
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError, choose, shown
 from kdlib.models import build
-from kdlib.runs.place import reason
 from kdlib.train.device import resolve_device
 from kdlib.train.predict import predict
-
-FOLDER = Path(__file__).parent / "published"
-INDEX = "index.json"
 
 
 class Cohort:
@@ -143,31 +139,3 @@ def load_cohort(data: str, *, device: str = "auto", folder: Path = FOLDER) -> Co
     if not (folder / data / INDEX).exists():
         raise KdlibError(f"no networks of {data} are published yet; make them by `kdlib cohort train --data {data}`")
     return Cohort(population, folder / data, device)
-
-
-def overview(folder: Path = FOLDER) -> list[dict[str, object]]:
-    """A row a population: how many arms and replicates the protocol has, and how many networks are on file."""
-    protocol = read_protocol()
-    rows = []
-    for data, population in protocol.populations.items():
-        files = [row for arm in read_index(folder / data).values() for row in arm.values()]
-        published = sum(len(row["replicates"]) for row in files)
-        sizes = {"published": published, "bytes": sum(row["bytes"] for row in files)}
-        rows.append({"data": data, "arms": len(population.arms), "replicates": protocol.replicates, **sizes})
-    return rows
-
-
-def read_index(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Arm -> file -> its replicates and checksum; empty where there is none."""
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if not isinstance(index, dict):
-            raise ValueError("it is no object")
-        return index
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else "it is no index"
-        raise KdlibError(
-            f"the cohort's {folder / INDEX} can't be read ({why}); get it again from the repository"
-        ) from error

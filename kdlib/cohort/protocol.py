@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kdlib.cohort.listing import PROTOCOL
 from kdlib.cohort.population import Population, read_arm, read_net
 from kdlib.errors import KdlibError, choose, positive_integer
 
-PROTOCOL = Path(__file__).parent / "protocol.toml"
 _TABLES = ("data", "options", "nets", "arms", "epochs")
 
 

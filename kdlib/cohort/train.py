@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from kdlib.cohort.cohort import FOLDER, INDEX, read_index
+from kdlib.cohort.listing import FOLDER, INDEX, read_index
 from kdlib.cohort.population import Population
 from kdlib.cohort.protocol import Protocol
 from kdlib.cohort.weights import arm_file, pack, unpack

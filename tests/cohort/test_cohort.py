@@ -9,7 +9,8 @@ import torch
 
 from kdlib.cli import main
 from kdlib.cohort import cohort as module
-from kdlib.cohort.cohort import Cohort, load_cohort, overview
+from kdlib.cohort.cohort import Cohort, load_cohort
+from kdlib.cohort.listing import overview
 from kdlib.cohort.train import train_cohort
 from kdlib.cohort.verify import verify
 from kdlib.cohort.weights import pack, unpack
@@ -66,11 +67,13 @@ def test_a_replicate_that_is_not_there_is_told(toy):
         toy.accuracy("kdd", 0)
 
 
-def test_what_is_not_published_is_told(protocol, tmp_path, monkeypatch):
+def test_what_is_not_published_is_told(protocol, protocol_file, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "read_protocol", lambda: protocol)
     with pytest.raises(KdlibError, match="no networks of toy are published yet; make them by `kdlib cohort train"):
         load_cohort("toy", folder=tmp_path)
-    assert overview(tmp_path) == [{"data": "toy", "arms": 4, "replicates": 5, "published": 0, "bytes": 0}]
+    assert overview(protocol_file, tmp_path) == [
+        {"data": "toy", "arms": 4, "replicates": 5, "published": 0, "bytes": 0}
+    ]
 
 
 @pytest.mark.parametrize("index", ["{", "[]"])
@@ -111,7 +114,6 @@ def test_a_sample_is_no_larger_than_what_there_is(toy):
 
 
 def test_the_commands(published, monkeypatch, capsys):
-    monkeypatch.setattr(module, "FOLDER", published)
     monkeypatch.setattr(module.load_cohort, "__kwdefaults__", {"device": "cpu", "folder": published})
     assert main(["cohort", "info", "toy"]) == 0
     lines = capsys.readouterr().out.splitlines()

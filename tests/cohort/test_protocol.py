@@ -47,3 +47,12 @@ def test_a_wrong_protocol_is_refused(protocol_file, old, new, message):
     with pytest.raises(KdlibError, match=message):
         population = read_protocol(protocol_file).population("toy")
         [population.spec(arm, 0) for arm in population.arms]
+
+
+def test_the_protocol_on_file_can_be_trained_and_has_the_teachers_that_its_students_need():
+    protocol = read_protocol()
+    assert protocol.replicates == 16
+    for population in protocol.populations.values():
+        specs = {arm: population.spec(arm, 15) for arm in population.arms}
+        assert len({spec.canonical() for spec in specs.values()}) == len(specs)
+        assert {"teacher", "scratch", "label_smoothing", "kd_t4", "kd_t4_shuffled"} <= set(specs)
