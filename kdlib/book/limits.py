@@ -10,6 +10,7 @@ from kdlib.errors import (
     MOST_SEED,
     MOST_SEEDS,
     MOST_STUDENT_EPOCHS,
+    MOST_TEMPERATURE,
     choose,
     choose_device,
     finite_number,
@@ -61,6 +62,7 @@ _epochs = Limit(minimum=1, maximum=MOST_EPOCHS, whole=True)
 _side = Limit(minimum=1, maximum=MOST_SIDE, whole=True)
 _share = Limit(minimum=0, maximum=1)
 _positive = Limit(minimum=0, exclusive=True)
+_temperature = Limit(minimum=0, maximum=MOST_TEMPERATURE, exclusive=True)
 
 # A list is checked element by element.
 LIMITS: dict[str, Limit] = {
@@ -70,8 +72,8 @@ LIMITS: dict[str, Limit] = {
     "denominator": Limit(choices=("lite", "original")),
     "seed": Limit(minimum=0, maximum=MOST_SEED, whole=True),
     "n_seeds": Limit(minimum=1, maximum=MOST_SEEDS, whole=True),
-    "temperature": _positive,
-    "temperatures": _positive,
+    "temperature": _temperature,
+    "temperatures": _temperature,
     "alpha": _share,
     "alphas": _share,
     "smoothing": _share,

@@ -15,7 +15,7 @@ from kdlib.distill.kd import label_terms
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_temperature, finite_number, positive_integer
 
 _MOST_NEGATIVES = 16_384  # the paper's number
 # One matrix product with the whole bank does some 40 rows in the time in which one row is looked up and multiplied
@@ -172,7 +172,7 @@ class ContrastiveMemory(nn.Module):
         self.num_images = len(labels)
         self.negatives = positive_integer(negatives, "negatives")
         self.momentum = finite_number(momentum, "momentum", minimum=0, maximum=1)
-        self.temperature = finite_number(temperature, "nce_temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature, "nce_temperature")
         positive_integer(dimension, "dimension")
         labels = labels.cpu()
         sizes = torch.bincount(labels)
@@ -266,7 +266,7 @@ class ContrastiveDistillation(Objective):
         self.module: nn.Module = memory
         self.weight = finite_number(weight, "weight", minimum=0)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         answer = self.teacher.answer(batch)

@@ -19,7 +19,7 @@ from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, check_temperature, finite_number
 
 Permute = Callable[[Tensor, TrainBatch], Tensor]
 # Constants of Steele, Lea and Flood's "splitmix64" (2014), as signed numbers
@@ -125,7 +125,7 @@ class PermutedDarkKnowledge(Objective):
 
     def __init__(self, teacher: AnyTeacher, permute: Permute, temperature: float = 1.0, alpha: float = 0.5) -> None:
         self.teacher, self.permute = teacher, permute
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:

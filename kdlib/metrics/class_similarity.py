@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, check_temperature
 from kdlib.metrics.feature_geometry import class_means, feature_geometry
 
 PRIMARY = "sibling_mass_ratio"
@@ -34,7 +34,7 @@ def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> log_probabilities(torch.zeros(1, 4)).exp()
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]], dtype=torch.float64)
     """
-    finite_number(temperature, "temperature", minimum=0, exclusive=True)
+    check_temperature(temperature)
     if logits.ndim != 2 or not logits.is_floating_point():
         raise KdlibError(f"logits must be real numbers of shape (N, K), not {logits.dtype} of {tuple(logits.shape)}")
     if not bool(torch.isfinite(logits).all()):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdlib.distill.catalogue import METHODS
-from kdlib.errors import KdlibError, check_seed, choose, finite_number, positive_integer, shown
+from kdlib.errors import MOST_TEMPERATURE, KdlibError, check_seed, choose, finite_number, positive_integer, shown
 from kdlib.models import check_model
 from kdlib.runs.teachers import KnownTeacher
 from kdlib.train.recipe import Recipe
@@ -17,7 +17,7 @@ from kdlib.train.recipe import Recipe
 # What these options mean is the same in every method.
 _RANGES: dict[str, dict[str, Any]] = {
     "alpha": {"minimum": 0, "maximum": 1},
-    "temperature": {"minimum": 0, "exclusive": True},
+    "temperature": {"minimum": 0, "maximum": MOST_TEMPERATURE, "exclusive": True},
 }
 _NOT_THE_NETWORKS = {"seed": "specification's seed"} | dict.fromkeys(
     ("num_classes", "channels", "mean", "std", "vocabulary", "length"), "data"
