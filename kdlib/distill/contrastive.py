@@ -15,7 +15,7 @@ from kdlib.distill.kd import label_terms
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.errors import KdlibError, check_temperature, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, check_temperature, finite_number, positive_integer
 
 _MOST_NEGATIVES = 16_384  # the paper's number
 # One matrix product with the whole bank does some 40 rows in the time in which one row is looked up and multiplied
@@ -182,7 +182,7 @@ class ContrastiveMemory(nn.Module):
                 f"class {int(labels[0])}; give at least two classes"
             )
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(check_seed(seed))
             self.embed_student = nn.Linear(student_width, dimension)
             self.embed_teacher = nn.Linear(teacher_width, dimension)
             banks = [F.normalize(torch.randn(self.num_images, dimension), dim=1) for _ in range(2)]
