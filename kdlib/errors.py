@@ -11,6 +11,7 @@ MOST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
 MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
 MOST_TEMPERATURE = 1e6  # all softened outputs are alike long before
+MOST_POWER = 100.0  # of gradients of size 1/2 to 2: their sums over pixels stay within float64
 MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
 _MOST_SHOWN = 80  # characters of a value in a message
 _MOST_CHOICES = 1_000  # characters of all choices together

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdlib.errors import (
     MOST_EPOCHS,
+    MOST_POWER,
     MOST_SEED,
     MOST_SEEDS,
     MOST_STUDENT_EPOCHS,
@@ -104,7 +105,7 @@ LIMITS: dict[str, Limit] = {
     "roar_gradients": Limit(choices=("logit", "loss", "random_class")),
     "fractions": Limit(minimum=0, maximum=1, several=True),
     "retrainings": Limit(minimum=1, maximum=MOST_SEEDS, whole=True),
-    "power": _positive,
+    "power": Limit(minimum=0, maximum=MOST_POWER, exclusive=True),
     "n_maps": _count,
     "n_images": _count,
     "regime": Limit(choices=("independent", "correlated", "plain")),

@@ -114,11 +114,18 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's rho of two (n,) tensors: Pearson's correlation of average ranks; NaN if one of them is constant.
 
     Values that agree to nine digits of the largest one are tied: sums in another order differ by less than that.
+    Raises KdlibError for values that are not finite.
 
     >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 15.0]))
     0.5
     """
     ranks = []
+    if a.shape != b.shape or a.ndim != 1:
+        raise KdlibError(
+            f"a rank correlation is of two rows of one length, not of {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+    if not bool((a.isfinite() & b.isfinite()).all()):
+        raise KdlibError("a rank correlation is of finite numbers; leave out the pairs in which one is not")
     for values in (a, b):
         values = values.double()
         largest = values.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
