@@ -72,6 +72,12 @@ def test_list_tells_the_time_measured_with_the_committed_results(folder, capsys,
     assert "not measured" in broken
 
 
+def test_a_choice_that_is_none_is_named_by_its_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["book", "--execute", "chnged"])
+    assert capsys.readouterr().err.startswith("kdlib: unknown --execute 'chnged'; did you mean 'changed'?")
+
+
 def test_params_shows_the_form(folder, capsys):
     assert main(["params", "toy", "--notebooks", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()

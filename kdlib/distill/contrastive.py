@@ -43,7 +43,7 @@ def nce_loss(scores: Tensor, log_normaliser: Tensor, num_images: int) -> Tensor:
     >>> nce_loss(scores, torch.tensor(2.0).log(), num_images=2)  # -log(1/2) - log(1)
     tensor(0.6931)
     """
-    num_negatives = scores.shape[1] - 1
+    num_negatives = positive_integer(scores.shape[1] - 1, "the number of negatives")
     scores = at_least_float32(scores)
     log_odds = scores - (log_normaliser + math.log(num_negatives / num_images))
     sign = torch.ones_like(scores[0])

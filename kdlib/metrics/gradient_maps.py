@@ -73,7 +73,8 @@ def score_gradient_maps(gradients: Tensor, masks: Tensor, power: float = 1.0) ->
     """Score each gradient map by the mask of its object; for the formulas see the head of this module.
 
     gradients: (N, C, H, W), signed or not, such as `kdlib.explain.saliency.loss_gradients`. masks: (N, H, W) bool.
-    power: of |g| in the strength of a pixel, above 0 and below 100. Multiplying a map by a number changes none of its scores.
+    power: of |g| in the strength of a pixel, above 0 and below 100. Multiplying a map by a number changes none of its
+    scores.
 
     >>> gradients = torch.tensor([[[[3.0, -1.0], [0.0, 0.0]]]])
     >>> masks = torch.tensor([[[True, False], [True, False]]])

@@ -285,6 +285,11 @@ def test_options_out_of_range_are_refused(option, message):
         small_memory(**option)
 
 
+def test_a_true_pair_alone_is_nothing_to_tell_apart():
+    with pytest.raises(KdlibError, match="the number of negatives must be a whole number of at least 1, not 0"):
+        nce_loss(torch.zeros(2, 1), torch.tensor(0.0), 3)
+
+
 # --- the objective
 
 
