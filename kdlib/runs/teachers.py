@@ -48,7 +48,7 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
     logits = outputs["logits"]
     if logits.ndim != 2 or bool((logits.isnan() | (logits == torch.inf)).any()):
         raise KdlibError(
-            f"the logits of teacher {name} must be numbers of shape (rows, outputs), or -inf for a class that can't be, "
+            f"the logits of teacher {name} must be numbers of shape (rows, outputs), -inf for a class that can't be, "
             f"not {'of shape ' + str(tuple(logits.shape)) if logits.ndim != 2 else 'nan or inf'}; correct them"
         )
     kept = {key: outputs[key].detach().cpu().contiguous() for key in sorted(outputs)}
