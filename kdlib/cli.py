@@ -33,7 +33,8 @@ class _Parser(argparse.ArgumentParser):
         found = re.match(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
         if found:
             try:
-                choose(found[2], re.findall(r"[\w-]+", found[3]), "command")
+                what = found[1] if found[1].startswith("--") else "command"
+                choose(found[2], re.findall(r"[\w-]+", found[3]), what)
             except KdlibError as error:
                 message = str(error)
         self.exit(2, f"kdlib: {shortened(one_line(message), 500)}; see `{self.prog} --help`\n")

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 MOST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
 MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
+MOST_TEMPERATURE = 1e6  # all softened outputs are alike long before
+MOST_POWER = 100.0  # of gradients of size 1/2 to 2: their sums over pixels stay within float64
 MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
 _MOST_SHOWN = 80  # characters of a value in a message
 _MOST_CHOICES = 1_000  # characters of all choices together
@@ -148,6 +150,17 @@ def finite_number(
         if not below and not above:
             return number
     raise KdlibError(f"{name} must be a finite number {' and '.join(bounds)}".rstrip() + f", not {shown(value)}")
+
+
+def check_temperature(value: object, name: str = "temperature") -> float:
+    """Return `value` as a temperature: a finite float above 0 and below `MOST_TEMPERATURE`.
+
+    >>> check_temperature(1e200)
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: temperature must be a finite number greater than 0 and less than 1e+06, not 1e+200
+    """
+    return finite_number(value, name, minimum=0, maximum=MOST_TEMPERATURE, exclusive=True)
 
 
 def choose_device(value: object, name: str = "device") -> str:

@@ -72,6 +72,12 @@ def test_list_tells_the_time_measured_with_the_committed_results(folder, capsys,
     assert "not measured" in broken
 
 
+def test_a_choice_that_is_none_is_named_by_its_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["book", "--execute", "chnged"])
+    assert capsys.readouterr().err.startswith("kdlib: unknown --execute 'chnged'; did you mean 'changed'?")
+
+
 def test_params_shows_the_form(folder, capsys):
     assert main(["params", "toy", "--notebooks", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -79,7 +85,7 @@ def test_params_shows_the_form(folder, capsys):
     assert lines[1].split()[:3] == ["preset", "str", "'quick'"]
     assert "smoke | quick | long | gpu" in lines[1]
     assert next(line for line in lines if line.startswith("temperature")).split() == [
-        *("temperature", "float", "4.0", ">", "0"),
+        *("temperature", "float", "4.0", ">", "0", "and", "<", "1000000"),
         *("softens", "both", "distributions"),
     ]
 
@@ -95,8 +101,8 @@ def test_run_prints_the_paths_it_wrote(folder, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-p", "temperature=0"], "temperature must be a finite number greater than 0, not 0.0"),
-        (["-p", "temperature=-1"], "temperature must be a finite number greater than 0, not -1.0"),
+        (["-p", "temperature=0"], "temperature must be a finite number greater than 0 and less than 1e+06, not 0.0"),
+        (["-p", "temperature=-1"], "temperature must be a finite number greater than 0 and less than 1e+06, not -1.0"),
         (["-p", "temperature=nan"], "temperature must be a finite number, not nan"),
         (["-p", "temperature=abc"], "temperature must be a number, not 'abc'"),
         (["-p", "n_seeds=0"], "n_seeds must be a whole number from 1 to 1000, not 0"),

@@ -7,12 +7,24 @@ import torch
 from torch import nn
 
 from kdlib.book.limits import LIMITS
+from kdlib.data.augment import Augmentation
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.drawn.drawing import part_seed
 from kdlib.data.splitting import take
+from kdlib.distill.contrastive import ContrastiveMemory
 from kdlib.distill.cross_entropy import CrossEntropy
+from kdlib.distill.dark_knowledge import shuffled_per_image, wrong_classes
+from kdlib.distill.factor_transfer import train_paraphraser
+from kdlib.distill.kd import kd_loss
+from kdlib.distill.mistakes.checks import diagnose, diagnose_supply, diagnose_total
+from kdlib.distill.mistakes.losses import total_loss
+from kdlib.distill.mistakes.teachers import live_supply
+from kdlib.distill.self_supervision import make_head, train_head
 from kdlib.errors import MOST_SEED, KdlibError, check_seed
+from kdlib.metrics.diffroar import rank_codes
+from kdlib.metrics.dissection.controls import random_rotation
 from kdlib.metrics.information.maps import information_discarding
+from kdlib.metrics.information.response import noise_generator
 from kdlib.models import build
 from kdlib.models.seeded import seeded
 from kdlib.papers.study import Study
@@ -22,6 +34,7 @@ from kdlib.train.recipe import Recipe
 
 TOO_LARGE = [2**32, 2**44, 99999999999999999999]
 RECIPE = Recipe(epochs=1, batch_size=2)
+TEACHER = nn.Sequential(nn.Conv2d(3, 2, 1))
 
 
 @pytest.mark.parametrize("seed", TOO_LARGE)
@@ -38,6 +51,18 @@ RECIPE = Recipe(epochs=1, batch_size=2)
         lambda seed: draw_scenes(1, seed, 16),
         lambda seed: take(torch.zeros(4).long(), 2, seed, "n_test", "the toy"),
         lambda seed: information_discarding(nn.Flatten(), torch.rand(1, 1, 4, 4), "", seed=seed),
+        lambda seed: shuffled_per_image(torch.zeros(1, 3), torch.tensor([0]), torch.tensor([0]), seed),
+        lambda seed: wrong_classes((0, 0, 1, 1), seed),
+        lambda seed: ContrastiveMemory(2, 2, torch.tensor([0, 1]), negatives=1, seed=seed),
+        lambda seed: make_head(2, seed),
+        lambda seed: train_head(torch.rand(2, 4, 3), seed=seed),
+        lambda seed: train_paraphraser(TEACHER, "0", draw_scenes(2, 0, 16), Augmentation("none"), seed=seed),
+        lambda seed: diagnose(kd_loss, seed),
+        lambda seed: diagnose_total(total_loss, seed),
+        lambda seed: diagnose_supply(live_supply, seed),
+        lambda seed: rank_codes(torch.rand(1, 1, 2, 2), (0.5,), seed=seed),
+        lambda seed: random_rotation(3, seed),
+        lambda seed: noise_generator(seed, 0),
     ],
 )
 def test_a_seed_beyond_the_bound_is_refused_in_one_sentence(use, seed):

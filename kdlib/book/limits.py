@@ -7,9 +7,11 @@ from typing import Any
 
 from kdlib.errors import (
     MOST_EPOCHS,
+    MOST_POWER,
     MOST_SEED,
     MOST_SEEDS,
     MOST_STUDENT_EPOCHS,
+    MOST_TEMPERATURE,
     choose,
     choose_device,
     finite_number,
@@ -61,6 +63,7 @@ _epochs = Limit(minimum=1, maximum=MOST_EPOCHS, whole=True)
 _side = Limit(minimum=1, maximum=MOST_SIDE, whole=True)
 _share = Limit(minimum=0, maximum=1)
 _positive = Limit(minimum=0, exclusive=True)
+_temperature = Limit(minimum=0, maximum=MOST_TEMPERATURE, exclusive=True)
 
 # A list is checked element by element.
 LIMITS: dict[str, Limit] = {
@@ -70,8 +73,8 @@ LIMITS: dict[str, Limit] = {
     "denominator": Limit(choices=("lite", "original")),
     "seed": Limit(minimum=0, maximum=MOST_SEED, whole=True),
     "n_seeds": Limit(minimum=1, maximum=MOST_SEEDS, whole=True),
-    "temperature": _positive,
-    "temperatures": _positive,
+    "temperature": _temperature,
+    "temperatures": _temperature,
     "alpha": _share,
     "alphas": _share,
     "smoothing": _share,
@@ -102,7 +105,7 @@ LIMITS: dict[str, Limit] = {
     "roar_gradients": Limit(choices=("logit", "loss", "random_class")),
     "fractions": Limit(minimum=0, maximum=1, several=True),
     "retrainings": Limit(minimum=1, maximum=MOST_SEEDS, whole=True),
-    "power": _positive,
+    "power": Limit(minimum=0, maximum=MOST_POWER, exclusive=True),
     "n_maps": _count,
     "n_images": _count,
     "regime": Limit(choices=("independent", "correlated", "plain")),

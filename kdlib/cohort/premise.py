@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.cohort.population import Population, read_net
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_temperature, choose, finite_number, positive_integer
 from kdlib.runs.arms import Arm
 from kdlib.runs.parallel import train_missing_of
 from kdlib.runs.store import get_or_train
@@ -42,7 +42,7 @@ def read_premise(path: Path = CANDIDATES) -> Premise:
     arms = {"teacher": Arm("cross_entropy", net="teacher"), "scratch": Arm("cross_entropy")}
     for setting in table["kd"]:
         options = {
-            "temperature": finite_number(setting["temperature"], "temperature", minimum=0, exclusive=True),
+            "temperature": check_temperature(setting["temperature"]),
             "alpha": finite_number(setting["alpha"], "alpha", minimum=0, maximum=1),
         }
         arms[f"KD, T = {options['temperature']:g}, alpha = {options['alpha']:g}"] = Arm(

@@ -13,7 +13,7 @@ from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher, Observe
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, check_temperature, finite_number
 
 
 def attention_map(features: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class AttentionTransfer(Objective):
         self.student_layers = tuple(student_layer for student_layer, _ in pairs)
         self.weight = finite_number(weight, "weight", minimum=0)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         answer = self.teacher.answer(batch)

@@ -15,7 +15,7 @@ from kdlib.distill.kd import label_terms
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, check_temperature, finite_number, positive_integer
 
 _MOST_NEGATIVES = 16_384  # the paper's number
 # One matrix product with the whole bank does some 40 rows in the time in which one row is looked up and multiplied
@@ -43,7 +43,7 @@ def nce_loss(scores: Tensor, log_normaliser: Tensor, num_images: int) -> Tensor:
     >>> nce_loss(scores, torch.tensor(2.0).log(), num_images=2)  # -log(1/2) - log(1)
     tensor(0.6931)
     """
-    num_negatives = scores.shape[1] - 1
+    num_negatives = positive_integer(scores.shape[1] - 1, "the number of negatives")
     scores = at_least_float32(scores)
     log_odds = scores - (log_normaliser + math.log(num_negatives / num_images))
     sign = torch.ones_like(scores[0])
@@ -172,7 +172,7 @@ class ContrastiveMemory(nn.Module):
         self.num_images = len(labels)
         self.negatives = positive_integer(negatives, "negatives")
         self.momentum = finite_number(momentum, "momentum", minimum=0, maximum=1)
-        self.temperature = finite_number(temperature, "nce_temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature, "nce_temperature")
         positive_integer(dimension, "dimension")
         labels = labels.cpu()
         sizes = torch.bincount(labels)
@@ -182,7 +182,7 @@ class ContrastiveMemory(nn.Module):
                 f"class {int(labels[0])}; give at least two classes"
             )
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(check_seed(seed))
             self.embed_student = nn.Linear(student_width, dimension)
             self.embed_teacher = nn.Linear(teacher_width, dimension)
             banks = [F.normalize(torch.randn(self.num_images, dimension), dim=1) for _ in range(2)]
@@ -266,7 +266,7 @@ class ContrastiveDistillation(Objective):
         self.module: nn.Module = memory
         self.weight = finite_number(weight, "weight", minimum=0)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         answer = self.teacher.answer(batch)

@@ -19,7 +19,7 @@ from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, check_seed, check_temperature, finite_number
 
 Permute = Callable[[Tensor, TrainBatch], Tensor]
 # Constants of Steele, Lea and Flood's "splitmix64" (2014), as signed numbers
@@ -42,7 +42,7 @@ def shuffled_per_image(logits: Tensor, labels: Tensor, index: Tensor, seed: int)
     which leaves no similarity: on average, siblings get the share of the wrong classes' probability that their number
     gives by chance.
 
-    logits: (B, K >= 3). labels, index: (B,) integers. seed: a whole number of at least 0. Nothing is drawn from a
+    logits: (B, K >= 3). labels, index: (B,) integers. seed: a whole number from 0 to 2^32 - 1. Nothing is drawn from a
     generator: the order is that of a hash of (seed, index, class), so no table over the data is kept.
 
     >>> logits = torch.tensor([[9.0, 3.0, 2.0, 1.0]]).repeat(3, 1)
@@ -53,7 +53,7 @@ def shuffled_per_image(logits: Tensor, labels: Tensor, index: Tensor, seed: int)
     """
     classes = _three_classes(logits.shape[1])
     numbers = torch.arange(classes, device=logits.device)
-    start = torch.tensor(seed, dtype=torch.int64, device=logits.device)
+    start = torch.tensor(check_seed(seed), dtype=torch.int64, device=logits.device)
     image = _mixed(_mixed(start * _STEP) + index.long() * _STEP)
     keys = _mixed(image[:, None] + (numbers + 1) * _STEP)
     keys = keys.scatter(1, labels[:, None], torch.iinfo(torch.int64).max)  # the true class comes last
@@ -77,7 +77,7 @@ def wrong_classes(superclass_of: Sequence[int], seed: int) -> Tensor:
     """
     groups = list(superclass_of)
     classes = _three_classes(len(groups))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     table = torch.arange(classes).repeat(classes, 1)
     for label in range(classes):
         order = [c for c in torch.randperm(classes, generator=generator).tolist() if c != label]
@@ -125,7 +125,7 @@ class PermutedDarkKnowledge(Objective):
 
     def __init__(self, teacher: AnyTeacher, permute: Permute, temperature: float = 1.0, alpha: float = 0.5) -> None:
         self.teacher, self.permute = teacher, permute
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:

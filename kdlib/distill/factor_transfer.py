@@ -22,7 +22,7 @@ from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher, Observe, Teacher
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, check_temperature, finite_number, positive_integer
 
 _SLOPE = 0.1  # of the LeakyReLU below zero
 _PARAPHRASER_SEED = 0  # the same for all students: none may depend on which of them came first
@@ -141,7 +141,7 @@ def train_paraphraser(
     device = train.device
     channels = features_of(teacher, train.inputs(torch.arange(1, device=device)), layer).shape[1]
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed(seed))
         paraphraser = Paraphraser(channels, rate).to(device)
     optimizer = torch.optim.SGD(paraphraser.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     for epoch in range(epochs):
@@ -212,7 +212,7 @@ class FactorTransfer(Objective):
         self.student_layers = (student_layer,)
         self.weight = finite_number(weight, "weight", minimum=0)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         answer = self.teacher.answer(batch)

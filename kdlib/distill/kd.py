@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
 from kdlib.distill.terms import divergence, label_cross_entropy, log_probabilities, weighted
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, check_temperature, finite_number
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -21,14 +23,14 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     Its gradient with respect to a student's logit is T (p_s^T - p_t^T) / B; 1/T comes from the softmax, and the
     probabilities' difference itself shrinks like 1/T, so T^2 keeps the gradient's size as T grows.
 
-    student_logits, teacher_logits: (B, K); a class that the teacher masks (-inf) contributes 0. temperature > 0. The
-    loss is computed in float32 at least. No gradient flows to the teacher.
+    student_logits, teacher_logits: (B, K); a class that the teacher masks (-inf) contributes 0. 0 < temperature < 1e6.
+    The loss is computed in float32 at least. No gradient flows to the teacher.
 
     >>> import torch
     >>> kd_loss(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]).log(), temperature=1.0)  # KL((3/4, 1/4) || (1/2, 1/2))
     tensor(0.1308)
     """
-    finite_number(temperature, "temperature", minimum=0, exclusive=True)
+    check_temperature(temperature)
     if student_logits.shape != teacher_logits.shape or student_logits.ndim != 2:
         raise KdlibError(
             f"teacher and student must give logits of one shape (batch, classes), not {tuple(teacher_logits.shape)} "
@@ -36,7 +38,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
         )
     student = log_probabilities(student_logits, temperature)
     teacher = log_probabilities(teacher_logits.detach(), temperature)
-    return temperature**2 * divergence(teacher, student).mean()
+    loss = temperature**2 * divergence(teacher, student).mean()
+    return loss.to(torch.promote_types(at_least_float32(student_logits).dtype, at_least_float32(teacher_logits).dtype))
 
 
 def label_terms(
@@ -77,7 +80,7 @@ class KnowledgeDistillation(Objective):
 
     def __init__(self, teacher: AnyTeacher, temperature: float = 1.0, alpha: float = 0.5) -> None:
         self.teacher = teacher
-        self.temperature = finite_number(temperature, "temperature", minimum=0, exclusive=True)
+        self.temperature = check_temperature(temperature)
         self.alpha = finite_number(alpha, "alpha", minimum=0, maximum=1)
 
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:

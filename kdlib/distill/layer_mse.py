@@ -41,6 +41,11 @@ class LayerMSE(Objective):
     def __call__(self, batch: TrainBatch, logits: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted = at_least_float32(self.teacher.answer(batch)["layer"])
         given = at_least_float32(features[self.student_layers[0]])
+        if given.shape != wanted.shape:
+            raise KdlibError(
+                f"a mean squared error needs layers of one shape, but the student's gives {tuple(given.shape)} and the "
+                f"teacher's {tuple(wanted.shape)}; name layers with as many outputs"
+            )
         return {"layer_mse": F.mse_loss(given, wanted) / self.scale}
 
 

@@ -17,7 +17,7 @@ from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
 from kdlib.distill.terms import label_cross_entropy, weighted
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
 
 _TURNS = 4
 # Stage 1 holds at most 2 GB of features. ImageNet's would take 10 GB: of more images it takes evenly spaced ones.
@@ -92,7 +92,7 @@ def ranked_kd_loss(
 def make_head(width: int, seed: int) -> nn.Sequential:
     """The self-supervised head: a two-layer perceptron width-width-width with a ReLU between, initialised by `seed`."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed(seed))
         return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
 
@@ -160,7 +160,7 @@ def _drawn_views(
         for found, labels, index in streamed(indices, augmentation.name, seed, 0):
             yield TrainBatch(found.float().div_(255), labels, index, torch.zeros_like(index))
         return
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     views = torch.randint(augmentation.num_views, (len(images),), generator=generator).to(images.device)
     for index in indices:
         view = views[index]

@@ -6,15 +6,21 @@ from torch import Tensor
 
 from kdlib.data.task import CLASSIFICATION, at_least_float32
 
+_HIGH_TEMPERATURE = 32.0  # up to it, float32 keeps three digits of T^2 KL
+
 
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(z / T) of each row (B, K), in float32 at least; -inf for a class whose logit is -inf.
+
+    In float64 where the temperature is high: all classes are then nearly alike, and what is left of their differences
+    is multiplied by T^2 afterwards.
 
     >>> import torch
     >>> log_probabilities(torch.tensor([[0.0, 0.0, -torch.inf]], dtype=torch.float16))
     tensor([[-0.6931, -0.6931,    -inf]])
     """
-    return (at_least_float32(logits) / temperature).log_softmax(dim=1)
+    wide = logits.double() if temperature > _HIGH_TEMPERATURE else at_least_float32(logits)
+    return (wide / temperature).log_softmax(dim=1)
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, check_temperature
 from kdlib.metrics.feature_geometry import class_means, feature_geometry
 
 PRIMARY = "sibling_mass_ratio"
@@ -34,7 +34,7 @@ def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> log_probabilities(torch.zeros(1, 4)).exp()
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]], dtype=torch.float64)
     """
-    finite_number(temperature, "temperature", minimum=0, exclusive=True)
+    check_temperature(temperature)
     if logits.ndim != 2 or not logits.is_floating_point():
         raise KdlibError(f"logits must be real numbers of shape (N, K), not {logits.dtype} of {tuple(logits.shape)}")
     if not bool(torch.isfinite(logits).all()):
@@ -114,11 +114,18 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's rho of two (n,) tensors: Pearson's correlation of average ranks; NaN if one of them is constant.
 
     Values that agree to nine digits of the largest one are tied: sums in another order differ by less than that.
+    Raises KdlibError for values that are not finite.
 
     >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 15.0]))
     0.5
     """
     ranks = []
+    if a.shape != b.shape or a.ndim != 1:
+        raise KdlibError(
+            f"a rank correlation is of two rows of one length, not of {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+    if not bool((a.isfinite() & b.isfinite()).all()):
+        raise KdlibError("a rank correlation is of finite numbers; leave out the pairs in which one is not")
     for values in (a, b):
         values = values.double()
         largest = values.abs().max().clamp(min=torch.finfo(torch.float64).tiny)

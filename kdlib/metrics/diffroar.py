@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, choose, finite_number, positive_integer
 
 KEPT = ("top", "bottom")
 _MOST_FRACTIONS = 127  # two limits each must fit into a byte
@@ -107,7 +107,7 @@ def rank_codes(attributions: Tensor, fractions: Sequence[float], *, seed: int = 
     limits = tuple(sorted({*numbers, *(coordinates - number for number in numbers)}))
     ranks = torch.arange(coordinates)
     code_of_rank = torch.searchsorted(torch.tensor(limits), ranks, right=True).to(torch.uint8).to(flat.device)
-    shuffle = torch.randperm(coordinates, generator=torch.Generator().manual_seed(seed)).to(flat.device)
+    shuffle = torch.randperm(coordinates, generator=torch.Generator().manual_seed(check_seed(seed))).to(flat.device)
     codes = torch.empty(flat.shape, dtype=torch.uint8, device=flat.device)
     for piece in torch.arange(len(flat)).split(max(1, _SORTED_AT_ONCE // coordinates)):
         rows = slice(int(piece[0]), int(piece[-1]) + 1)

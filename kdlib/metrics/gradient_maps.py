@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import MOST_POWER, KdlibError, finite_number
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def score_gradient_maps(gradients: Tensor, masks: Tensor, power: float = 1.0) ->
     """Score each gradient map by the mask of its object; for the formulas see the head of this module.
 
     gradients: (N, C, H, W), signed or not, such as `kdlib.explain.saliency.loss_gradients`. masks: (N, H, W) bool.
-    power: of |g| in the strength of a pixel, above 0. Multiplying a map by a number changes none of its scores.
+    power: of |g| in the strength of a pixel, above 0 and below 100. Multiplying a map by a number changes none of its
+    scores.
 
     >>> gradients = torch.tensor([[[[3.0, -1.0], [0.0, 0.0]]]])
     >>> masks = torch.tensor([[[True, False], [True, False]]])
@@ -81,7 +82,7 @@ def score_gradient_maps(gradients: Tensor, masks: Tensor, power: float = 1.0) ->
     >>> scores.energy_inside.item(), scores.chance.item(), scores.pointing.item(), scores.auc.item()
     (0.75, 0.5, 1.0, 0.625)
     """
-    finite_number(power, "power", minimum=0, exclusive=True)
+    finite_number(power, "power", minimum=0, maximum=MOST_POWER, exclusive=True)
     _check(gradients, masks)
     # In float64 and with the map's scale taken out, which cancels: powers then neither vanish nor overflow. The scale
     # is a power of four, which rounds nothing, nor does its root: ties stay ties.

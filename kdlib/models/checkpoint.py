@@ -185,6 +185,7 @@ def _is_state(content: Any) -> bool:
 def _state_in(content: Any, path: Path) -> Mapping[str, Tensor]:
     """The state_dict in what a file holds: itself, what it has under a usual name, at any depth, or the only one."""
     waiting, seen = [content], set()
+    beside: dict[str, Tensor] = {}  # weights, and beside them something else, such as the number of the epoch
     while waiting:  # the likeliest is the last
         inside = waiting.pop()
         if _is_state(inside):
@@ -194,10 +195,10 @@ def _state_in(content: Any, path: Path) -> Mapping[str, Tensor]:
             states = [value for value in inside.values() if _is_state(value)]
             waiting += states if len(states) == 1 else []
             waiting += [inside[name] for name in reversed(_WRAPPERS) if name in inside]
-    named = content.items() if isinstance(content, Mapping) else ()
-    tensors = {name: value for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}
-    if tensors:  # weights, and beside them something else, such as the number of the epoch
-        return tensors
+            tensors = {n: v for n, v in inside.items() if isinstance(n, str) and isinstance(v, Tensor)}
+            beside = max(beside, tensors, key=len)
+    if beside:
+        return beside
     has = f" (it has {_some(map(str, content))})" if isinstance(content, Mapping) and content else ""
     raise KdlibError(f"checkpoint {path} holds no state_dict{has}; save model.state_dict() into it")
 

@@ -107,6 +107,10 @@ def from_keras(arrays: Mapping[str, np.ndarray], source: str = "the weights") ->
     return model.eval()
 
 
+# RuntimeError: what lies in the archive is encrypted, or compressed in a way that Python does not know.
+_UNREADABLE = (OSError, ValueError, EOFError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
 class _Taken:
     """Arrays by name, each checked as it is taken."""
 
@@ -154,6 +158,8 @@ def load_keras_resnet50(path: Path | str) -> nn.Module:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("it holds files that are no arrays")
+    except _UNREADABLE as error:
         raise KdlibError(f"{path} cannot be read as a .npz archive ({error}); get the file again") from error
     return from_keras(arrays, str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kdlib.errors import MOST_SEED, check_seed, choose, finite_number
+from kdlib.errors import MOST_SEED, check_seed, check_temperature, choose, finite_number
 from kdlib.runs.spec import RunSpec, make_spec
 from kdlib.train.recipe import Recipe
 
@@ -105,7 +105,7 @@ def basic_arms(temperature: float, alpha: float, smoothing: float) -> dict[str, 
     """
     kd = {
         "alpha": finite_number(alpha, "alpha", minimum=0, maximum=1),
-        "temperature": finite_number(temperature, "temperature", minimum=0, exclusive=True),
+        "temperature": check_temperature(temperature),
     }
     smoothed = {"alpha": finite_number(smoothing, "smoothing", minimum=0, maximum=1)}
     return {

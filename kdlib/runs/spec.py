@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdlib.distill.catalogue import METHODS
-from kdlib.errors import KdlibError, check_seed, choose, finite_number, positive_integer, shown
+from kdlib.errors import (
+    MOST_EPOCHS,
+    MOST_TEMPERATURE,
+    KdlibError,
+    check_seed,
+    choose,
+    finite_number,
+    positive_integer,
+    shown,
+)
 from kdlib.models import check_model
 from kdlib.runs.teachers import KnownTeacher
 from kdlib.train.recipe import Recipe
@@ -17,8 +26,12 @@ from kdlib.train.recipe import Recipe
 # What these options mean is the same in every method.
 _RANGES: dict[str, dict[str, Any]] = {
     "alpha": {"minimum": 0, "maximum": 1},
-    "temperature": {"minimum": 0, "exclusive": True},
+    "temperature": {"minimum": 0, "maximum": MOST_TEMPERATURE, "exclusive": True},
+    "nce_temperature": {"minimum": 0, "maximum": MOST_TEMPERATURE, "exclusive": True},
+    **{option: {"minimum": 0} for option in ("weight", "logits", "similarity", "turned")},
+    **{option: {"minimum": 0, "maximum": 1} for option in ("rate", "relative")},
 }
+_MOST_WHOLE = {"negatives": 10**6, "dimension": 65_536, "epochs": MOST_EPOCHS}
 _NOT_THE_NETWORKS = {"seed": "specification's seed"} | dict.fromkeys(
     ("num_classes", "channels", "mean", "std", "vocabulary", "length"), "data"
 )
@@ -98,7 +111,11 @@ def _check_objective(name: str, options: tuple[tuple[str, Any], ...]) -> None:
         if isinstance(default, str):
             if not isinstance(value, str):
                 raise KdlibError(f"{option} of objective '{name}' must be text, not {shown(value)}")
-        elif value is not None or default is not None:
+        elif value is None and default is None:
+            continue
+        elif option in _MOST_WHOLE:
+            positive_integer(value, option, maximum=_MOST_WHOLE[option])
+        else:
             finite_number(value, option, **_RANGES.get(option, {}))
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -35,14 +36,20 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
     """Keep a teacher's outputs in the run store, so that a `RunSpec` can name it.
 
     name: what it is, such as "lightgbm". outputs: named tensors (N, ...) in the order of the training set, "logits"
-    among them. The same outputs under the same name give the
-    same teacher, in whatever order they are named.
+    among them: (N, K), -inf for a class that a row can't have. The same outputs under the same name give the same
+    teacher, in whatever order they are named.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise KdlibError(f"a teacher's name is made of lower-case letters, digits and _, like lightgbm, not {name!r}")
     if "logits" not in outputs:
         raise KdlibError(
             f"the outputs of teacher {name} must include 'logits', not only {', '.join(outputs) or 'nothing'}"
+        )
+    logits = outputs["logits"]
+    if logits.ndim != 2 or bool((logits.isnan() | (logits == torch.inf)).any()):
+        raise KdlibError(
+            f"the logits of teacher {name} must be numbers of shape (rows, outputs), -inf for a class that can't be, "
+            f"not {'of shape ' + str(tuple(logits.shape)) if logits.ndim != 2 else 'nan or inf'}; correct them"
         )
     kept = {key: outputs[key].detach().cpu().contiguous() for key in sorted(outputs)}
     content = save(kept)

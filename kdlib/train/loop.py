@@ -75,10 +75,10 @@ def fit(
             found = train_epoch(step, feed, optimizer, distance, seed, epoch) | feed.validate(model)
             row = {"epoch": epoch + 1, "learning_rate": recipe.learning_rate_at(epoch), **found}
             row["seconds"] = time.perf_counter() - started
-            if not all(math.isfinite(value) for name, value in found.items() if name != "val_loss"):
+            if not all(math.isfinite(x) or (name, x) == ("val_loss", math.inf) for name, x in found.items()):
                 raise KdlibError(
-                    f"{label}: the loss became {found['loss']} in epoch {epoch + 1}; lower learning_rate "
-                    f"(now {recipe.learning_rate:g}) or raise the temperature"
+                    f"{label}: the loss became {found['loss']} ({found['val_loss']} on val) in epoch {epoch + 1}; "
+                    f"lower learning_rate (now {recipe.learning_rate:g}) or raise the temperature"
                 )
             progress = next_progress(progress, model, beside, optimizer, row, recipe, feed.task)
             if after_epoch:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdlib.data.augment import Augmentation
-from kdlib.errors import MOST_EPOCHS, KdlibError, choose, finite_number, positive_integer
+from kdlib.errors import MOST_EPOCHS, KdlibError, choose, finite_number, positive_integer, shown
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "geometric")
@@ -60,8 +60,15 @@ class Recipe:
         geometric = self.schedule == "geometric"
         finite_number(self.final_learning_rate, "final_learning_rate", minimum=0, exclusive=geometric)
         Augmentation(self.augment)
+        for name in ("nesterov", "channels_last", "mixed_precision"):
+            if not isinstance(getattr(self, name), bool):
+                raise KdlibError(f"{name} must be True or False, not {shown(getattr(self, name))}")
+        for name in ("milestones", "checkpoints", "distances"):
+            if not isinstance(getattr(self, name), tuple):
+                raise KdlibError(f"{name} must be a tuple, such as (1,), not {shown(getattr(self, name))}")
         for first, epochs in ((1, self.milestones), (0, self.checkpoints)):
             for epoch in epochs:
+                positive_integer(epoch, "an epoch of milestones or checkpoints", minimum=0)
                 if not first <= epoch <= self.epochs:
                     raise KdlibError(f"epoch {epoch} is outside this recipe's {self.epochs} epochs")
 

@@ -276,13 +276,18 @@ def test_images_of_one_class_alone_are_refused():
     [
         ({"negatives": 0}, "negatives must be a whole number of at least 1, not 0"),
         ({"dimension": 0}, "dimension must be a whole number of at least 1, not 0"),
-        ({"temperature": 0}, "nce_temperature must be a finite number greater than 0, not 0"),
+        ({"temperature": 0}, "nce_temperature must be a finite number greater than 0 and less than 1e.06, not 0"),
         ({"momentum": 1.5}, "momentum must be a finite number at least 0 and at most 1, not 1.5"),
     ],
 )
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(KdlibError, match=message):
         small_memory(**option)
+
+
+def test_a_true_pair_alone_is_nothing_to_tell_apart():
+    with pytest.raises(KdlibError, match="the number of negatives must be a whole number of at least 1, not 0"):
+        nce_loss(torch.zeros(2, 1), torch.tensor(0.0), 3)
 
 
 # --- the objective

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from rows import row_splits
 from torch import Tensor, nn
 
+from kdlib.book.limits import LIMITS
 from kdlib.data.task import BINARY, CLASSIFICATION, REGRESSION, at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.attention_transfer import attention_loss, attention_map
@@ -25,6 +26,7 @@ from kdlib.distill.setting import Setting
 from kdlib.distill.similarity_smoothing import SimilaritySmoothing
 from kdlib.distill.teacher import KnownOutputs
 from kdlib.errors import KdlibError
+from kdlib.papers.arms import basic_arms
 
 INF = torch.inf
 HALVES = [torch.float16, torch.bfloat16]
@@ -96,6 +98,35 @@ def test_kd_of_half_precision_at_a_high_temperature(dtype, temperature):
     softened = (student.double() / temperature).log_softmax(1), (teacher.double() / temperature).softmax(1)
     wanted = temperature**2 * F.kl_div(*softened, reduction="batchmean")
     assert kd_loss(student, teacher, temperature).item() == pytest.approx(wanted.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [33.0, 1e3, 1e4, 1e5])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES], ids=str)
+def test_kd_at_a_high_temperature_is_right_to_five_digits(dtype, temperature):
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(4, 3, generator=draw).to(dtype) for _ in range(2))
+    student.requires_grad_()
+    loss = kd_loss(student, teacher, temperature)
+    (push,) = torch.autograd.grad(loss, student)
+    wide = student.detach().double().requires_grad_()
+    softened = (wide / temperature).log_softmax(1), (teacher.double() / temperature).softmax(1)
+    wanted = temperature**2 * F.kl_div(*softened, reduction="batchmean")
+    wanted.backward()
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert torch.allclose(
+        push.double(), wide.grad, rtol=0, atol=float(torch.finfo(dtype).eps) * float(wide.grad.abs().max())
+    )
+    assert kd_loss(teacher, teacher, temperature).item() == 0
+
+
+def test_a_temperature_whose_square_overflows_is_refused():
+    message = r"^temperature must be a finite number greater than 0 and less than 1e\+06, not 1e\+200$"
+    with pytest.raises(KdlibError, match=message):
+        kd_loss(torch.zeros(1, 2), torch.zeros(1, 2), 1e200)
+    with pytest.raises(KdlibError, match=message):
+        LIMITS["temperature"].check(1e200, "temperature")
+    with pytest.raises(KdlibError, match=message):
+        basic_arms(1e200, 0.5, 0.1)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

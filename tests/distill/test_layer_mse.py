@@ -10,7 +10,7 @@ from kdlib.data.augment import Augmentation
 from kdlib.distill import TrainBatch
 from kdlib.distill.layer_mse import LayerMSE, build_layer_mse, observe_layer
 from kdlib.distill.setting import Setting
-from kdlib.distill.teacher import Teacher
+from kdlib.distill.teacher import KnownOutputs, Teacher
 from kdlib.errors import KdlibError
 from kdlib.models import build
 from kdlib.models.freezing import parameters_up_to
@@ -107,6 +107,14 @@ def test_layers_of_two_shapes_are_refused(splits):
     wide = build("small_resnet", num_classes=4, width=8, features=16)
     with pytest.raises(KdlibError, match=r"\(8, 16, 16\) and the teacher's \(16, 16, 16\)|one shape"):
         build_layer_mse(setting_of(splits, teacher=wide), layer=LAYER)
+
+
+def test_layers_of_two_shapes_are_refused_in_the_loss_too():
+    """One would be spread over the other, and the loss be a number all the same."""
+    teacher = KnownOutputs({"logits": torch.zeros(2, 1), "layer": torch.zeros(2, 1)})
+    batch = TrainBatch(torch.zeros(2, 1), torch.zeros(2).long(), torch.arange(2), torch.zeros(2).long())
+    with pytest.raises(KdlibError, match=r"layers of one shape, but the student's gives \(2, 4\) .*'s \(2, 1\)"):
+        LayerMSE("fc", teacher)(batch, torch.zeros(2, 4), {"fc": torch.zeros(2, 4)})
 
 
 def test_an_unknown_layer_is_refused_by_naming_the_nearest(splits):

@@ -96,13 +96,13 @@ def test_t_to_infinity_is_matching_centred_logits():
     student = (student - student.mean(1, keepdim=True)).requires_grad_()
     teacher = torch.randn(4, 5, dtype=torch.float64)
     teacher = teacher - teacher.mean(1, keepdim=True)
-    kd_loss(student, teacher, 1e6).backward()
+    kd_loss(student, teacher, 9e5).backward()
     assert torch.allclose(student.grad, (student - teacher) / (5 * 4), atol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf"), "abc", True])
 def test_a_temperature_that_is_none_is_refused(bad):
-    with pytest.raises(KdlibError, match="temperature must be a finite number greater than 0, not"):
+    with pytest.raises(KdlibError, match="temperature must be a finite number greater than 0 and less than"):
         kd_loss(torch.zeros(1, 2), torch.zeros(1, 2), bad)
 
 

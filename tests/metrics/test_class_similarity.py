@@ -297,6 +297,15 @@ def test_rank_correlation_is_scipys(ties):
     assert rank_correlation(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic, rel=1e-12)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_rank_correlation_of_what_is_not_finite_is_refused(bad):
+    for pair in ([1.0, bad, 2.0], [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], [1.0, 2.0, bad]):
+        with pytest.raises(KdlibError, match="a rank correlation is of finite numbers; leave out the pairs"):
+            rank_correlation(*map(torch.tensor, pair))
+    with pytest.raises(KdlibError, match="of two rows of one length"):
+        rank_correlation(torch.rand(2), torch.rand(3))
+
+
 def test_rank_correlation_of_a_constant_is_not_a_number():
     assert math.isnan(rank_correlation(torch.ones(4), torch.arange(4)))
 

@@ -156,6 +156,7 @@ def test_nothing_to_score_gives_nan():
         ({"masks": torch.zeros(6, 5, 5, dtype=torch.bool)}, r"masks must be bool of shape \(6, 6, 5\)"),
         ({"masks": torch.zeros(6, 6, 5)}, "not torch.float32"),
         ({"power": 0.0}, "power must be a finite number greater than 0"),
+        ({"power": 2000.0}, "power must be a finite number greater than 0 and less than 100, not 2000"),
     ],
 )
 def test_mistakes_are_one_sentence(change, message):

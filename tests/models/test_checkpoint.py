@@ -175,6 +175,13 @@ def test_weights_beside_other_values_are_taken(trained, tmp_path):
     assert torch.equal(load_checkpoint(net(seed=2), path).fc.weight, trained.fc.weight)
 
 
+@pytest.mark.parametrize("beside", [{"epoch": 3}, {"_extra_state": None}, {"layer1.0.bn1.num_batches_tracked": 7}])
+def test_weights_beside_other_values_are_taken_however_deep_they_lie(trained, tmp_path, beside):
+    content = {"loss": torch.tensor(0.5), "model": {"state_dict": {**trained.state_dict(), **beside}}}
+    path = saved(tmp_path / "weights.pt", content)
+    assert torch.equal(load_checkpoint(net(seed=2), path).fc.weight, trained.fc.weight)
+
+
 @pytest.mark.parametrize("name", ["weights.SAFETENSORS", "weights.bin", "weights"])
 def test_a_safetensors_file_is_known_by_what_it_holds(trained, tmp_path, name):
     save_file(trained.state_dict(), tmp_path / name)

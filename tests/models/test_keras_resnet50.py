@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,24 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(KdlibError, match=r"one\.npy cannot be read as a \.npz archive"):
         load_keras_resnet50(tmp_path / "one.npy")
+
+
+@pytest.mark.parametrize("place", [6, 8])  # in a member's header: whether it is encrypted, how it is compressed
+def test_an_archive_that_python_cannot_unpack_is_refused(tmp_path, place):
+    np.savez(tmp_path / FILE, x=np.zeros(3))
+    content = bytearray((tmp_path / FILE).read_bytes())
+    for start in (content.find(b"PK\x03\x04") + place, content.find(b"PK\x01\x02") + place + 2):
+        content[start] |= 1 if place == 6 else 99
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(KdlibError, match=r"cannot be read as a \.npz archive .*get the file again"):
+        load_keras_resnet50(tmp_path / FILE)
+
+
+def test_an_archive_of_other_files_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / FILE, "w") as archive:
+        archive.writestr("conv1.kernel", b"no array")
+    with pytest.raises(KdlibError, match="it holds files that are no arrays"):
+        load_keras_resnet50(tmp_path / FILE)
 
 
 def test_an_archive_is_read_whole_or_not_at_all(arrays, tmp_path):

@@ -68,6 +68,32 @@ def test_options_that_no_objective_has_are_refused_in_the_specification(objectiv
     assert len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize(
+    ("objective", "option", "value", "message"),
+    [
+        ("attention_transfer", "weight", -1, "weight must be a finite number at least 0, not -1"),
+        ("factor_transfer", "rate", 2, "rate must be a finite number at least 0 and at most 1, not 2"),
+        ("contrastive", "negatives", 0, "negatives must be a whole number from 1 to 1000000, not 0"),
+        ("contrastive", "negatives", 10**12, "negatives must be a whole number from 1 to 1000000, not 1000000000000"),
+        ("contrastive", "dimension", 1.5, "dimension must be a whole number from 1 to 65536, not 1.5"),
+        ("contrastive", "nce_temperature", 0, "nce_temperature must be a finite number greater than 0"),
+        ("self_supervision", "epochs", 10**23, "epochs must be a whole number from 1 to 100000, not 1000000"),
+        ("self_supervision", "turned", -0.1, "turned must be a finite number at least 0, not -0.1"),
+        ("layer_mse", "relative", 2, "relative must be a finite number at least 0 and at most 1, not 2"),
+        ("kd", "temperature", 1e200, "less than 1e.06, not 1e.200"),
+    ],
+)
+def test_values_that_no_objective_takes_are_refused_before_a_teacher_is_trained(objective, option, value, message):
+    teacher = make_spec("small_resnet", "cross_entropy", RECIPE, 0)
+    with pytest.raises(KdlibError, match=message):
+        make_spec("small_resnet", objective, RECIPE, 0, objective_options={option: value}, teacher=teacher)
+
+
+def test_as_many_negatives_as_the_data_suggest_is_a_specification():
+    teacher = make_spec("small_resnet", "cross_entropy", RECIPE, 0)
+    make_spec("small_resnet", "contrastive", RECIPE, 0, objective_options={"negatives": None}, teacher=teacher)
+
+
 @pytest.mark.parametrize("model", ["small_resnte", "", 3, ["small_resnet"]])
 def test_a_network_that_kdlib_does_not_have_is_refused_in_the_specification(model):
     with pytest.raises(KdlibError, match="unknown model"):

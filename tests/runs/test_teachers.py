@@ -81,6 +81,20 @@ def test_outputs_without_logits_are_refused():
         keep_teacher("trees", {"leaf": LOGITS})
 
 
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (torch.zeros(4), r"must be numbers of shape \(rows, outputs\).*, not of shape \(4,\); correct them"),
+        (torch.full((4, 2), torch.nan), "not nan or inf; correct them"),
+        (torch.full((4, 2), torch.inf), "not nan or inf; correct them"),
+    ],
+)
+def test_logits_that_no_student_can_learn_from_are_refused(logits, message):
+    with pytest.raises(KdlibError, match=message):
+        keep_teacher("trees", {"logits": logits})
+    keep_teacher("trees", {"logits": torch.tensor([[0.0, -torch.inf]])})
+
+
 def test_a_method_that_looks_inside_is_refused_before_training(splits, kept, count_trainings):
     with pytest.raises(KdlibError, match="looks inside its teacher"):
         get_or_train(student(kept, "attention_transfer"), splits, device="cpu")

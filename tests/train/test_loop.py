@@ -73,6 +73,13 @@ def test_a_loss_that_diverges_is_reported_in_one_sentence(splits):
         fit(net, splits, CrossEntropy(), replace(RECIPE, learning_rate=1e30, warmup=0), seed=0)
 
 
+def test_a_last_step_that_diverges_is_reported_too(splits):
+    """The losses of the training are of the weights before each step: only val tells of the last ones."""
+    one_step = replace(RECIPE, epochs=1, batch_size=128, learning_rate=1e30, warmup=0, schedule="step")
+    with pytest.raises(KdlibError, match=r"the loss became [0-9.]+ \(nan on val\) in epoch 1; lower learning_rate"):
+        fit(net, splits, CrossEntropy(), one_step, seed=0)
+
+
 def test_a_batch_larger_than_the_data_is_refused(splits):
     with pytest.raises(KdlibError, match="batch_size 512 is larger than the training set of 128 images"):
         fit(net, splits, CrossEntropy(), replace(RECIPE, batch_size=512), seed=0)

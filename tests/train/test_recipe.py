@@ -23,6 +23,13 @@ RECIPE = Recipe(epochs=3, batch_size=32)
         ({"optimizer": "adam"}, "did you mean 'adamw'"),
         ({"augment": "flipp"}, "did you mean 'flip'"),
         ({"checkpoints": (9,)}, "epoch 9 is outside this recipe's 3 epochs"),
+        ({"checkpoints": (0.5,)}, "checkpoints must be a whole number of at least 0, not 0.5"),
+        ({"milestones": ("a",)}, "milestones or checkpoints must be a whole number of at least 0, not 'a'"),
+        ({"milestones": 3}, r"milestones must be a tuple, such as \(1,\), not 3"),
+        ({"milestones": [1]}, r"milestones must be a tuple, such as \(1,\), not \[1\]"),
+        ({"distances": "fc"}, "distances must be a tuple"),
+        ({"nesterov": "no"}, "nesterov must be True or False, not 'no'"),
+        ({"mixed_precision": None}, "mixed_precision must be True or False, not None"),
     ],
 )
 def test_a_bad_recipe_is_refused(change, message):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdlib.distill.mistakes.losses import SoftLoss
 from kdlib.distill.mistakes.teachers import Epoch
-from kdlib.errors import KdlibError
+from kdlib.errors import KdlibError, check_seed
 
 TotalLoss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
 Supply = Callable[[nn.Module, list[Epoch]], list[list[Tensor]]]
@@ -68,7 +68,7 @@ def diagnose(loss_function: SoftLoss, seed: int = 0) -> dict[str, Finding]:
     >>> failures(diagnose(lambda z_s, z_t, T: kd_loss(z_s, z_t, T) / T**2))
     ['value', 'gradient', 'steady at high temperature', 'high temperature matches logits']
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(check_seed(seed))
     z_s, z_t = (2 * torch.randn(6, 5, generator=draw, dtype=torch.float64) for _ in range(2))
     _require_scalar(loss_function(z_s, z_t, 2.0))
 
@@ -159,7 +159,7 @@ def diagnose_total(loss_function: TotalLoss, seed: int = 0) -> dict[str, Finding
     >>> failures(diagnose_total(total_loss)), failures(diagnose_total(alpha_swapped))
     ([], ['alpha 0 is the labels', 'alpha 1 is the teacher', 'hard term without temperature'])
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(check_seed(seed))
     z_s, z_t = (2 * torch.randn(6, 5, generator=draw, dtype=torch.float64) for _ in range(2))
     labels = torch.randint(5, (6,), generator=draw)
     _require_scalar(loss_function(z_s, z_t, labels, 4.0, 0.5))
@@ -195,7 +195,7 @@ def diagnose_supply(supply: Supply, seed: int = 0) -> dict[str, Finding]:
     >>> failures(diagnose_supply(live_supply)), failures(diagnose_supply(cached_by_position))
     ([], ['of the very image'])
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(check_seed(seed))
     images = torch.rand(12, 4, generator=draw)
     teacher = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
     with torch.no_grad():

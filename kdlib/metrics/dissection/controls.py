@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
 from kdlib.metrics.dissection.activations import ActivationBatches, Checked, concept_names_of, layer_activations
 from kdlib.metrics.dissection.dissect import QUANTILE, TAU, Dissection, dissect_activations, score_tally
 from kdlib.metrics.dissection.tally import count_pixels
@@ -27,7 +27,7 @@ def random_rotation(units: int, seed: int = 0) -> Tensor:
     True
     """
     positive_integer(units, "units")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     q, r = torch.linalg.qr(torch.randn(units, units, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).float()  # without the signs, QR prefers some rotations
 
@@ -118,7 +118,7 @@ def dissect_held_out(
     """
     if len(probe) < 2:
         raise KdlibError(f"a held-out half needs at least 2 probe images, not {len(probe)}")
-    order = torch.randperm(len(probe), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(probe), generator=torch.Generator().manual_seed(check_seed(seed)))
     halves = [probe.subset(piece.sort().values) for piece in order.tensor_split(2)]
     names = concept_names_of(probe)
     with layer_activations(model, halves[0], layer, batch_size=batch_size, device=device) as batches:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.capture import capture, find_layer
-from kdlib.errors import KdlibError, positive_integer
+from kdlib.errors import KdlibError, check_seed, positive_integer
 from kdlib.metrics.information.inputs import check_images, check_model, run_once
 
 Grid = int | tuple[int, int] | str
@@ -98,7 +98,7 @@ def noise_generator(seed: int, image_id: int, device: torch.device | str = "cpu"
 
     Its first (samples, C, H, W) standard normal draws measure the normaliser, each later one serves a step.
     """
-    mixed = np.random.SeedSequence((seed, image_id)).generate_state(1, np.uint64)[0]
+    mixed = np.random.SeedSequence((check_seed(seed), image_id)).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(mixed) >> 1)
 
 
