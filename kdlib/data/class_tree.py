@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from collections import Counter
@@ -29,8 +30,9 @@ from kdlib.data.text_tables import same_form
 from kdlib.errors import KdlibError, choose
 
 FOREIGN = (
-    "__macosx", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found",
-    "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini",
+    "__macosx", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "network trash folder", "temporary items", "lost+found", "__pycache__", "thumbs.db",
+    "ehthumbs.db", "desktop.ini",
 )  # fmt: skip
 _GIVE = "give the folder that holds one folder of images per class"
 _NESTED, _LINKS = "pictures in sub-folders (read as their class's)", "links to folders inside a class (not followed)"
@@ -117,7 +119,13 @@ def subfolders(folder: Path) -> dict[str, Path]:
 
 
 def parts_or_classes(folder: Path) -> dict[str, Path]:
-    """`subfolders` of a folder of parts or classes; a link to what holds the folder itself is refused, never walked."""
+    """`subfolders` of a folder of parts or classes.
+
+    A link to nothing is refused, for a class may be missing, and a link to what holds the folder is, never walked.
+    """
+    for entry in entries(folder):
+        if entry.is_symlink() and not is_there(folder / entry.name):
+            raise KdlibError(f"{entry.path} is a link to nothing; mend or remove it")
     found = subfolders(folder)
     for place in found.values():
         if place.is_symlink() and folder.resolve().is_relative_to(place.resolve()):
@@ -164,6 +172,8 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits
     remarks: Counter[str] = Counter()
     loose = sum(is_picture(entry.name) and not _is_folder(entry) for entry in entries(folder))
     remarks[f"pictures right in {folder.name}, of no class (not read)"] = loose
+    alike = Counter(name.casefold() for name in found)
+    remarks["classes whose names differ in case alone (each is its own)"] = sum(n for n in alike.values() if n > 1)
     for name, place in found.items():
         pictures, rest = _pictures_of(place, visits)
         if not pictures:
@@ -196,7 +206,8 @@ def _class_folders(folder: Path) -> dict[str, Path]:
             raise KdlibError(f"the name of class folder {name!a} in {folder} is no plain text; rename it")
         if same_form(name) in found:
             raise KdlibError(
-                f"{folder} holds two folders called '{same_form(name)}' (accents written differently); join them"
+                f"{folder} holds two folders called '{same_form(name)}' (accents or spaces written differently); "
+                "join them"
             )
         found[same_form(name)] = place
     if not found:
@@ -207,13 +218,15 @@ def _class_folders(folder: Path) -> dict[str, Path]:
 
 def _refuse_parts(folder: Path, found: Mapping[str, Path]) -> None:
     """Refuse class folders that hold no picture themselves but class folders: a level too high, or unknown parts."""
-    inside = {name: set(subfolders(place)) for name, place in found.items() if not has_pictures(place)}
+    bare = {name: place for name, place in found.items() if not has_pictures(place)}
+    inside = {name: set(subfolders(place)) for name, place in bare.items()}
     if len(found) == 1 and any(inside.values()):
         [(name, inner)] = inside.items()
         raise KdlibError(
             f"{folder} holds one class folder only, '{name}', and that holds no picture but the folders "
             f"{_some(sorted(inner))}; give {folder / name}"
         )
+    inside = {name: _below_wrappers(place, inside[name]) for name, place in bare.items()}
     several = [(name, inner) for name, inner in inside.items() if len(inner) > 1]
     for place, (name, inner) in enumerate(several):
         for other, others in several[:place]:
@@ -223,6 +236,14 @@ def _refuse_parts(folder: Path, found: Mapping[str, Path]) -> None:
                     f"{_some(sorted(inner & others))}; if they are parts, call them train, val and test, and if they "
                     "are classes, put their pictures right into them"
                 )
+
+
+def _below_wrappers(place: Path, inner: set[str]) -> set[str]:
+    """The folders in `place`, or below the one folder that it holds and so on (seg_train/seg_train/cat)."""
+    while len(inner) == 1:
+        place = place / next(iter(inner))
+        inner = set() if place.is_symlink() or has_pictures(place) else set(subfolders(place))
+    return inner
 
 
 def _some(names: list[str]) -> str:
@@ -271,4 +292,5 @@ def _refuse_no_file(entry: os.DirEntry[str]) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> KdlibError:
-    return KdlibError(f"{path} cannot be read ({error.strerror}); change its permissions")
+    remedy = "change its permissions" if error.errno in (errno.EACCES, errno.EPERM) else "mend or remove it"
+    return KdlibError(f"{path} cannot be read ({error.strerror}); {remedy}")
