@@ -23,6 +23,7 @@ from torch import Tensor
 from kdlib.data.augment import RESIZED_CROP
 from kdlib.data.class_tree import Listing, existing_folder, list_images
 from kdlib.data.colours import COLOUR_NAMES, basic_colours
+from kdlib.data.decode import MAX_SIDE
 from kdlib.data.folder_parts import part_of, split_listings, tell
 from kdlib.data.image_folder import Decoder, centre_decoder
 from kdlib.data.image_set import Batch, ConceptMap, ImageSet
@@ -69,9 +70,9 @@ class FolderStream:
         class_names: tuple[str, ...] | None = None,
         resize: int | None = None,
     ) -> None:
-        self._size = positive_integer(image_size, "image_size")
+        self._size = positive_integer(image_size, "image_size", maximum=MAX_SIDE)
         self._workers = positive_integer(workers, "workers", minimum=0)
-        self._resize = positive_integer(self._size if resize is None else resize, "resize", minimum=self._size)
+        self._resize = positive_integer(self._size if resize is None else resize, "resize", self._size, MAX_SIDE)
         folder = existing_folder(root)
         above = folder.parent if part_of(folder.name) and not (folder / SUPERCLASS_FILE).exists() else folder
         listing = list_images(folder, class_names)
@@ -296,7 +297,7 @@ def stream_splits(
     KdlibError for anything that is wrong with the folder, before anything is decoded.
     """
     folder = existing_folder(root)
-    positive_integer(image_size, "image_size")
+    positive_integer(image_size, "image_size", maximum=MAX_SIDE)
     positive_integer(workers, "workers", minimum=0)
     positive_integer(seed, "seed", minimum=0)
     listings = split_listings(folder, seed, None, n_val, None, VAL_IMAGES_PER_CLASS)
