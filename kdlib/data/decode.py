@@ -113,7 +113,8 @@ def _opened(path: Path, remedy: str) -> tuple[Image.Image, Image.Transpose | Non
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise KdlibError(f"{path} is a folder, pipe or device, not a file; {remedy}")
-        with Image.open(path, formats=FORMATS) as image:
+        # Given a path, Pillow maps some files into memory, and mixes up the rows of a TIFF that lies on its side.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise KdlibError(f"{path} has {image.width:,} x {image.height:,} {_TOO_MANY}")
             raw = [str(tile[3]) for tile in image.tile]

@@ -151,6 +151,21 @@ class TestOrientation:
     upright = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
     @pytest.mark.parametrize("orientation", STORED)
+    @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "1"])
+    def test_of_a_tiff_of_any_mode(self, tmp_path, mode, orientation):
+        noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        deep = noise[..., 0].astype(np.uint16) * 257
+        image = Image.fromarray(deep) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+        image.save(tmp_path / "plain.tif")
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / "p.tif", exif=exif)
+        stored = np.asarray(read_rgb(tmp_path / "plain.tif"))
+        assert np.array_equal(np.asarray(read_rgb(tmp_path / "p.tif", turned=False)), stored)
+        upright = np.asarray(read_rgb(tmp_path / "p.tif"))
+        assert np.array_equal(STORED[orientation](upright), stored)
+
+    @pytest.mark.parametrize("orientation", STORED)
     @pytest.mark.parametrize("suffix", ["png", "tif"])
     @pytest.mark.parametrize("reader", [lambda path: read_rgb(path, turned=False), read_numbers])
     def test_stored_pixels_are_those_of_the_file(self, tmp_path, reader, suffix, orientation):
