@@ -53,6 +53,23 @@ class TestNames:
         assert [len(part) for part in (splits.train, splits.val, splits.test)] == [12, 12, 12]
         assert FolderStream(tmp_path / "valid", image_size=8).superclass_of == (0, 0, 1)
 
+    def test_a_stream_of_all_parts_is_none(self, tmp_path):
+        plant_parts(tmp_path, "train", "val")
+        paint(tmp_path / "train" / "stray.png", 9000)
+        with pytest.raises(
+            KdlibError, match=r"holds the parts train, val; give the folder of one, or use stream_splits"
+        ):
+            FolderStream(tmp_path)
+
+    def test_a_stream_of_a_part_without_all_classes_of_train_says_so(self, tmp_path):
+        plant_parts(tmp_path, "train")
+        plant_parts(tmp_path, "val", classes=CLASSES[1:])
+        with pytest.warns(UserWarning, match=r"holds 1 classes of train less than there, so that labels are others"):
+            FolderStream(tmp_path / "val")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert FolderStream(tmp_path / "val", class_names=CLASSES).labels.unique().tolist() == [1, 2]
+
     def test_two_folders_of_one_part_are_refused(self, tmp_path):
         plant_parts(tmp_path, "train", "val", "dev")
         with pytest.raises(KdlibError, match=r"the folders dev and val of .* are both its val part; join them"):
