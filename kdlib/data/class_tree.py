@@ -16,7 +16,7 @@ import errno
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -34,6 +34,8 @@ FOREIGN = (
     "system volume information", "network trash folder", "temporary items", "lost+found", "__pycache__", "thumbs.db",
     "ehthumbs.db", "desktop.ini",
 )  # fmt: skip
+ARCHIVES = "archives right in {} (not unpacked and not read)"
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _GIVE = "give the folder that holds one folder of images per class"
 _NESTED, _LINKS = "pictures in sub-folders (read as their class's)", "links to folders inside a class (not followed)"
 
@@ -133,6 +135,12 @@ def parts_or_classes(folder: Path) -> dict[str, Path]:
     return found
 
 
+def count_archives(folder: Path, found: Iterable[str]) -> int:
+    """How many archives lie in `folder` that were not unpacked: none of the folders `found` there is called so."""
+    names = [PurePath(entry.name) for entry in entries(folder)]
+    return sum(name.suffix.lower() in _PACKED and name.name.partition(".")[0] not in found for name in names)
+
+
 def has_pictures(folder: Path, *, below: bool = False) -> bool:
     """Whether pictures lie right in `folder`; below: or at any depth of it (links to folders are not followed)."""
     waiting = [folder]
@@ -172,8 +180,11 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits
     remarks: Counter[str] = Counter()
     loose = sum(is_picture(entry.name) and not _is_folder(entry) for entry in entries(folder))
     remarks[f"pictures right in {folder.name}, of no class (not read)"] = loose
-    alike = Counter(name.casefold() for name in found)
-    remarks["classes whose names differ in case alone (each is its own)"] = sum(n for n in alike.values() if n > 1)
+    remarks[ARCHIVES.format(folder.name)] = count_archives(folder, found)
+    alike = Counter(map(_at_a_glance, found))
+    remarks["classes whose names differ in case or spaces alone (each is its own)"] = sum(
+        count for count in alike.values() if count > 1
+    )
     for name, place in found.items():
         pictures, rest = _pictures_of(place, visits)
         if not pictures:
@@ -196,6 +207,10 @@ def in_one_line(remarks: Mapping[str, int]) -> str:
     first = sorted(remarks.items(), key=lambda item: -item[1])
     shown = [f"{count:,} {what}" for what, count in first[:8]]
     return "; ".join([*shown, f"and {len(first) - 8} kinds more"] if len(first) > 8 else shown)
+
+
+def _at_a_glance(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isprintable() and not sign.isspace())
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:

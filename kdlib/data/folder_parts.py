@@ -21,7 +21,17 @@ from pathlib import Path
 
 import torch
 
-from kdlib.data.class_tree import Listing, Visits, has_pictures, in_one_line, list_images, parts_or_classes, subfolders
+from kdlib.data.class_tree import (
+    ARCHIVES,
+    Listing,
+    Visits,
+    count_archives,
+    has_pictures,
+    in_one_line,
+    list_images,
+    parts_or_classes,
+    subfolders,
+)
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError
 
@@ -32,6 +42,7 @@ PART_NAMES = {
     "test": ("test", "testing", "tst"),
 }
 _FILLERS = "set|sets|data|dataset|split|part|folder|img|imgs|image|images|photos|pictures"
+_WORD = "[A-Z]?[a-z]+|[A-Z]+"  # train2017, trainA, segTrain and TRAIN_1 speak of train
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
 
 
@@ -72,7 +83,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
     if "train" not in found:
         raise KdlibError(f"{folder} holds a val or test folder but no train folder; add {folder / 'train'}")
     classes = set(subfolders(inside[found["train"]]))
-    remarks = {}
+    remarks = {ARCHIVES.format(folder.name): packed} if (packed := count_archives(folder, inside)) else {}
     for name in others:
         if classes & set(subfolders(inside[name])) or (len(found) == 1 and has_pictures(inside[name], below=True)):
             raise KdlibError(
@@ -86,7 +97,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
 
 def _refuse_alike(folder: Path, inside: Mapping[str, Path]) -> None:
     """Refuse classes whose names speak of parts (train2017, seg_test), and a class that holds parts (cat/train)."""
-    parts = {name: {part for word in re.findall("[A-Za-z]+", name) if (part := part_of(word))} for name in inside}
+    parts = {name: {part for word in re.findall(_WORD, name) if (part := part_of(word))} for name in inside}
     alike = [name for name in inside if parts[name]]
     if len(set().union(*parts.values())) > 1 and (
         len(alike) == len(inside) or any(subfolders(inside[n]) for n in alike)
@@ -99,8 +110,8 @@ def _refuse_alike(folder: Path, inside: Mapping[str, Path]) -> None:
         held = [] if has_pictures(place) else [inner for inner in subfolders(place) if part_of(inner)]
         if len({part_of(inner) for inner in held}) > 1:
             raise KdlibError(
-                f"the folder {name} of {folder} holds the parts {' and '.join(held)}; put parts above classes, as in "
-                f"{folder / held[0] / name}"
+                f"the folder {name} of {folder} holds the parts {' and '.join(held)}; give {place} if they are all, "
+                f"else put parts above classes, as in {folder / held[0] / name}"
             )
 
 

@@ -79,6 +79,11 @@ class TestWhatIsRead:
             assert part in text
         assert "\n" not in text and ".txt" not in text
 
+    def test_archives_that_were_not_unpacked_are_counted(self, tree):
+        for name in ("cat.tar", "emu.zip", "gnu.tar.gz", "notes.txt"):
+            (tree / name).write_bytes(b"x")
+        assert told(list_images(tree)) == "2 archives right in pets (not unpacked and not read)"
+
     def test_a_class_folder_may_be_a_link_and_so_may_a_file(self, tree, tmp_path):
         plant(tmp_path / "elsewhere", {"emu": 3}, 100)
         (tree / "emu").symlink_to(tmp_path / "elsewhere" / "emu")
@@ -150,11 +155,12 @@ class TestNames:
         with pytest.raises(KdlibError, match=r"holds two folders called 'caf\u00e9' \(accents or spaces .*\); join"):
             list_images(tmp_path)
 
-    def test_that_differ_in_case_alone_are_told(self, tmp_path):
-        plant(tmp_path, {"Cat": 1, "cat": 1, "dog": 1})
+    @pytest.mark.parametrize("twin", ["Big cat", "big\u00a0cat", "big cat\u200b", "bigcat"])
+    def test_that_look_alike_are_told(self, tmp_path, twin):
+        plant(tmp_path, {twin: 1, "big cat": 1, "dog": 1})
         if len(list(tmp_path.iterdir())) < 3:
             pytest.skip("this file system knows one case only")
-        assert told(list_images(tmp_path)) == "2 classes whose names differ in case alone (each is its own)"
+        assert told(list_images(tmp_path)) == "2 classes whose names differ in case or spaces alone (each is its own)"
 
     @pytest.mark.parametrize("name", ["two\nlines", "esc\x1b[31m", os.fsdecode(b"\xff\xfe")])
     def test_that_are_no_plain_text_are_refused_in_plain_text(self, tmp_path, name):

@@ -99,6 +99,7 @@ class TestClassesCalledLikeParts:
             ["train2017/cat", "train2017/dog", "test2017"],
             ["x-Train/cat", "x-Train/dog", "x-Valid/cat"],
             ["cats_train", "cats_test", "dogs_train", "dogs_test"],
+            ["trainA", "trainB", "testA", "testB"],
         ],
     )
     def test_by_a_part_of_their_names_are_refused(self, tmp_path, folders):
@@ -118,7 +119,7 @@ class TestClassesCalledLikeParts:
 
     def test_parts_below_a_class_are_refused(self, tmp_path):
         plant(tmp_path, {"cat/train": 4, "cat/test": 4, "dog": 4})
-        with pytest.raises(KdlibError, match=r"folder cat of .* holds the parts test and train; put parts above"):
+        with pytest.raises(KdlibError, match=r"folder cat of .* holds the parts test and train; give .*cat if they"):
             counts(tmp_path)
 
     def test_in_every_part(self, tmp_path):
@@ -144,11 +145,13 @@ class TestWhatLiesBeside:
         plant(tmp_path, {"unlabelled": 3}, 9000)
         paint(tmp_path / "train" / "loose.png", 9100)
         (tmp_path / "docs").mkdir()
+        (tmp_path / "val.zip").write_bytes(b"x")
         with pytest.warns(
             UserWarning, match=r"holds .*folder of pictures beside the parts, unlabelled \(not read\)"
         ) as caught:
             counts(tmp_path)
         assert "1 pictures right in" in str(caught[0].message) and len(caught) == 1
+        assert "1 archives right in" in str(caught[0].message)
 
     def test_a_class_that_a_part_lacks_is_told(self, tmp_path):
         plant_parts(tmp_path, "train", "val")
