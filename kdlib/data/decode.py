@@ -33,7 +33,7 @@ MAX_ELONGATION = 32  # long side by short side; `without_far_ends` cuts off what
 BACKGROUND = (255, 255, 255)
 REMEDY = "replace or remove the file"
 
-_ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 258, 262, 0
+_ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLE_FORMAT = 0x0112, 258, 262, 0, 339
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -164,9 +164,10 @@ def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
         return _from_sixteen_bits(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info or _has_alpha_palette(image):
         return _on_background(image.convert("RGBA"))
-    if image.mode in _DIRECT:
+    signed = 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())  # Pillow takes -1 of 8 bits for 255
+    if image.mode in _DIRECT and not signed:
         return image.convert("RGB")
-    kind = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}.get(image.mode)
+    kind = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}.get("I" if signed else image.mode)
     if kind is None:
         raise KdlibError(f"{path} holds colours of mode {image.mode}, which are not converted; save it as RGB")
     raise KdlibError(f"{path} holds {kind}, and nothing says which is white; save it with 8 bits a channel")

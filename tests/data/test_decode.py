@@ -73,6 +73,21 @@ class TestDepth:
         with pytest.raises(KdlibError, match=r"holds .* numbers, and nothing says which is white; save it with 8 bits"):
             read_rgb(tmp_path / f"ramp.{suffix}")
 
+    @pytest.mark.parametrize("sample_format", [1, 2])
+    def test_signed_bytes_have_none_either(self, tmp_path, sample_format):
+        """Pillow can't write such a TIFF: one row of three pixels."""
+        tags = {256: 3, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 3, 339: sample_format}
+        entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+        content = (
+            b"II*\0" + struct.pack("<I", 12) + b"\x01\xc8\xff\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+        )
+        (tmp_path / "signed.tif").write_bytes(content)
+        if sample_format == 1:
+            assert pixels(tmp_path / "signed.tif") == [[value] * 3 for value in (1, 200, 255)]
+            return
+        with pytest.raises(KdlibError, match=r"signed.tif holds 32-bit or signed numbers, and nothing says which is"):
+            read_rgb(tmp_path / "signed.tif")
+
     def test_colours_that_are_not_converted_are_named(self, tmp_path):
         Image.new("LAB", (2, 2)).save(tmp_path / "lab.tif")
         with pytest.raises(KdlibError, match=r"lab.tif holds colours of mode LAB, which are not converted; save it as"):
