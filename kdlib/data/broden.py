@@ -17,6 +17,7 @@ their unit is whole images.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,9 @@ class BrodenFolder:
         self._rows = read_table(index, ("image", *_SIZES))
         if not self._rows:
             raise KdlibError(f"{index} lists no image; copy or download it again")
+        repeated = len(self._rows) - len({row["image"] for row in self._rows})
+        if repeated:
+            warnings.warn(f"{index} lists {repeated} images again; they count twice: delete these lines", stacklevel=2)
         self.categories = tuple(category for category in CATEGORIES if category in self._rows[0])
         if not self.categories:
             raise KdlibError(

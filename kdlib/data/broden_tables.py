@@ -12,6 +12,7 @@ from kdlib.data.text_tables import read_csv, same_form
 from kdlib.errors import KdlibError
 
 _REMEDY = "copy or download it again"
+MOST_NUMBER = 2**24 - 1  # of a label; masks hold 65,535
 Labels = dict[int, tuple[str, float]]  # number -> name and coverage
 
 
@@ -63,6 +64,7 @@ def read_category(folder: Path, category: str) -> Labels:
     """Name and coverage of each number of a category, in the order of the codes."""
     path = folder / f"c_{category}.csv"
     table: Labels = {}
+    numbers: dict[str, int] = {}
     rows = read_table(path, ("code", "number", "name", "coverage"))
     for row in sorted(rows, key=lambda row: whole(row["code"], "code", path)):
         number = whole(row["number"], f"number of '{row['name']}'", path)
@@ -70,6 +72,14 @@ def read_category(folder: Path, category: str) -> Labels:
             continue
         if number in table:
             raise KdlibError(f"{path} gives number {number} to two labels; copy or download it again")
+        if number > MOST_NUMBER:
+            raise KdlibError(f"{path} has the number {number}, more than {MOST_NUMBER:,}; {_REMEDY}")
+        name = same_form(row["name"])
+        if not name:
+            raise KdlibError(f"{path} gives no name to number {number}; {_REMEDY}")
+        if name in numbers:
+            raise KdlibError(f"{path} has '{name}' twice, as numbers {numbers[name]} and {number}; {_REMEDY}")
+        numbers[name] = number
         try:
             covered = float(row["coverage"])
         except ValueError:
@@ -79,7 +89,7 @@ def read_category(folder: Path, category: str) -> Labels:
                 f"coverage of '{row['name']}' in {path} must be a number of at least 0, not '{row['coverage']}'; "
                 "copy or download it again"
             )
-        table[number] = (same_form(row["name"]), covered)
+        table[number] = (name, covered)
     return table
 
 

@@ -12,10 +12,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -29,9 +30,12 @@ from kdlib.data.text_tables import same_form
 from kdlib.errors import KdlibError, choose
 
 FOREIGN = (
-    "__macosx", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found",
-    "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini",
+    "__macosx", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "network trash folder", "temporary items", "lost+found", "__pycache__", "thumbs.db",
+    "ehthumbs.db", "desktop.ini",
 )  # fmt: skip
+ARCHIVES = "archives right in {} (not unpacked and not read)"
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _GIVE = "give the folder that holds one folder of images per class"
 _NESTED, _LINKS = "pictures in sub-folders (read as their class's)", "links to folders inside a class (not followed)"
 
@@ -117,12 +121,24 @@ def subfolders(folder: Path) -> dict[str, Path]:
 
 
 def parts_or_classes(folder: Path) -> dict[str, Path]:
-    """`subfolders` of a folder of parts or classes; a link to what holds the folder itself is refused, never walked."""
+    """`subfolders` of a folder of parts or classes.
+
+    A link to nothing is refused, for a class may be missing, and a link to what holds the folder is, never walked.
+    """
+    for entry in entries(folder):
+        if entry.is_symlink() and not is_there(folder / entry.name):
+            raise KdlibError(f"{entry.path} is a link to nothing; mend or remove it")
     found = subfolders(folder)
     for place in found.values():
         if place.is_symlink() and folder.resolve().is_relative_to(place.resolve()):
             raise KdlibError(f"{place} is a link to {place.resolve()}, which holds it; remove the link")
     return found
+
+
+def count_archives(folder: Path, found: Iterable[str]) -> int:
+    """How many archives lie in `folder` that were not unpacked: none of the folders `found` there is called so."""
+    names = [PurePath(entry.name) for entry in entries(folder)]
+    return sum(name.suffix.lower() in _PACKED and name.name.partition(".")[0] not in found for name in names)
 
 
 def has_pictures(folder: Path, *, below: bool = False) -> bool:
@@ -164,6 +180,11 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits
     remarks: Counter[str] = Counter()
     loose = sum(is_picture(entry.name) and not _is_folder(entry) for entry in entries(folder))
     remarks[f"pictures right in {folder.name}, of no class (not read)"] = loose
+    remarks[ARCHIVES.format(folder.name)] = count_archives(folder, found)
+    alike = Counter(map(_at_a_glance, found))
+    remarks["classes whose names differ in case or spaces alone (each is its own)"] = sum(
+        count for count in alike.values() if count > 1
+    )
     for name, place in found.items():
         pictures, rest = _pictures_of(place, visits)
         if not pictures:
@@ -188,6 +209,10 @@ def in_one_line(remarks: Mapping[str, int]) -> str:
     return "; ".join([*shown, f"and {len(first) - 8} kinds more"] if len(first) > 8 else shown)
 
 
+def _at_a_glance(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isprintable() and not sign.isspace())
+
+
 def _class_folders(folder: Path) -> dict[str, Path]:
     """Class name in form C -> its folder, by name."""
     found: dict[str, Path] = {}
@@ -196,7 +221,8 @@ def _class_folders(folder: Path) -> dict[str, Path]:
             raise KdlibError(f"the name of class folder {name!a} in {folder} is no plain text; rename it")
         if same_form(name) in found:
             raise KdlibError(
-                f"{folder} holds two folders called '{same_form(name)}' (accents written differently); join them"
+                f"{folder} holds two folders called '{same_form(name)}' (accents or spaces written differently); "
+                "join them"
             )
         found[same_form(name)] = place
     if not found:
@@ -207,13 +233,15 @@ def _class_folders(folder: Path) -> dict[str, Path]:
 
 def _refuse_parts(folder: Path, found: Mapping[str, Path]) -> None:
     """Refuse class folders that hold no picture themselves but class folders: a level too high, or unknown parts."""
-    inside = {name: set(subfolders(place)) for name, place in found.items() if not has_pictures(place)}
+    bare = {name: place for name, place in found.items() if not has_pictures(place)}
+    inside = {name: set(subfolders(place)) for name, place in bare.items()}
     if len(found) == 1 and any(inside.values()):
         [(name, inner)] = inside.items()
         raise KdlibError(
             f"{folder} holds one class folder only, '{name}', and that holds no picture but the folders "
             f"{_some(sorted(inner))}; give {folder / name}"
         )
+    inside = {name: _below_wrappers(place, inside[name]) for name, place in bare.items()}
     several = [(name, inner) for name, inner in inside.items() if len(inner) > 1]
     for place, (name, inner) in enumerate(several):
         for other, others in several[:place]:
@@ -223,6 +251,14 @@ def _refuse_parts(folder: Path, found: Mapping[str, Path]) -> None:
                     f"{_some(sorted(inner & others))}; if they are parts, call them train, val and test, and if they "
                     "are classes, put their pictures right into them"
                 )
+
+
+def _below_wrappers(place: Path, inner: set[str]) -> set[str]:
+    """The folders in `place`, or below the one folder that it holds and so on (seg_train/seg_train/cat)."""
+    while len(inner) == 1:
+        place = place / next(iter(inner))
+        inner = set() if place.is_symlink() or has_pictures(place) else set(subfolders(place))
+    return inner
 
 
 def _some(names: list[str]) -> str:
@@ -271,4 +307,5 @@ def _refuse_no_file(entry: os.DirEntry[str]) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> KdlibError:
-    return KdlibError(f"{path} cannot be read ({error.strerror}); change its permissions")
+    remedy = "change its permissions" if error.errno in (errno.EACCES, errno.EPERM) else "mend or remove it"
+    return KdlibError(f"{path} cannot be read ({error.strerror}); {remedy}")

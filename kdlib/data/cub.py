@@ -18,6 +18,7 @@ The superclass of a bird is the last word of its name: 25 kinds of warbler, 21 o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,12 +148,20 @@ def read_index(root: str | Path | None = None, boxes: bool = False) -> Birds:
         for number in files:
             if number not in table:
                 raise KdlibError(f"{folder / name} has no line for image {number}; {_REMEDY}")
+        for number in table.keys() - files.keys():
+            raise KdlibError(f"{folder / 'images.txt'} has no line for image {number}, but {name} has; {_REMEDY}")
     names = tuple(values[0] for values in files.values())
     numbers = [tables["image_class_labels.txt"][image][0] for image in files]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise KdlibError(f"{folder / 'images.txt'} gives {count} numbers to {name}; {_REMEDY}")
     owner: dict[int, str] = {}
     for number, name in zip(numbers, names, strict=True):
         if owner.setdefault(number, name.split("/")[0]) != name.split("/")[0]:
             raise KdlibError(f"class {number} has images in {owner[number]} and {name.split('/')[0]}; {_REMEDY}")
+    for name, count in Counter(owner.values()).items():
+        if count > 1:
+            raise KdlibError(f"{folder / 'image_class_labels.txt'} gives {count} numbers to {name}; {_REMEDY}")
     classes = sorted(owner)
     is_training = torch.tensor([tables["train_test_split.txt"][image][0] for image in files], dtype=torch.bool)
     if is_training.all() or not is_training.any():
@@ -182,6 +191,8 @@ def _read_table(path: Path, columns: int, kind: Callable[[str], Any], what: str)
             values = []
         if len(values) != columns:
             raise KdlibError(f"line {place} of {path} must hold an image number and {what}, not {line!r}; {_REMEDY}")
+        if number in table:
+            raise KdlibError(f"line {place} of {path} is the second for image {number}; {_REMEDY}")
         table[number] = values
     if not table:
         raise KdlibError(f"{path} is empty; {_REMEDY}")
@@ -210,8 +221,11 @@ def _superclasses(class_names: Sequence[str]) -> tuple[tuple[str, ...], tuple[in
     return names, tuple(names.index(name) for name in last)
 
 
-def _votes(mask: Image.Image) -> Image.Image:
+def _votes(mask: Image.Image, path: Path) -> Image.Image:
     # Masks are grey; a colour picture of one has the same value in every channel, and transparency is no vote.
+    colours = [mask.getchannel(band) for band in mask.getbands() if band in "RGB"]
+    if any(one.tobytes() != colours[0].tobytes() for one in colours):
+        raise KdlibError(f"{path} is coloured, and a mask holds votes in grey; {_MASK_REMEDY}")
     return mask.getchannel(0) if len(mask.getbands()) > 1 else mask.convert("L")
 
 
@@ -222,7 +236,7 @@ def _image_set(birds: Birds, part: str, indices: Tensor, size: int, least_vote: 
         name = birds.files[index]
         picture = read_rgb(birds.folder / "images" / name, _REMEDY, turned=False)
         path = (birds.masks / name).with_suffix(".png")
-        mask = _votes(read_numbers(path, _MASK_REMEDY))
+        mask = _votes(read_numbers(path, _MASK_REMEDY), path)
         if mask.size != picture.size:
             raise KdlibError(
                 f"{path} is {mask.width}x{mask.height} pixels and its photograph {picture.width}x{picture.height}; "

@@ -28,11 +28,12 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, too: half a GiB of RGB
+MAX_SIDE = 13_377  # of a square of so many pixels; no picture is enlarged beyond it
 MAX_ELONGATION = 32  # long side by short side; `without_far_ends` cuts off what lies beyond
 BACKGROUND = (255, 255, 255)
 REMEDY = "replace or remove the file"
 
-_ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 258, 262, 0
+_ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLE_FORMAT = 0x0112, 258, 262, 0, 339
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,9 +43,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BACK = _TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _DIRECT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
+_FEW_BITS = {"L;2": 85, "L;4": 17}  # how far apart Pillow puts the levels of grey of 2 and 4 bits
 
 
 def read_rgb(path: str | Path, remedy: str = REMEDY, *, turned: bool = True) -> Image.Image:
@@ -61,20 +64,27 @@ def read_rgb(path: str | Path, remedy: str = REMEDY, *, turned: bool = True) -> 
     ...
     kdlib.errors.KdlibError: nowhere.png is missing; unpack the archive again
     """
-    image, orientation, _ = _opened(Path(path), remedy)
-    rgb = _as_rgb(image, Path(path))
-    return rgb.transpose(_TURNS[orientation]) if turned and orientation in _TURNS else rgb
+    image, upright, stored, _ = _opened(Path(path), remedy)
+    turn = upright if turned else stored
+    try:
+        rgb = _as_rgb(image, Path(path))
+        return rgb if turn is None else rgb.transpose(turn)
+    except MemoryError as error:
+        raise _too_large(path) from error
 
 
 def read_numbers(path: str | Path, remedy: str = REMEDY) -> Image.Image:
     """The picture in a file as it is stored, for masks whose pixels are numbers of 8 bits a channel.
 
-    Nothing is scaled, turned or put on a background. Raises KdlibError as `read_rgb` does, and for more bits a channel.
+    Nothing is scaled, turned or put on a background. Raises KdlibError as `read_rgb` does, for more bits a channel, and
+    for JPEG, in which numbers become others.
     """
-    image, _, deep = _opened(Path(path), remedy)
+    image, _, stored, deep = _opened(Path(path), remedy)
     if deep or image.mode in (*_SIXTEEN, "I", "F"):
         raise KdlibError(f"{path} has more than 8 bits a channel, where a mask has numbers of 8 bits; {remedy}")
-    return image
+    if image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg":
+        raise KdlibError(f"{path} is compressed as JPEG, which changes the numbers of a mask; {remedy}")
+    return image if stored is None else image.transpose(stored)
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
@@ -94,17 +104,24 @@ def without_far_ends(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _opened(path: Path, remedy: str) -> tuple[Image.Image, int, bool]:
-    """(the decoded picture, its EXIF orientation, whether Pillow cut 16-bit colours to 8)."""
+def _opened(path: Path, remedy: str) -> tuple[Image.Image, Image.Transpose | None, Image.Transpose | None, bool]:
+    """The decoded picture, and what is left to do with it or was done.
+
+    (the picture, the turn that makes it upright, the turn that brings it back to the stored pixels, whether Pillow cut
+    16-bit colours to 8). Pillow turns a TIFF when it is decoded, and no other format.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise KdlibError(f"{path} is a folder, pipe or device, not a file; {remedy}")
-        with Image.open(path, formats=FORMATS) as image:
+        # Given a path, Pillow maps some files into memory, and mixes up the rows of a TIFF that lies on its side.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise KdlibError(f"{path} has {image.width:,} x {image.height:,} {_TOO_MANY}")
-            deep = any(";16" in str(tile[3]) for tile in image.tile) and image.mode not in _SIXTEEN
+            raw = [str(tile[3]) for tile in image.tile]
+            deep = any(";16" in name for name in raw) and image.mode not in _SIXTEEN
+            before = _orientation(image) if image.format == "TIFF" else None  # a PNG would be decoded for it
             image.load()
-            orientation = _orientation(image)
+            left = _orientation(image)
     except KdlibError:
         raise
     except FileNotFoundError:
@@ -112,7 +129,7 @@ def _opened(path: Path, remedy: str) -> tuple[Image.Image, int, bool]:
     except Image.DecompressionBombError:
         raise KdlibError(f"{path} has too many {_TOO_MANY}") from None
     except MemoryError as error:
-        raise KdlibError(f"{path} does not fit into memory; make it smaller") from error
+        raise _too_large(path) from error
     except Exception as error:  # Pillow's decoders answer damage with errors of almost any type
         if isinstance(error, OSError) and error.errno:
             raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
@@ -120,11 +137,17 @@ def _opened(path: Path, remedy: str) -> tuple[Image.Image, int, bool]:
     seen_through = image.info.get("transparency")
     if deep and isinstance(seen_through, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in seen_through)
-    return image, orientation, deep
+    if image.mode == "L" and isinstance(seen_through, int) and raw and raw[0] in _FEW_BITS:
+        image.info["transparency"] = seen_through * _FEW_BITS[raw[0]]  # Pillow spreads the pixels, but not this one
+    return image, _TURNS.get(left), _BACK.get(before) if before and before != left else None, deep
 
 
 _FORMATS_IN_WORDS = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 _TOO_MANY = f"pixels, more than the {MAX_PIXELS:,} that are decoded; make it smaller"
+
+
+def _too_large(path: str | Path) -> KdlibError:
+    return KdlibError(f"{path} does not fit into memory; make it smaller")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -141,9 +164,10 @@ def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
         return _from_sixteen_bits(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info or _has_alpha_palette(image):
         return _on_background(image.convert("RGBA"))
-    if image.mode in _DIRECT:
+    signed = 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())  # Pillow takes -1 of 8 bits for 255
+    if image.mode in _DIRECT and not signed:
         return image.convert("RGB")
-    kind = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}.get(image.mode)
+    kind = {"F": "floating-point numbers", "I": "32-bit or signed numbers"}.get("I" if signed else image.mode)
     if kind is None:
         raise KdlibError(f"{path} holds colours of mode {image.mode}, which are not converted; save it as RGB")
     raise KdlibError(f"{path} holds {kind}, and nothing says which is white; save it with 8 bits a channel")
@@ -161,8 +185,9 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS, (16,))[0]
     largest = 2**bits - 1
-    values = np.asarray(image).astype(np.int64)
-    grey = np.clip((2 * 255 * values + largest) // (2 * largest), 0, 255).astype(np.uint8)
+    values = np.asarray(image)
+    shade = np.clip((2 * 255 * np.arange(65_536) + largest) // (2 * largest), 0, 255).astype(np.uint8)
+    grey = shade[values]
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         grey = 255 - grey
     rgb = np.repeat(grey[..., None], 3, axis=2)

@@ -21,7 +21,17 @@ from pathlib import Path
 
 import torch
 
-from kdlib.data.class_tree import Listing, Visits, has_pictures, in_one_line, list_images, parts_or_classes, subfolders
+from kdlib.data.class_tree import (
+    ARCHIVES,
+    Listing,
+    Visits,
+    count_archives,
+    has_pictures,
+    in_one_line,
+    list_images,
+    parts_or_classes,
+    subfolders,
+)
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError
 
@@ -32,6 +42,7 @@ PART_NAMES = {
     "test": ("test", "testing", "tst"),
 }
 _FILLERS = "set|sets|data|dataset|split|part|folder|img|imgs|image|images|photos|pictures"
+_WORD = "[A-Z]?[a-z]+|[A-Z]+"  # train2017, trainA, segTrain and TRAIN_1 speak of train
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
 
 
@@ -57,6 +68,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
     others = [name for name in inside if name not in by_name]
     deep = [name for name in by_name if subfolders(inside[name])]
     if not by_name or (others and not deep):
+        _refuse_alike(folder, inside)
         return {}, {}
     if not deep:
         raise KdlibError(
@@ -71,7 +83,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
     if "train" not in found:
         raise KdlibError(f"{folder} holds a val or test folder but no train folder; add {folder / 'train'}")
     classes = set(subfolders(inside[found["train"]]))
-    remarks = {}
+    remarks = {ARCHIVES.format(folder.name): packed} if (packed := count_archives(folder, inside)) else {}
     for name in others:
         if classes & set(subfolders(inside[name])) or (len(found) == 1 and has_pictures(inside[name], below=True)):
             raise KdlibError(
@@ -81,6 +93,26 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
         if has_pictures(inside[name], below=True):
             remarks[f"folder of pictures beside the parts, {name} (not read)"] = 1
     return {part: inside[found[part]] for part in PARTS if part in found}, remarks
+
+
+def _refuse_alike(folder: Path, inside: Mapping[str, Path]) -> None:
+    """Refuse classes whose names speak of parts (train2017, seg_test), and a class that holds parts (cat/train)."""
+    parts = {name: {part for word in re.findall(_WORD, name) if (part := part_of(word))} for name in inside}
+    alike = [name for name in inside if parts[name]]
+    if len(set().union(*parts.values())) > 1 and (
+        len(alike) == len(inside) or any(subfolders(inside[n]) for n in alike)
+    ):
+        raise KdlibError(
+            f"the folders {' and '.join(alike[:5])} of {folder} are called like parts, and are none by these names; "
+            "call them train, val and test if they are, else something else"
+        )
+    for name, place in inside.items() if len(inside) > 1 else ():
+        held = [] if has_pictures(place) else [inner for inner in subfolders(place) if part_of(inner)]
+        if len({part_of(inner) for inner in held}) > 1:
+            raise KdlibError(
+                f"the folder {name} of {folder} holds the parts {' and '.join(held)}; give {place} if they are all, "
+                f"else put parts above classes, as in {folder / held[0] / name}"
+            )
 
 
 def split_listings(
@@ -116,6 +148,9 @@ def split_listings(
             f"{pool.folder} holds one class only, '{pool.class_names[0]}', and at least 2 are needed; "
             "give the folder that holds one folder of images per class"
         )
+    for part, listing in listed.items():
+        if part != "train" and (lacking := len(pool.class_names) - len(listing.labels.unique())):
+            remarks[f"classes of train without a picture in {listing.folder.name}"] = lacking
     tell(folder, listed, remarks)
     if "val" not in listed and "test" not in listed:
         pool, test = _carve(pool, n_test, TEST_SHARE, seed, "n_test")
@@ -130,8 +165,22 @@ def split_listings(
     if n_val is None:
         most = len(pool.paths) if val_per_class is None else val_per_class * len(pool.class_names)
         n_val = min(most, max(1, round(VAL_SHARE * len(pool.paths))))
+        _need_classes(pool, len(pool.paths) - n_val)
     train_indices, val_indices = split_off_val(pool.labels, n_train, n_val, seed, str(pool.folder))
-    return {"train": pool.at(train_indices), "val": pool.at(val_indices), "test": test}
+    train = pool.at(train_indices)
+    if n_train is None:
+        _need_classes(train, len(train.paths))
+    return {"train": train, "val": pool.at(val_indices), "test": test}
+
+
+def _need_classes(listing: Listing, left: int) -> None:
+    """Refuse what leaves train without pictures of two classes; left: how many train has."""
+    classes = len(listing.labels.unique())
+    if left < 2 or classes < 2:
+        raise KdlibError(
+            f"besides val and test, {listing.folder} has {max(left, 0)} pictures of {min(left, classes)} of its "
+            f"{len(listing.class_names)} classes to train on, and at least 2 of different classes are needed; add some"
+        )
 
 
 def tell(folder: Path, listed: Mapping[str, Listing], remarks: Mapping[str, int] | None = None) -> None:
@@ -147,6 +196,10 @@ def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: 
     """(rest, taken): `count` files, by default `share` of them, taken out of the pool."""
     total = len(pool.paths)
     count = max(1, round(share * total)) if count is None else count
+    if count == total:
+        raise KdlibError(
+            f"{argument}={count:,} leaves none of the {total:,} images of {pool.folder} to train on; give fewer"
+        )
     taken = take(pool.labels, count, seed, argument, str(pool.folder))
     kept = torch.ones(total, dtype=torch.bool)
     kept[taken] = False

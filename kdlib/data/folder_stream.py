@@ -21,15 +21,17 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.data.augment import RESIZED_CROP
-from kdlib.data.class_tree import Listing, existing_folder, list_images
+from kdlib.data.class_tree import Listing, existing_folder, list_images, subfolders
 from kdlib.data.colours import COLOUR_NAMES, basic_colours
-from kdlib.data.folder_parts import part_of, split_listings, tell
+from kdlib.data.decode import MAX_SIDE
+from kdlib.data.folder_parts import find_parts, part_of, split_listings, tell
 from kdlib.data.image_folder import Decoder, centre_decoder
 from kdlib.data.image_set import Batch, ConceptMap, ImageSet
 from kdlib.data.labelled_set import Splits
 from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.superclasses import SUPERCLASS_FILE, read_superclasses
 from kdlib.data.task import CLASSIFICATION, Task
+from kdlib.data.text_tables import same_form
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 from kdlib.lifeline import end_with_parent
 
@@ -69,13 +71,17 @@ class FolderStream:
         class_names: tuple[str, ...] | None = None,
         resize: int | None = None,
     ) -> None:
-        self._size = positive_integer(image_size, "image_size")
+        self._size = positive_integer(image_size, "image_size", maximum=MAX_SIDE)
         self._workers = positive_integer(workers, "workers", minimum=0)
-        self._resize = positive_integer(self._size if resize is None else resize, "resize", minimum=self._size)
+        self._resize = positive_integer(self._size if resize is None else resize, "resize", self._size, MAX_SIDE)
         folder = existing_folder(root)
+        if parts := find_parts(folder)[0]:
+            raise KdlibError(
+                f"{folder} holds the parts {', '.join(parts)}; give the folder of one, or use stream_splits"
+            )
         above = folder.parent if part_of(folder.name) and not (folder / SUPERCLASS_FILE).exists() else folder
         listing = list_images(folder, class_names)
-        tell(folder, {folder.name: listing})
+        tell(folder, {folder.name: listing}, _missing_here(folder, listing) if class_names is None else None)
         self._hold(listing, folder.name, read_superclasses(above, listing.class_names), torch.device(device))
 
     def _hold(
@@ -230,6 +236,17 @@ class FolderStream:
             raise sentence_of(error) from None
 
 
+def _missing_here(folder: Path, listing: Listing) -> dict[str, int]:
+    """How many classes of the train beside it a val or test lacks, for then its labels are not those of train."""
+    if part_of(folder.name) in (None, "train"):
+        return {}
+    beside = [place for name, place in subfolders(folder.parent).items() if part_of(name) == "train"]
+    classes = {same_form(name) for place in beside[:1] for name in subfolders(place)}
+    lacking = len(classes - set(listing.class_names))
+    what = "classes of train less than there, so that labels are others (give the class_names of train)"
+    return {what: lacking} if lacking else {}
+
+
 def _forkserver() -> Any:
     """Where decoding processes come from: a server without threads that has imported this module already."""
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
@@ -296,7 +313,7 @@ def stream_splits(
     KdlibError for anything that is wrong with the folder, before anything is decoded.
     """
     folder = existing_folder(root)
-    positive_integer(image_size, "image_size")
+    positive_integer(image_size, "image_size", maximum=MAX_SIDE)
     positive_integer(workers, "workers", minimum=0)
     positive_integer(seed, "seed", minimum=0)
     listings = split_listings(folder, seed, None, n_val, None, VAL_IMAGES_PER_CLASS)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kdlib.data.class_tree import Listing, existing_folder
 from kdlib.data.colours import basic_colours
-from kdlib.data.decode import read_rgb, without_far_ends
+from kdlib.data.decode import MAX_SIDE, read_rgb, without_far_ends
 from kdlib.data.folder_parts import split_listings
 from kdlib.data.image_set import ImageSet
 from kdlib.data.labelled_set import Splits
@@ -59,7 +59,7 @@ def load(
     into the limit. Example: `load("cats_vs_dogs", image_size=96, n_train=5000)`.
     """
     folder = existing_folder(root)
-    size = positive_integer(64 if image_size is None else image_size, "image_size")
+    size = positive_integer(64 if image_size is None else image_size, "image_size", maximum=MAX_SIDE)
     limit = finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
     listings = split_listings(folder, seed, n_train, n_val, n_test)
     probe = take(listings["test"].labels, n_probe, seed, "n_probe", f"the test part of {folder}")

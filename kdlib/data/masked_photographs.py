@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kdlib.data import text_tables
 from kdlib.data.checksums import is_there
+from kdlib.data.decode import MAX_SIDE
 from kdlib.data.splitting import balanced_order
 from kdlib.errors import KdlibError, finite_number, positive_integer
 
@@ -33,7 +34,7 @@ def checked_options(image_size: int | None, memory_limit: float) -> tuple[int, f
     >>> checked_options(None, 4.0)
     (64, 4.0)
     """
-    size = positive_integer(SIDE if image_size is None else image_size, "image_size")
+    size = positive_integer(SIDE if image_size is None else image_size, "image_size", maximum=MAX_SIDE)
     return size, finite_number(memory_limit, "memory_limit", minimum=0, exclusive=True)
 
 

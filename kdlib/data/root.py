@@ -40,7 +40,10 @@ def expanded(path: str | Path, name: str) -> Path:
     ...
     kdlib.errors.KdlibError: data_folder='~no_such_user/photos': there is no such home folder; write the path without ~
     """
-    text = os.fspath(path)
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
+        raise KdlibError(f"{name} must be a path, not {shown(path)}")
+    if not text:
+        raise KdlibError(f"{name} is empty; name a folder, the current one as '.'")
     if "\0" in text:
         raise KdlibError(f"{name}={shown(text)} holds a zero byte, which no path has; name another folder")
     try:

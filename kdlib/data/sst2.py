@@ -51,7 +51,8 @@ def load(
 
     Texts are compared as the model reads them: as lower-case words, the first max_length of them, in Unicode's form C.
     One that occurs twice counts once, with its first label, and one of dev is removed from train. What is longer than
-    max_length words is cut off. The vocabulary is that of the train part. The probe part is the test part.
+    max_length words, or than every train text, is cut off. The vocabulary is that of the train part. The probe part is
+    the test part.
 
     Raises KdlibError, in one sentence with file and line, for a missing file, column or word, or a label other than 0
     and 1.
@@ -65,9 +66,16 @@ def load(
     lexicon, source = read_polarity(root)
     held_out, rest = _split(train, n_val, seed, root / "train.tsv")
     chosen = {"train": _take(rest, n_train, seed), "val": held_out, "test": _take(test, n_test, seed)}
+    chosen["train"], length = _without_twins(chosen["train"], [*chosen["val"], *chosen["test"]], max_length)
+    cut = {words[:length] for words, _ in chosen["test"]}
+    chosen["val"] = [(words, label) for words, label in chosen["val"] if words[:length] not in cut]
+    if len({label for _, label in chosen["train"]}) < 2:
+        raise KdlibError(
+            f"{root / 'train.tsv'} has {len(chosen['train'])} sentences of one label that are not in dev.tsv or val; "
+            "add some of the other"
+        )
     words = {part: [words for words, _ in rows] for part, rows in chosen.items()}
     vocabulary = make_vocabulary(words["train"])
-    length = min(max_length, max(map(len, words["train"])))
     parts = {
         part: encode(
             words[part],
@@ -98,6 +106,9 @@ def read_polarity(folder: str | Path) -> tuple[dict[str, int], str]:
             raise KdlibError(f"{files[there.index(False)]} is missing, but its partner is there; give both or neither")
     if is_there(root / "lexicon.tsv"):
         return _own_lexicon(root / "lexicon.tsv"), "lexicon.tsv"
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if path.name.casefold().startswith("lexicon."):
+            raise KdlibError(f"{path} is not read; call it lexicon.tsv, or something else")
     return dict(LEXICON), "the sentiment words of the embedded grammar"
 
 
@@ -116,6 +127,8 @@ def _read(path: Path, max_length: int) -> dict[tuple[str, ...], int]:
             raise KdlibError(
                 f"{path}, line 1, has no column '{column}', only {', '.join(header)}; give sentence and label"
             )
+        if header.count(column) > 1:
+            raise KdlibError(f"{path}, line 1, has the column '{column}' twice; delete or rename one")
     text_at, label_at = (header.index(column) for column in COLUMNS)
     found: dict[tuple[str, ...], int] = {}
     for number, line in rows:
@@ -145,6 +158,18 @@ def _split(rows: Mapping[tuple[str, ...], int], n_val: int, seed: int, path: Pat
     return [items[i] for i in order[:count]], [items[i] for i in order[count:]]
 
 
+def _without_twins(rows: list, others: list, max_length: int) -> tuple[list, int]:
+    """Train's rows without those that `others` look like once they are cut to the longest of train, and that length."""
+    while rows:
+        length = min(max_length, max(len(words) for words, _ in rows))
+        seen = {words[:length] for words, _ in others}
+        kept = [(words, label) for words, label in rows if words[:length] not in seen]
+        if len(kept) == len(rows):
+            return rows, length
+        rows = kept
+    return rows, 0
+
+
 def _take(rows: Mapping[tuple[str, ...], int] | list, count: int | None, seed: int) -> list:
     items = list(rows.items()) if isinstance(rows, Mapping) else rows
     if count is None or count >= len(items):
@@ -160,12 +185,14 @@ def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
     for number, line in rows:
         key, _, value = line.strip().partition("|")
         try:
-            value_of[key] = finite_number(float(value), "value", minimum=0, maximum=1)
+            found = finite_number(float(value), "value", minimum=0, maximum=1)
         except ValueError:
             raise KdlibError(
                 f"{values}, line {number}, {line.strip()!r}, is not of the form ID|VALUE with VALUE from 0 to 1"
             ) from None
-    lexicon = {}
+        if value_of.setdefault(key, found) != found:
+            raise KdlibError(f"{values}, line {number}, gives the phrase {key!r} a second value; delete one of them")
+    lexicon: dict[str, int] = {}
     for number, line in _lines(dictionary):
         phrase, _, key = line.strip().rpartition("|")
         if key not in value_of:
@@ -179,12 +206,13 @@ def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
 
 
 def _own_lexicon(path: Path) -> dict[str, int]:
-    lexicon = {}
+    lexicon: dict[str, int] = {}
     for number, line in _lines(path):
         word, _, sign = line.partition("\t")
         if sign.strip() not in ("1", "+1", "-1") or not word.strip():
             raise KdlibError(
                 f"{path}, line {number}, {line.strip()!r}, is not of the form WORD<TAB>POLARITY with POLARITY 1 or -1"
             )
-        lexicon[word.strip().lower()] = int(sign)
+        if lexicon.setdefault(word.strip().lower(), int(sign)) != int(sign):
+            raise KdlibError(f"{path}, line {number}, gives '{word.strip()}' a second polarity; delete one of them")
     return lexicon

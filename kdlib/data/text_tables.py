@@ -24,6 +24,18 @@ def same_form(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
+def read_bytes(path: Path, remedy: str) -> bytes:
+    """What is in a file; raises KdlibError for what is missing, no regular file (a pipe never ends) or unreadable."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise KdlibError(f"{path} is a folder, pipe or device, not a file; {remedy}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise KdlibError(f"{path} is missing; {remedy}") from None
+    except OSError as error:
+        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+
+
 def read_text(path: Path, remedy: str) -> str:
     """The text of a UTF-8 file, without a byte order mark, every line end as it is.
 
@@ -35,14 +47,7 @@ def read_text(path: Path, remedy: str) -> str:
     ...
     kdlib.errors.KdlibError: nowhere.csv is missing; give another folder
     """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise KdlibError(f"{path} is a folder, pipe or device, not a file; {remedy}")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise KdlibError(f"{path} is missing; {remedy}") from None
-    except OSError as error:
-        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+    content = read_bytes(path, remedy)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise KdlibError(f"{path} is UTF-16 text; save it as UTF-8")
     try:

@@ -56,6 +56,7 @@ from kdlib.data.masked_photographs import (
 from kdlib.data.on_disk import VOC, VOC_FOLDERS, voc_folder
 from kdlib.data.root import data_root
 from kdlib.data.splitting import take
+from kdlib.data.text_tables import read_bytes
 from kdlib.errors import KdlibError, choose
 
 CLASS_NAMES = (
@@ -108,7 +109,7 @@ def load(
     folder = find_folder(root)
     size, limit = checked_options(image_size, memory_limit)
     choose(foreground, ("object", "any"), "foreground")
-    training, testing = (list_objects(folder, part, difficult) for part in ("train", "val"))
+    training, testing = _both_parts(folder, difficult)
     where = f"the official train part of {folder}"
     train, val = split_by_photograph([o.photograph for o in training], _labels(training), n_train, n_val, seed, where)
     test = take(_labels(testing), n_test, seed, "n_test", f"the official val part of {folder}")
@@ -156,18 +157,32 @@ def download(root: str | Path | None = None) -> Path:
 def available(root: str | Path | None = None, seed: int = 0) -> dict[str, int]:
     """How many objects each part gets if nothing bounds it; no photograph is decoded."""
     folder = find_folder(root)
-    training, testing = (list_objects(folder, part) for part in ("train", "val"))
+    training, testing = _both_parts(folder)
     train, val = split_by_photograph([o.photograph for o in training], _labels(training), None, None, seed, str(folder))
     return {"train": len(train), "val": len(val), "test": len(testing), "probe": len(testing)}
+
+
+def _both_parts(folder: Path, difficult: bool = False) -> tuple[list[VocObject], list[VocObject]]:
+    """The objects of the official train and val, which have no photograph in common."""
+    training, testing = (list_objects(folder, part, difficult) for part in ("train", "val"))
+    for photograph in {one.photograph for one in training} & {one.photograph for one in testing}:
+        raise KdlibError(
+            f"{photograph} is in train.txt and in val.txt of {folder / 'ImageSets/Segmentation'}; {_REMEDY}"
+        )
+    return training, testing
 
 
 def list_objects(folder: Path, part: str, difficult: bool = False) -> list[VocObject]:
     """The objects with a mask of the official part "train" or "val", in the order of its list and of their numbers."""
     index = folder / "ImageSets" / "Segmentation" / f"{part}.txt"
     objects = []
+    listed: set[str] = set()
     for line in read_lines(index, f"the archive is half unpacked: {_REMEDY}"):
         if len(line.split()) != 1:
             raise KdlibError(f"{index} must hold one photograph's name a line, not {line!r}; {_REMEDY}")
+        if line in listed:
+            raise KdlibError(f"{index} names the photograph {line} twice; {_REMEDY}")
+        listed.add(line)
         need([folder / "JPEGImages" / f"{line}.jpg"], f"the archive is half unpacked: {_REMEDY}")
         objects += [one for one in _objects_of(folder, line) if difficult or not one.difficult]
     if not objects:
@@ -225,16 +240,13 @@ def read_annotation(path: Path) -> list[VocObject]:
 
     The file counts pixels from 1 and its last ones are inside; boxes here are from 0 to the end of the last pixel.
     """
+    content = read_bytes(path, f"the archive is half unpacked: {_REMEDY}")
     try:
-        tree = ElementTree.parse(path)
-    except FileNotFoundError:
-        raise KdlibError(f"{path} is missing; the archive is half unpacked: {_REMEDY}") from None
-    except (ElementTree.ParseError, ValueError) as error:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last for an encoding that nobody knows
         raise KdlibError(f"{path} is no whole XML file ({error}); {_REMEDY}") from error
-    except OSError as error:
-        raise KdlibError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
     found = []
-    for number, entry in enumerate(tree.getroot().findall("object"), start=1):
+    for number, entry in enumerate(root.findall("object"), start=1):
         name = choose((entry.findtext("name") or "").strip(), CLASS_NAMES, f"class of object {number} in {path}")
         texts = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
         try:

@@ -435,6 +435,31 @@ def test_a_coverage_that_is_none_is_told(layered, coverage):
         BrodenFolder(layered)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("name", "FIRST", r"c_object.csv has '.*' twice, as numbers \d+ and \d+; copy"),
+        ("name", " \u00a0", r"c_object.csv gives no name to number \d+; copy"),
+        ("number", "999999999999", r"c_object.csv has the number 999999999999, more than 16,777,215; copy"),
+    ],
+)
+def test_a_label_that_is_none_of_its_own_is_told(folder, column, value, message):
+    rows = table(folder / "c_object.csv")
+    rows[1][column] = unicodedata.normalize("NFD", rows[0]["name"]) + " " if value == "FIRST" else value
+    with (folder / "c_object.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(KdlibError, match=message):
+        BrodenFolder(folder)
+
+
+def test_an_image_that_is_listed_again_is_told(folder):
+    change_cell(folder, 1, "image", table(folder / "index.csv")[0]["image"])
+    with pytest.warns(UserWarning, match=r"index.csv lists 1 images again; they count twice: delete these lines"):
+        BrodenFolder(folder)
+
+
 def test_an_index_cut_short_is_noticed(folder):
     index = folder / "index.csv"
     content = index.read_text()

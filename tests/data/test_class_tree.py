@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from photographs import paint, plant
 
 from kdlib.data.class_tree import in_one_line, list_images
+from kdlib.data.folder_parts import find_parts
 from kdlib.errors import KdlibError
 from kdlib.vision import torchvision
 
@@ -48,7 +49,7 @@ class TestWhatIsRead:
         assert told(listing) == "2 pictures in sub-folders (read as their class's)"
 
     @pytest.mark.parametrize(
-        "hidden", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".hidden", "$RECYCLE.BIN", "#recycle"]
+        "hidden", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".hidden", "$RECYCLE.BIN", "#recycle", "@Recycle"]
     )
     @pytest.mark.parametrize("where", [".", "cat", "cat/sub"])
     def test_hidden_and_foreign_folders_are_left_out_at_every_depth(self, tree, hidden, where):
@@ -77,6 +78,11 @@ class TestWhatIsRead:
         for part in ("2 .heic files", "1 .avif files", "1 other files", "1 pictures right in pets"):
             assert part in text
         assert "\n" not in text and ".txt" not in text
+
+    def test_archives_that_were_not_unpacked_are_counted(self, tree):
+        for name in ("cat.tar", "emu.zip", "gnu.tar.gz", "notes.txt"):
+            (tree / name).write_bytes(b"x")
+        assert told(list_images(tree)) == "2 archives right in pets (not unpacked and not read)"
 
     def test_a_class_folder_may_be_a_link_and_so_may_a_file(self, tree, tmp_path):
         plant(tmp_path / "elsewhere", {"emu": 3}, 100)
@@ -116,6 +122,13 @@ class TestLinks:
         with pytest.raises(KdlibError, match=r"x.png is a link to nothing; remove it"):
             list_images(tree)
 
+    @pytest.mark.parametrize("target", ["gone", "emu"])
+    def test_a_class_or_part_that_is_a_link_to_nothing_is_refused(self, tree, target):
+        (tree / "emu").symlink_to(target)
+        for look in (list_images, find_parts):
+            with pytest.raises(KdlibError, match=r"emu is a link to nothing; mend or remove it"):
+                look(tree)
+
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
     def test_pipes_and_devices_called_pictures_are_refused(self, tree):
         os.mkfifo(tree / "cat" / "x.png")
@@ -139,8 +152,15 @@ class TestNames:
         plant(tmp_path, {unicodedata.normalize(form, "caf\u00e9"): 1 for form in ("NFC", "NFD")})
         if len(list(tmp_path.iterdir())) < 2:
             pytest.skip("this file system knows one form only")
-        with pytest.raises(KdlibError, match=r"holds two folders called 'caf\u00e9' \(accents written differently\)"):
+        with pytest.raises(KdlibError, match=r"holds two folders called 'caf\u00e9' \(accents or spaces .*\); join"):
             list_images(tmp_path)
+
+    @pytest.mark.parametrize("twin", ["Big cat", "big\u00a0cat", "big cat\u200b", "bigcat"])
+    def test_that_look_alike_are_told(self, tmp_path, twin):
+        plant(tmp_path, {twin: 1, "big cat": 1, "dog": 1})
+        if len(list(tmp_path.iterdir())) < 3:
+            pytest.skip("this file system knows one case only")
+        assert told(list_images(tmp_path)) == "2 classes whose names differ in case or spaces alone (each is its own)"
 
     @pytest.mark.parametrize("name", ["two\nlines", "esc\x1b[31m", os.fsdecode(b"\xff\xfe")])
     def test_that_are_no_plain_text_are_refused_in_plain_text(self, tmp_path, name):
@@ -168,6 +188,18 @@ class TestLevels:
             plant(tmp_path / part, {"cat": 2, "dog": 2})
         with pytest.raises(KdlibError, match=r"the folders fold1 and fold2 in .* hold no picture but the same folders"):
             list_images(tmp_path)
+
+    def test_parts_that_are_wrapped_once_more(self, tmp_path):
+        for part in ("fold1", "fold2"):
+            plant(tmp_path / part / part, {"cat": 2, "dog": 2})
+        with pytest.raises(KdlibError, match=r"the folders fold1 and fold2 in .* hold no picture but the same folders"):
+            list_images(tmp_path)
+
+    def test_wrapped_classes_with_folders_of_the_same_names_are_none(self, tmp_path):
+        for name in ("n1", "n2"):
+            plant(tmp_path / name / "images", {"2019": 1, "2020": 1})
+            plant(tmp_path / name, {"images": 1})
+        assert list_images(tmp_path).labels.tolist() == [0, 0, 0, 1, 1, 1]
 
     def test_a_folder_of_the_same_name_in_every_class_is_none(self, tmp_path):
         """As in Tiny ImageNet: train/n01443537/images/*.JPEG."""

@@ -152,6 +152,41 @@ class TestRefusals:
         with pytest.raises(KdlibError, match=message):
             cub.load(root, crop=True)
 
+    @pytest.mark.parametrize(
+        ("name", "line", "message"),
+        [
+            ("images.txt", "3 001.Black_footed_Albatross/b.jpg", r"line 17 of .*images.txt is the second for image 3"),
+            ("train_test_split.txt", "3 1", r"line 17 of .*train_test_split.txt is the second for image 3; unpack"),
+            ("train_test_split.txt", "17 1", r"images.txt has no line for image 17, but train_test_split.txt has"),
+        ],
+    )
+    def test_a_line_that_says_something_else_than_another(self, root, folder, name, line, message):
+        with (folder / name).open("a") as file:
+            file.write(line + "\n")
+        with pytest.raises(KdlibError, match=message):
+            cub.load(root)
+
+    def test_one_photograph_under_two_numbers(self, root, folder):
+        """Else it could be in train and in test."""
+        lines = (folder / "images.txt").read_text().splitlines()
+        lines[1] = f"2 {lines[0].split()[1]}"
+        (folder / "images.txt").write_text("\n".join(lines))
+        with pytest.raises(KdlibError, match=r"images.txt gives 2 numbers to 001.*_0000_1.jpg; unpack"):
+            cub.load(root)
+
+    def test_one_class_under_two_numbers(self, root, folder):
+        text = (folder / "image_class_labels.txt").read_text()
+        (folder / "image_class_labels.txt").write_text(text.replace("1 1\n", "1 9\n", 1))
+        with pytest.raises(KdlibError, match=r"labels.txt gives 2 numbers to 001.Black_footed_Albatross; unpack"):
+            cub.load(root)
+
+    def test_a_mask_in_colours(self, root):
+        for path in (root / "segmentations").rglob("*.png"):
+            votes = Image.open(path).convert("L")
+            Image.merge("RGB", (Image.new("L", votes.size), votes, votes)).save(path)
+        with pytest.raises(KdlibError, match=r"png is coloured, and a mask holds votes in grey; unpack segm"):
+            cub.load(root)
+
     def test_an_empty_index_and_a_split_of_one_part(self, root, folder):
         text = (folder / "train_test_split.txt").read_text()
         (folder / "train_test_split.txt").write_text(text.replace(" 0\n", " 1\n"))

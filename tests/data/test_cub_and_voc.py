@@ -120,6 +120,7 @@ def test_damaged_photographs(archive):
         ({"n_test": 100}, "n_test=100 exceeds the {test} images of the official {part} part of"),
         ({"n_probe": 0}, "n_probe must be"),
         ({"image_size": 0}, "image_size must be"),
+        ({"image_size": 10**400}, "image_size must be a whole number from 1 to 13377, not 1000"),
         ({"memory_limit": 0}, "memory_limit must be"),
         ({"image_size": 400, "memory_limit": 0.001}, "the {all} pictures of .* take 0.0.* GiB at image_size=400"),
     ],

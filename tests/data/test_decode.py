@@ -26,14 +26,16 @@ def pixels(path: Path) -> list[list[int]]:
     return np.asarray(read_rgb(path)).reshape(-1, 3).tolist()
 
 
-def write_png(path: Path, colour_type: int, values: list[int], width: int, seen_through: bytes = b"") -> Path:
-    """One row of 16 bits a channel: Pillow itself can't write such colours."""
+def write_png(
+    path: Path, colour_type: int, values: list[int], width: int, seen_through: bytes = b"", bits: int = 16
+) -> Path:
+    """One row of 16 bits a channel, or of fewer where `values` are whole bytes: Pillow itself can't write such."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, 16, colour_type, 0, 0, 0))
-    row = zlib.compress(b"\0" + struct.pack(f">{len(values)}H", *values))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, colour_type, 0, 0, 0))
+    row = zlib.compress(b"\0" + struct.pack(f">{len(values)}{'H' if bits == 16 else 'B'}", *values))
     middle = chunk(b"tRNS", seen_through) if seen_through else b""
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + middle + chunk(b"IDAT", row) + chunk(b"IEND", b""))
     return path
@@ -70,6 +72,21 @@ class TestDepth:
         Image.fromarray(RAMP.astype(values)).save(tmp_path / f"ramp.{suffix}")
         with pytest.raises(KdlibError, match=r"holds .* numbers, and nothing says which is white; save it with 8 bits"):
             read_rgb(tmp_path / f"ramp.{suffix}")
+
+    @pytest.mark.parametrize("sample_format", [1, 2])
+    def test_signed_bytes_have_none_either(self, tmp_path, sample_format):
+        """Pillow can't write such a TIFF: one row of three pixels."""
+        tags = {256: 3, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 3, 339: sample_format}
+        entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+        content = (
+            b"II*\0" + struct.pack("<I", 12) + b"\x01\xc8\xff\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+        )
+        (tmp_path / "signed.tif").write_bytes(content)
+        if sample_format == 1:
+            assert pixels(tmp_path / "signed.tif") == [[value] * 3 for value in (1, 200, 255)]
+            return
+        with pytest.raises(KdlibError, match=r"signed.tif holds 32-bit or signed numbers, and nothing says which is"):
+            read_rgb(tmp_path / "signed.tif")
 
     def test_colours_that_are_not_converted_are_named(self, tmp_path):
         Image.new("LAB", (2, 2)).save(tmp_path / "lab.tif")
@@ -113,6 +130,15 @@ class TestTransparency:
         path = write_png(tmp_path / "rgb.png", 2, [2570, 0, 0, 2313, 0, 0], 2, struct.pack(">3H", 2570, 0, 0))
         assert pixels(path) == [WHITE, [9, 0, 0]]
 
+    @pytest.mark.parametrize(
+        ("bits", "row", "shown"), [(1, 0b0110, [0, 1, 1, 0]), (2, 0b00011011, [0, 1, 2, 3]), (4, 0x01, [0, 1])]
+    )
+    def test_of_one_value_of_few_bits(self, tmp_path, bits, row, shown):
+        most = 2**bits - 1
+        row = row << 4 if bits == 1 else row
+        path = write_png(tmp_path / "few.png", 0, [row], len(shown), struct.pack(">H", 1), bits=bits)
+        assert pixels(path) == [WHITE if value == 1 else [255 * value // most] * 3 for value in shown]
+
     @pytest.mark.parametrize(("colour_type", "values"), [(6, [9, 9, 9, 0, 0, 0, 0, 65535]), (4, [9, 0, 0, 65535])])
     def test_of_16_bits(self, tmp_path, colour_type, values):
         assert pixels(write_png(tmp_path / "deep.png", colour_type, values, 2)) == [WHITE, [0, 0, 0]]
@@ -138,6 +164,31 @@ STORED = {
 
 class TestOrientation:
     upright = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+
+    @pytest.mark.parametrize("orientation", STORED)
+    @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "1"])
+    def test_of_a_tiff_of_any_mode(self, tmp_path, mode, orientation):
+        noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        deep = noise[..., 0].astype(np.uint16) * 257
+        image = Image.fromarray(deep) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+        image.save(tmp_path / "plain.tif")
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / "p.tif", exif=exif)
+        stored = np.asarray(read_rgb(tmp_path / "plain.tif"))
+        assert np.array_equal(np.asarray(read_rgb(tmp_path / "p.tif", turned=False)), stored)
+        upright = np.asarray(read_rgb(tmp_path / "p.tif"))
+        assert np.array_equal(STORED[orientation](upright), stored)
+
+    @pytest.mark.parametrize("orientation", STORED)
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    @pytest.mark.parametrize("reader", [lambda path: read_rgb(path, turned=False), read_numbers])
+    def test_stored_pixels_are_those_of_the_file(self, tmp_path, reader, suffix, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(self.upright).save(tmp_path / f"p.{suffix}", exif=exif)
+        assert reader(tmp_path / f"p.{suffix}").size == (6, 4)
+        assert np.array_equal(np.asarray(reader(tmp_path / f"p.{suffix}")), self.upright)
 
     @pytest.mark.parametrize("orientation", STORED)
     @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
@@ -228,6 +279,13 @@ class TestSize:
 
 
 class TestFiles:
+    @pytest.mark.parametrize(("suffix", "options"), [("jpg", {}), ("png", {"format": "JPEG"})])
+    def test_a_mask_of_jpeg_is_refused(self, tmp_path, suffix, options):
+        Image.new("L", (8, 8), 3).save(tmp_path / f"mask.{suffix}", **options)
+        with pytest.raises(KdlibError, match=rf"mask.{suffix} is compressed as JPEG, which changes .*; unpack it$"):
+            read_numbers(tmp_path / f"mask.{suffix}", "unpack it")
+        assert read_rgb(tmp_path / f"mask.{suffix}").size == (8, 8)
+
     @pytest.mark.parametrize("reader", [read_rgb, read_numbers])
     @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "bmp"])
     @pytest.mark.parametrize("damage", ["text", "half", "empty"])
@@ -235,7 +293,8 @@ class TestFiles:
         path = tmp_path / f"bird.{suffix}"
         noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-        assert reader(path).size == (40, 40)
+        if (reader, suffix) != (read_numbers, "jpg"):
+            assert reader(path).size == (40, 40)
         whole = path.read_bytes()
         path.write_bytes({"text": b"no image", "half": whole[: len(whole) // 2], "empty": b""}[damage])
         with pytest.raises(KdlibError, match=rf"bird.{suffix} holds no whole image \(PNG, .*\); unpack it"):

@@ -53,6 +53,23 @@ class TestNames:
         assert [len(part) for part in (splits.train, splits.val, splits.test)] == [12, 12, 12]
         assert FolderStream(tmp_path / "valid", image_size=8).superclass_of == (0, 0, 1)
 
+    def test_a_stream_of_all_parts_is_none(self, tmp_path):
+        plant_parts(tmp_path, "train", "val")
+        paint(tmp_path / "train" / "stray.png", 9000)
+        with pytest.raises(
+            KdlibError, match=r"holds the parts train, val; give the folder of one, or use stream_splits"
+        ):
+            FolderStream(tmp_path)
+
+    def test_a_stream_of_a_part_without_all_classes_of_train_says_so(self, tmp_path):
+        plant_parts(tmp_path, "train")
+        plant_parts(tmp_path, "val", classes=CLASSES[1:])
+        with pytest.warns(UserWarning, match=r"holds 1 classes of train less than there, so that labels are others"):
+            FolderStream(tmp_path / "val")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert FolderStream(tmp_path / "val", class_names=CLASSES).labels.unique().tolist() == [1, 2]
+
     def test_two_folders_of_one_part_are_refused(self, tmp_path):
         plant_parts(tmp_path, "train", "val", "dev")
         with pytest.raises(KdlibError, match=r"the folders dev and val of .* are both its val part; join them"):
@@ -73,6 +90,36 @@ class TestClassesCalledLikeParts:
         plant(tmp_path, {"bus": 4, "car": 4})
         plant(tmp_path / "train", {"steam": 4, "electric": 4})
         with pytest.raises(KdlibError, match=r"beside the part train of .* lies bus, which is no part by its name"):
+            counts(tmp_path)
+
+    @pytest.mark.parametrize(
+        "folders",
+        [
+            ["seg_train/seg_train/cat", "seg_train/seg_train/dog", "seg_test/seg_test/cat", "seg_pred"],
+            ["train2017/cat", "train2017/dog", "test2017"],
+            ["x-Train/cat", "x-Train/dog", "x-Valid/cat"],
+            ["cats_train", "cats_test", "dogs_train", "dogs_test"],
+            ["trainA", "trainB", "testA", "testB"],
+        ],
+    )
+    def test_by_a_part_of_their_names_are_refused(self, tmp_path, folders):
+        plant(tmp_path, dict.fromkeys(folders, 3))
+        with pytest.raises(KdlibError, match=r" and .* are called like parts, and are none by these names; call them"):
+            counts(tmp_path)
+
+    def test_even_with_a_stray_picture_in_them(self, tmp_path):
+        plant_parts(tmp_path, "train2017", "val2017")
+        paint(tmp_path / "train2017" / "stray.png", 9000)
+        with pytest.raises(KdlibError, match=r"train2017 and val2017 of .* are called like parts"):
+            counts(tmp_path)
+
+    def test_by_one_word_of_two_are_classes(self, tmp_path):
+        plant(tmp_path, {"train_station": 4, "test_tube": 4, "bus_station": 4})
+        assert len(split_listings(tmp_path, 0, None, None, None)["train"].class_names) == 3
+
+    def test_parts_below_a_class_are_refused(self, tmp_path):
+        plant(tmp_path, {"cat/train": 4, "cat/test": 4, "dog": 4})
+        with pytest.raises(KdlibError, match=r"folder cat of .* holds the parts test and train; give .*cat if they"):
             counts(tmp_path)
 
     def test_in_every_part(self, tmp_path):
@@ -98,11 +145,19 @@ class TestWhatLiesBeside:
         plant(tmp_path, {"unlabelled": 3}, 9000)
         paint(tmp_path / "train" / "loose.png", 9100)
         (tmp_path / "docs").mkdir()
+        (tmp_path / "val.zip").write_bytes(b"x")
         with pytest.warns(
             UserWarning, match=r"holds .*folder of pictures beside the parts, unlabelled \(not read\)"
         ) as caught:
             counts(tmp_path)
         assert "1 pictures right in" in str(caught[0].message) and len(caught) == 1
+        assert "1 archives right in" in str(caught[0].message)
+
+    def test_a_class_that_a_part_lacks_is_told(self, tmp_path):
+        plant_parts(tmp_path, "train", "val")
+        plant_parts(tmp_path, "test", classes=CLASSES[:2])
+        with pytest.warns(UserWarning, match=r"holds 1 classes of train without a picture in test$"):
+            counts(tmp_path)
 
     def test_a_test_without_labels_is_refused(self, tmp_path):
         """As ImageNet's."""
@@ -138,6 +193,22 @@ class TestTooFew:
             find_parts(tmp_path)
             counts(tmp_path)
 
+    @pytest.mark.parametrize("sizes", [(1, 1), (2, 1), (1, 1, 1)])
+    def test_pictures_of_one_class_left_to_train_on_are_refused(self, tmp_path, sizes):
+        plant(tmp_path, dict(zip(CLASSES, sizes, strict=False)))
+        with pytest.raises(KdlibError, match=r"has [01] pictures of [01] of its . classes to train on, and at least 2"):
+            counts(tmp_path)
+
+    def test_so_they_are_where_val_takes_the_rest(self, tmp_path):
+        plant_parts(tmp_path, "train", "test", count=1, classes=CLASSES[:2])
+        with pytest.raises(KdlibError, match=r"besides val and test, .*train has 1 pictures of 1 of its 2 classes"):
+            counts(tmp_path)
+
+    def test_a_test_of_all_is_refused_by_its_number(self, tmp_path):
+        plant(tmp_path, {"cat": 4, "dog": 4})
+        with pytest.raises(KdlibError, match=r"n_test=8 leaves none of the 8 images of .* to train on; give fewer"):
+            split_listings(tmp_path, 0, None, None, 8)
+
     def test_nothing_is_told_of_a_plain_tree(self, tmp_path):
         plant(tmp_path, {"cat": 5, "dog": 5})
         with warnings.catch_warnings():
@@ -156,7 +227,7 @@ def test_a_tree_that_is_split_loses_nothing_and_has_nothing_twice(tmp_path_facto
     try:
         parts = split_listings(root, seed, None, None, None)
     except KdlibError as error:
-        assert sum(sizes) < 3 and "leaves none" in str(error)
+        assert sum(sizes) < 6 and "besides val and test" in str(error)
         return
     paths = [path for listing in parts.values() for path in listing.paths]
     assert len(paths) == len(set(paths)) == sum(sizes)

@@ -101,7 +101,8 @@ class TestReadsLikeASetInMemory:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"image_size": -1}, "image_size must be a whole number of at least 1"),
+            ({"image_size": -1}, "image_size must be a whole number from 1 to 13377, not -1"),
+            ({"image_size": 10**7}, "image_size must be a whole number from 1 to 13377, not 10000000"),
             ({"workers": -1}, "workers must be a whole number of at least 0"),
             ({"class_names": ("cat", "dogs")}, r"unknown class folder in .*pets 'dog'; did you mean 'dogs'"),
         ],
@@ -139,7 +140,7 @@ class TestReadsLikeASetInMemory:
         expected = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(7), transforms.PILToTensor()])
         path = sorted((tree / "cat").iterdir())[3]
         assert torch.equal(next(stream.batches(4)).images[3], expected(Image.open(path)))
-        with pytest.raises(KdlibError, match="resize must be a whole number of at least 7, not 6"):
+        with pytest.raises(KdlibError, match="resize must be a whole number from 7 to 13377, not 6"):
             FolderStream(tree, image_size=7, resize=6)
 
 

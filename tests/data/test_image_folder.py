@@ -224,7 +224,8 @@ class TestRefusals:
             ({"n_train": 10}, r"n_train=10 exceeds the 9 images that n_val=1 leaves of .*pets"),
             ({"n_test": 13}, r"n_test=13 exceeds the 12 images of .*pets"),
             ({"n_probe": 3}, r"n_probe=3 exceeds the 2 images of the test part of .*pets"),
-            ({"image_size": 0}, r"image_size must be a whole number of at least 1"),
+            ({"image_size": 0}, r"image_size must be a whole number from 1 to 13377, not 0"),
+            ({"image_size": 10**400}, r"image_size must be a whole number from 1 to 13377, not 1000"),
             ({"memory_limit": 0}, r"memory_limit must be a finite number greater than 0"),
         ],
     )

@@ -108,6 +108,20 @@ def test_a_path_that_is_none_is_refused_in_one_sentence(read, path):
     assert str(refused.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (None, r"root must be a path, not None"),
+        (5, r"root must be a path, not 5"),
+        (b"photos", r"root must be a path, not b'photos'"),
+        ("", r"root is empty; name a folder, the current one as '.'"),
+    ],
+)
+def test_what_is_no_path_is_refused(path, message):
+    with pytest.raises(KdlibError, match=message):
+        existing_folder(path)
+
+
 def test_a_folder_that_is_called_like_a_home_is_that_folder(tmp_path, monkeypatch):
     (tmp_path / "~mine").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -104,12 +106,12 @@ class TestObjects:
 
 class TestPictures:
     def picture(self, tmp_path, things, size=(60, 40), **options):
-        """The first test picture of a folder with this photograph in all parts."""
+        """The first test picture of a folder with copies of this photograph in all parts."""
         folder = tmp_path / "one"
-        for name in ("a", "b"):
+        for name in ("a", "b", "c"):
             plant_voc_photograph(folder, name, things, size)
         list_voc_part(folder, "train", ["a", "b"])
-        list_voc_part(folder, "val", ["b"])
+        list_voc_part(folder, "val", ["c"])
         return voc.load(folder, **options).probe
 
     def test_the_box_is_enlarged_by_a_fifth(self, tmp_path):
@@ -176,6 +178,11 @@ class TestRefusals:
         ("old", "new", "message"),
         [
             ("</annotation>", "", r"2007_000003.xml is no whole XML file \(.*\); unpack"),
+            (
+                "<annotation>",
+                '<?xml version="1.0" encoding="x"?><annotation>',
+                r"is no whole XML file \(unknown encoding",
+            ),
             ("<name>bird</name>", "<name>brid</name>", r"unknown class of object 1 in .* 'brid'; did you mean 'bird'"),
             ("<name>bird</name>", "", r"unknown class of object 1 in .*2007_000003.xml ''"),
             ("<xmin>9</xmin>", "<xmin>left</xmin>", r"object 1 in .*2007_000003.xml has no box of four numbers"),
@@ -191,6 +198,21 @@ class TestRefusals:
         path.write_text(text.replace(old, new))
         with pytest.raises(KdlibError, match=message):
             voc.load(root)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+    def test_an_annotation_that_is_a_pipe(self, root, folder):
+        path = folder / "Annotations" / "2007_000003.xml"
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(KdlibError, match=r"000003.xml is a folder, pipe or device, not a file"):
+            voc.load(root)
+
+    def test_a_photograph_in_both_parts(self, root, folder):
+        with (folder / "ImageSets" / "Segmentation" / "val.txt").open("a") as file:
+            file.write("2007_000003\n")
+        for look in (voc.load, voc.available):
+            with pytest.raises(KdlibError, match=r"2007_000003 is in train.txt and in val.txt of"):
+                look(root)
 
     def test_a_box_outside_the_photograph(self, root, folder):
         for path in (folder / "Annotations").iterdir():
@@ -226,6 +248,7 @@ class TestRefusals:
         ("text", "message"),
         [
             ("2007_000001 1\n", r"train.txt must hold one photograph's name a line, not '2007_000001 1'; unpack"),
+            ("2007_000001\n2007_000001\n", r"train.txt names the photograph 2007_000001 twice; unpack"),
             ("2007_999999\n", r"2007_999999.jpg is missing; the archive is half unpacked"),
             ("\n", r"train.txt names no photograph with a segmented object"),
         ],
