@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import hashlib
 import os
 import shutil
@@ -23,11 +24,21 @@ _AT_CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 def replace_file(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old file or the whole new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if _is_of_the_dead(leftover.suffix[1:]):
+            leftover.unlink(missing_ok=True)
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_of_the_dead(number: str) -> bool:
+    """Whether a file with this number was left by a process that was killed."""
+    import psutil
+
+    return number.isdecimal() and not psutil.pid_exists(int(number))
 
 
 @contextmanager

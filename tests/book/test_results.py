@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,13 @@ def test_a_folder_that_can_not_be_made_is_refused(tmp_path, name):
     with pytest.raises(KdlibError, match="cannot write results to"), made_folder(tmp_path / name):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_kill_left_of_a_file_goes_with_the_next_one(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process in (dead.pid, os.getppid(), "old"):
+        (tmp_path / f".file.txt.{process}").write_text("half")
+    replace_file(tmp_path / "file.txt", "whole")
+    # What belongs to a living process or to a user stays.
+    assert {path.name for path in tmp_path.iterdir()} == {"file.txt", f".file.txt.{os.getppid()}", ".file.txt.old"}
