@@ -283,3 +283,11 @@ def test_a_removal_that_is_not_allowed_leaves_nothing_beside_the_run(monkeypatch
     with pytest.raises(KdlibError, match="Operation not permitted"):
         remove_run(KEY)
     assert names() == {folder.name}
+
+
+def test_a_name_with_control_characters_is_one_printable_line_of_the_list(capsys):
+    folder = stored()
+    shutil.copytree(folder, folder.with_name("red\x1b[31m\nrun"))
+    assert main(["runs", "list"]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(KEY) and re.match(r"red\\x1b\[31m\\nrun +holds another run", second)
