@@ -202,10 +202,28 @@ def guard(caller: int, folder: str, command: Sequence[str]) -> int:
             continue
         _end(watched)
         if heard == b"":
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         if isinstance(heard, int):
             return heard if heard >= 0 else 128 - heard
         return 128 + signal.SIGTERM
+
+
+def _remove(folder: str) -> None:
+    """Remove the folder, its owner's hidden file last: without it no later start would clear what is left."""
+
+    def content() -> list[os.DirEntry[str]]:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.name != ".kdlib-owner"]
+        return []
+
+    for entry in content():
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)  # noqa: PTH108 - a Path would have to be made of it
+    if not content():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _processes(line: bytes) -> list[Any]:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
+from kdlib.errors import one_line
+
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
@@ -25,7 +27,7 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     kd_loss  1.5
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    lines = [names, *([one_line(_cell(row.get(name, ""))) for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 

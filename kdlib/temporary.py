@@ -7,12 +7,19 @@ a folder whose lock can be had is nobody's. No list of process numbers is needed
 from __future__ import annotations
 
 import contextlib
+import functools
+import multiprocessing
+import multiprocessing.util
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from kdlib.errors import KdlibError
 
 try:
     import fcntl
@@ -21,13 +28,17 @@ except ImportError:  # Windows: a folder is removed by its owner alone
 
 PREFIX = "kdlib-"
 _OWNER = ".kdlib-owner"
+_FRESH = f"{_OWNER}.new"
+_NAME = re.compile(rf"{PREFIX}(\w+-)?[a-z0-9_]{{8}}")
+_MOST_OF_A_SOCKET = 103  # bytes of its path
+_SURELY_OWNED = 3600  # seconds: a new folder has its owner within milliseconds
 
 
 @contextmanager
 def temporary_folder(kind: str = "") -> Iterator[Path]:
     """A new folder in the system's folder of temporary files, removed with its content when the block ends.
 
-    kind: goes into its name. Before, what owners left who died is removed.
+    kind: goes into its name. Before, what owners left who died is removed. Raises KdlibError if it can't be made.
 
     >>> with temporary_folder("example") as folder:
     ...     _ = (folder / "file").write_text("text")
@@ -35,13 +46,32 @@ def temporary_folder(kind: str = "") -> Iterator[Path]:
     False
     """
     clear_leftovers()
-    folder, owner = _owned_folder(kind)
+    try:
+        folder, owner = _owned_folder(kind)
+    except OSError as error:
+        raise KdlibError(
+            f"can't make a folder of temporary files ({error.strerror or error}); free space or set TMPDIR to another "
+            "folder"
+        ) from error
     try:
         yield folder
     finally:
-        _remove(folder)
-        if owner is not None:
-            os.close(owner)
+        _give_up(folder, owner)
+
+
+@functools.cache
+def own_the_files_of_multiprocessing() -> None:
+    """Let what this process and its processes keep in temporary files, their sockets, lie in a folder with an owner.
+
+    Python's own folder of them would stay for ever if this process was killed. To be called before the first of them.
+    """
+    clear_leftovers()
+    config = getattr(multiprocessing.current_process(), "_config", None)
+    fits = len(os.fsencode(tempfile.gettempdir())) <= _MOST_OF_A_SOCKET - len("/kdlib-mp-12345678/listener-12345678")
+    if config is not None and "tempdir" not in config and fits:  # where Python looks first, and its processes after it
+        folder, owner = _owned_folder("mp")
+        config["tempdir"] = str(folder)
+        multiprocessing.util.Finalize(None, _give_up, (folder, owner), exitpriority=-100)  # the last, as Python's own
 
 
 def clear_leftovers() -> int:
@@ -53,18 +83,30 @@ def clear_leftovers() -> int:
             _remove(folder)
             os.close(owner)
             removed += not folder.exists()
+        elif _never_owned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
     return removed
 
 
+def _never_owned(folder: Path) -> bool:
+    """Whether its maker died before it owned it, or just before the folder itself was removed: nothing is in it."""
+    with contextlib.suppress(OSError):
+        names = {entry.name for entry in folder.iterdir()}
+        return names <= {_FRESH} and time.time() - folder.stat().st_mtime > _SURELY_OWNED
+    return False
+
+
 def _folders() -> list[Path]:
-    """This user's folders that have an owner, alive or not."""
+    """This user's folders that have an owner, alive or not, or look as if they never got one."""
     found = []
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
                     path = Path(entry.path)
-                    if entry.stat(follow_symlinks=False).st_uid == os.geteuid() and (path / _OWNER).is_file():
+                    if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                        continue
+                    if (path / _OWNER).is_file() or _NAME.fullmatch(entry.name):
                         found.append(path)
     return found
 
@@ -72,12 +114,18 @@ def _folders() -> list[Path]:
 def _owned_folder(kind: str) -> tuple[Path, int | None]:
     """A new folder and the file descriptor that holds its lock; None where files can't be locked."""
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-" if kind else PREFIX))
-    fresh = folder / f"{_OWNER}.new"
+    fresh = folder / _FRESH
     fresh.touch(0o600)
     owner = _lock(fresh)
     if owner is not None:
         fresh.rename(folder / _OWNER)  # locked before it has its name: nobody ever sees it without its owner
     return folder, owner
+
+
+def _give_up(folder: Path, owner: int | None) -> None:
+    _remove(folder)
+    if owner is not None:
+        os.close(owner)
 
 
 def _lock(path: Path) -> int | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from kdlib.files import replace_file
@@ -23,3 +27,13 @@ def test_what_can_t_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         replace_file(tmp_path / "folder", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_a_kill_left_of_a_file_goes_with_the_next_one(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process in (dead.pid, os.getppid(), "old"):
+        (tmp_path / f".file.txt.{process}").write_text("half")
+    replace_file(tmp_path / "file.txt", "whole")
+    # What belongs to a living process or to a user stays.
+    assert {path.name for path in tmp_path.iterdir()} == {"file.txt", f".file.txt.{os.getppid()}", ".file.txt.old"}

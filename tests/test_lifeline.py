@@ -113,3 +113,16 @@ def test_a_process_of_multiprocessing_lives_as_long_as_its_parent(method):
     process.start()
     process.join(60)
     assert process.exitcode == 0  # it came to the end of its sleep
+
+
+def test_a_folder_that_a_guard_can_not_empty_keeps_its_owners_file(tmp_path, monkeypatch):
+    folder = tmp_path / "kdlib-x"
+    (folder / "deep").mkdir(parents=True)
+    for name in (".kdlib-owner", "data", "deep/data"):
+        (folder / name).touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(lifeline.shutil, "rmtree", lambda *a, **k: None)
+        lifeline._remove(str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == [".kdlib-owner", "deep"]
+    lifeline._remove(str(folder))
+    assert not folder.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kdlib.errors import KdlibError
 from kdlib.temporary import clear_leftovers, temporary_folder
 
 OWNER = """\
@@ -99,3 +101,49 @@ def test_a_folder_is_private_and_goes_when_its_work_fails(place):
         assert folder.stat().st_mode & 0o077 == 0
         raise ZeroDivisionError
     assert list(place.iterdir()) == []
+
+
+def test_what_a_kill_left_without_an_owner_goes_when_it_is_old(place):
+    for name in ("x-abcd0_12", "efgh3456", "young-abcdefgh", "full-abcdefgh", "of-a-user"):
+        (place / f"kdlib-{name}").mkdir()
+    (place / "kdlib-x-abcd0_12/.kdlib-owner.new").touch()
+    (place / "kdlib-full-abcdefgh/thesis").touch()
+    for folder in place.iterdir():
+        if "young" not in folder.name:
+            os.utime(folder, (0, 0))
+    clear_leftovers()
+    left = {path.name for path in place.iterdir()}
+    assert left == {"kdlib-young-abcdefgh", "kdlib-full-abcdefgh", "kdlib-of-a-user"}
+
+
+SHARING = """\
+import multiprocessing, os, sys
+from multiprocessing import util
+from kdlib.temporary import own_the_files_of_multiprocessing
+own_the_files_of_multiprocessing()
+process = multiprocessing.get_context("forkserver").Process(target=print)
+process.start()
+process.join()
+print(util.get_temp_dir(), len(os.listdir(util.get_temp_dir())), flush=True)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "usual"])
+def test_what_multiprocessing_keeps_goes_with_its_process_or_at_the_next_start(monkeypatch, end):
+    place = Path(tempfile.mkdtemp(dir="/tmp"))  # a socket's path must be short
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    done = subprocess.run([sys.executable, "-c", SHARING, end], capture_output=True, text=True)
+    folder, files = done.stdout.strip().splitlines()[-1].split()
+    assert Path(folder).parent == place and int(files) >= 2  # the owner's file and the server's socket
+    assert done.stderr == "" and Path(folder).exists() == (end == "killed")
+    clear_leftovers()
+    place.rmdir()
+
+
+def test_where_no_folder_can_be_made_the_variable_is_named(place, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "gone"))
+    with pytest.raises(KdlibError, match=r"can't make a folder of temporary files \(No such .*TMPDIR"):
+        temporary_folder().__enter__()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -142,8 +143,12 @@ def _progress(partial: Path) -> tuple[int, int]:
     return sum(state == "completed" for state in states), len(states)
 
 
-def _failure(name: str, partial: Path, log: str, limit: float | None = None) -> NotebookFailed:
-    """Say which cell failed and how, from the notebook papermill left; limit: the seconds after which it was ended."""
+def _failure(name: str, partial: Path, log: str, status: int = 1, limit: float | None = None) -> NotebookFailed:
+    """Say which cell failed and how, from the notebook papermill left.
+
+    status: the exit code of the guard or of papermill; limit: the seconds after which it was ended.
+    """
+    killed = status in (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") else False
     try:
         cells = nbformat.read(partial, as_version=4).cells
     except (OSError, ValueError):
@@ -163,6 +168,8 @@ def _failure(name: str, partial: Path, log: str, limit: float | None = None) -> 
             reason = f"{errors[0].ename}: {errors[0].evalue}"
         elif "DeadKernelError" in log:
             reason = "the kernel died (out of memory?)"
+        elif killed:
+            reason = "what executed it was killed (out of memory?)"
         else:
             break
         return NotebookFailed(
@@ -171,6 +178,8 @@ def _failure(name: str, partial: Path, log: str, limit: float | None = None) -> 
         )
     if limit is not None:
         return NotebookFailed(f"{name} did not end within {limit:.0f} s; it had not begun its first cell")
+    if killed:
+        return NotebookFailed(f"{name} could not be executed: what executed it was killed (out of memory?)")
     last = log.strip().splitlines()[-1:] or ["no message"]
     return NotebookFailed(f"{name} could not be executed: {last[0]}")
 
@@ -226,7 +235,7 @@ def execute_notebook(
                         on_progress(*_progress(partial), now - started)
         if hung or process.returncode != 0:
             report = log.read_text(encoding="utf-8", errors="replace")
-            failure = _failure(path.stem, partial, report, limit if hung else None)
+            failure = _failure(path.stem, partial, report, process.returncode or 0, limit if hung else None)
             # What was refused is told in a sentence; a notebook as far as it got would tell no more.
             if failed_copy is not None and partial.is_file() and not failure.bad_input:
                 failed_copy.parent.mkdir(parents=True, exist_ok=True)

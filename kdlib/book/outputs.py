@@ -7,7 +7,6 @@ import copy
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -117,7 +116,7 @@ def _commit(project: Project, preset: str, say: Say, execute: str, jobs: int | N
         written.append(project.notebooks / page.path.name)
         metrics = project.executed / f"{page.path.stem}.metrics.json"
         if metrics.is_file():
-            shutil.copyfile(metrics, results / metrics.name)
+            replace_file(results / metrics.name, metrics.read_text(encoding="utf-8"))
             written.append(results / metrics.name)
         known[page.path.stem] = page.stamp["seconds"]
     times = {page.path.stem: known[page.path.stem] for page in pages if page.path.stem in known}

@@ -34,6 +34,7 @@ from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.data.text_tables import same_form
 from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
 from kdlib.lifeline import end_with_parent
+from kdlib.temporary import own_the_files_of_multiprocessing
 
 STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
 # Of ImageNet's photographs scaled to [0, 1]; the recipe of Han et al. 2023 and of torchvision.
@@ -234,6 +235,14 @@ class FolderStream:
                 yield images, labels, indices
         except KdlibError as error:
             raise sentence_of(error) from None
+        except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two where it was sending pictures
+            if isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error):
+                raise
+            raise KdlibError(
+                "a process that decodes pictures ended early: it was killed, most likely for want of memory (take "
+                f"fewer workers than {self._workers}), or the script that reads them does not keep its work below "
+                '`if __name__ == "__main__":`'
+            ) from error
 
 
 def _missing_here(folder: Path, listing: Listing) -> dict[str, int]:
@@ -249,6 +258,7 @@ def _missing_here(folder: Path, listing: Listing) -> dict[str, int]:
 
 def _forkserver() -> Any:
     """Where decoding processes come from: a server without threads that has imported this module already."""
+    own_the_files_of_multiprocessing()
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     context.set_forkserver_preload([__name__, "kdlib.vision"])
     return context

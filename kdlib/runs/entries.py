@@ -200,7 +200,11 @@ def take_out(path: Path) -> None:
     What a kill leaves of it is cleared by `sweep`. Raises OSError.
     """
     gone = Path(tempfile.mkdtemp(prefix=f".removing-{path.name}-", dir=path.parent))
-    path.rename(gone / "entry")
+    try:
+        path.rename(gone / "entry")
+    except OSError:
+        gone.rmdir()
+        raise
     _delete(gone)
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from kdlib.errors import KdlibError
 from kdlib.runs.entries import Damaged, Unusable, checksum, is_whole, read_content, read_index, set_aside
-from kdlib.runs.place import INDEX, reason, unwritable
+from kdlib.runs.place import INDEX, read_file, reason, unwritable
 from kdlib.train.state import Progress, Run, State
 
 
@@ -117,11 +117,15 @@ class ProgressSaver:
     def path(self) -> Path:
         return self.folder / "progress.pt"
 
+    @property
+    def key(self) -> str:
+        return self.folder.name.removeprefix(".partial-")
+
     def save(self, progress: Progress) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
             buffer = io.BytesIO()
-            torch.save({f.name: getattr(progress, f.name) for f in fields(progress)}, buffer)
+            torch.save({"key": self.key} | {f.name: getattr(progress, f.name) for f in fields(progress)}, buffer)
             content = buffer.getvalue()
             fresh = self.folder / "progress.new"
             # The checksum leads the file, so that one rename puts both in place.
@@ -130,6 +134,7 @@ class ProgressSaver:
         except OSError as error:
             with suppress(OSError):  # the disk is full: half a file must not stay
                 (self.folder / "progress.new").unlink(missing_ok=True)
+                self.folder.rmdir()  # if no earlier epoch is in it: there is nothing to go on from
             if not self.warned:
                 warnings.warn(f"can't keep this training's progress ({error}); it goes on without", stacklevel=2)
             self.warned = True
@@ -140,7 +145,7 @@ class ProgressSaver:
         Raises KdlibError if it can't be read now: hours of training are not thrown away for that.
         """
         try:
-            stored = self.path.read_bytes()
+            stored = read_file(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, MemoryError) as error:
@@ -152,8 +157,11 @@ class ProgressSaver:
             digest, content = stored[:32], stored[32:]
             if digest != hashlib.sha256(content).digest():
                 raise ValueError("its checksum does not fit")
-            return Progress(**torch.load(io.BytesIO(content), weights_only=True))
-        except (ValueError, RuntimeError, TypeError, UnpicklingError) as error:
+            kept = torch.load(io.BytesIO(content), weights_only=True)
+            if (key := kept.pop("key", self.key)) != self.key:  # that of earlier versions has none
+                raise ValueError(f"it is that of another run, {key}")
+            return Progress(**kept)
+        except (ValueError, RuntimeError, TypeError, AttributeError, UnpicklingError) as error:
             print(f"an interrupted training could not be taken up ({error}); it starts anew", file=sys.stderr)
             with suppress(OSError):  # else the first epoch replaces it
                 self.path.replace(self.folder / "progress.damaged")

@@ -22,6 +22,8 @@ from kdlib.runs.entries import (
 )
 from kdlib.runs.place import locked, locked_if_free, reason, store_root, unwritable
 
+_PATIENCE = 5  # seconds: another process may be removing it; one that trains it takes hours
+
 
 def list_runs() -> list[dict[str, object]]:
     """One row a stored run: key, data, model, objective, seed, epochs, score on val, seconds, bytes, date.
@@ -100,7 +102,7 @@ def remove_run(key: str) -> str:
     root, folder = store_root(), _find(key, unfinished())
     if folder.name.startswith(".partial-"):
         return _forget(root, folder)
-    with locked(root, lock_name(folder.name)):
+    with locked(root, lock_name(folder.name), patience=_PATIENCE):
         sweep(root, held=folder.name)
         try:
             take_out(folder)

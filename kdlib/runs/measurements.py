@@ -6,16 +6,15 @@ import hashlib
 import json
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kdlib.errors import KdlibError
+from kdlib.errors import KdlibError, shown
 from kdlib.runs.entries import Damaged, set_aside, sweep
-from kdlib.runs.place import locked, locked_if_free, reason, store_root, unwritable
+from kdlib.runs.place import locked, locked_if_free, read_file, reason, store_root, unwritable, write_file
 
 
 def measurement_key(parts: Sequence[str]) -> str:
@@ -58,7 +57,7 @@ def measure_once(kind: str, key: str, measure: Callable[[], Any]) -> Any:
         values = _mended(kind, key)
         if values is None:
             values = measure()
-            _store(_path(kind, key), values)
+            _store(kind, key, values)
     return values
 
 
@@ -66,7 +65,7 @@ def _read(kind: str, key: str) -> Any | None:
     """What is kept, or None; nothing is changed. Raises Damaged, and KdlibError if it can't be read now."""
     path = _path(kind, key)
     try:
-        text = path.read_bytes()
+        text = read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, MemoryError) as error:
@@ -76,12 +75,23 @@ def _read(kind: str, key: str) -> Any | None:
         ) from error
     try:
         content = json.loads(text)
-        whole = content["checksum"] == _checksum(content["values"])
+        whole = content["checksum"] == _checksum(content["values"], *_owner(content))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(str(error)) from error
     if not whole:
         raise Damaged("its checksum does not fit")
+    for owner in _owner(content):
+        if owner != f"{kind}/{key}":
+            raise KdlibError(
+                f"the stored measurement {path} holds another one, {shown(owner)}; give it its own name again, or "
+                "remove it"
+            )
     return content["values"]
+
+
+def _owner(content: dict[str, Any]) -> list[str]:
+    """Which measurement it says it is; files of earlier versions don't."""
+    return [content["of"]] if "of" in content else []
 
 
 def _mended(kind: str, key: str) -> Any | None:
@@ -109,21 +119,17 @@ def _path(kind: str, key: str) -> Path:
     return store_root() / kind / f"{key}.json"
 
 
-def _checksum(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def _checksum(values: Any, *owner: str) -> str:
+    """owner: which measurement it is, where the file says so."""
+    return hashlib.sha256(json.dumps([*owner, values] if owner else values, sort_keys=True).encode()).hexdigest()
 
 
-def _store(path: Path, values: Any) -> None:
-    text = json.dumps({"values": values, "checksum": _checksum(values)}, indent=1)
-    temporary = None
+def _store(kind: str, key: str, values: Any) -> None:
+    path, owner = _path(kind, key), f"{kind}/{key}"
+    text = json.dumps({"of": owner, "values": values, "checksum": _checksum(values, owner)}, indent=1)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".tmp-{path.stem}-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        temporary.replace(path)
+        write_file(path, text.encode())
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        reason = error.strerror or error
-        warnings.warn(f"can't keep a measurement in {path.parent} ({reason}); it is used from memory", stacklevel=3)
+        warnings.warn(
+            f"can't keep a measurement in {path.parent} ({reason(error)}); it is used from memory", stacklevel=3
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +22,9 @@ from kdlib.data.labelled_set import Splits
 from kdlib.distill.catalogue import METHODS
 from kdlib.errors import KdlibError
 from kdlib.lifeline import begin_worker, guarding
+from kdlib.runs.place import reason
 from kdlib.runs.spec import RunSpec
-from kdlib.runs.store import get_or_train, is_stored
+from kdlib.runs.store import get_or_train, is_stored, keep_in_memory, kept_in_memory, run_key
 from kdlib.runs.teachers import KnownTeacher
 from kdlib.temporary import clear_leftovers, temporary_folder
 from kdlib.train.device import resolve_device, watched
@@ -64,7 +66,8 @@ def train_missing_of(
     groups.sort(key=lambda task: (len(task[1][0].others()), task[1][0] not in needed))
     bar = tqdm(total=len(groups), desc="training", unit="group", disable=not (groups and watched()), leave=False)
     with bar:
-        in_processes(_train, ([splits for _, splits in studies], device), groups, workers, bar)
+        for unkept in in_processes(_train, ([splits for _, splits in studies], device), groups, workers, bar):
+            keep_in_memory(pickle.loads(unkept))
     return sum(map(len, missing))
 
 
@@ -109,7 +112,8 @@ def in_processes(
     """
     clear_leftovers()
     results = []
-    if min(workers, len(tasks)) < 2:
+    # A process of a `multiprocessing.Pool` may have none of its own.
+    if min(workers, len(tasks)) < 2 or multiprocessing.current_process().daemon:
         for task in tasks:
             results.append(work(shared, task))
             bar.update()
@@ -117,19 +121,35 @@ def in_processes(
     others = set(multiprocessing.active_children())
     with temporary_folder("training") as folder, guarding(folder) as guard:
         path = folder / "shared.pt"
-        torch.save(shared, path)
+        try:
+            torch.save(shared, path)
+        except (OSError, RuntimeError) as error:  # of torch, if the disk is full
+            raise KdlibError(
+                f"can't write what the other processes need to {folder} ({reason(error)}); free space or set TMPDIR to "
+                "another folder"
+            ) from error
         context = multiprocessing.get_context("spawn")
         start = (__name__, _start.__name__, str(path))
         pool = ProcessPoolExecutor(min(workers, len(tasks)), context, begin_worker, start)
+        started: set[Any] = set()
         try:
             futures = [pool.submit(_call, work, task) for task in tasks]
-            guard.watch(set(multiprocessing.active_children()) - others)
+            started = set(multiprocessing.active_children()) - others
+            guard.watch(started)
             for done in as_completed(futures):
                 done.result()
                 bar.update()
             results = [future.result() for future in futures]
             pool.shutdown()
         except BrokenProcessPool as error:
+            for process in started:
+                process.kill()
+            pool.shutdown()
+            if any((process.exitcode or 0) >= 0 for process in started):
+                raise KdlibError(
+                    "a process that was to train ended by itself, by the error above; a script that trains must be a "
+                    'file with its work below `if __name__ == "__main__":`'
+                ) from error
             raise KdlibError(
                 "a process that trained a network was killed, most likely for want of memory; run it again "
                 "(what was trained is kept) or with fewer images"
@@ -155,7 +175,9 @@ def _call(work: Callable[[Any, Task], Result], task: Task) -> Result:
     return work(_shared, task)
 
 
-def _train(shared: tuple[list[Splits], str], task: tuple[int, list[RunSpec]]) -> None:
+def _train(shared: tuple[list[Splits], str], task: tuple[int, list[RunSpec]]) -> bytes:
+    """Gives back the runs that could not be stored; as bytes, since shared memory is often small."""
     (all_splits, device), (study, specs) = shared, task
     for spec in specs:
         get_or_train(spec, all_splits[study], device=device)
+    return pickle.dumps(kept_in_memory(run_key(spec, all_splits[study], device) for spec in specs))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from kdlib.data.root import kept_folder
 from kdlib.errors import KdlibError
@@ -20,11 +25,16 @@ def store_root() -> Path:
 
 
 @contextmanager
-def locked(root: Path, key: str) -> Iterator[None]:
-    """Hold the run's lock, which the system frees if this process dies."""
+def locked(root: Path, key: str, patience: float = -1) -> Iterator[None]:
+    """Hold the run's lock, which the system frees if this process dies.
+
+    patience: seconds to wait for another process that holds it, then KdlibError; by default as long as it takes.
+    """
     try:
         lock = _lock(root, key)
-        lock.acquire()
+        lock.acquire(timeout=patience)
+    except Timeout as error:
+        raise KdlibError(f"another process is at work on {key}, such as training it; end it or wait for it") from error
     except OSError as error:
         raise KdlibError(unwritable(root, error)) from error
     try:
@@ -51,6 +61,30 @@ def locked_if_free(root: Path, key: str) -> Iterator[bool]:
 def _lock(root: Path, key: str) -> FileLock:
     (root / ".locks").mkdir(parents=True, exist_ok=True)
     return FileLock(root / ".locks" / f"{key}.lock")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of the store. OSError also where something else stands: a pipe would be read for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return path.read_bytes()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of the store, whose lock is held, whole or not at all; OSError if that can't be.
+
+    Others may read it as they may read any new file: a temporary one of Python's own would be closed to them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".tmp-{path.stem}-", dir=path.parent))
+    try:
+        with (beside / path.name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        (beside / path.name).replace(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # what stays is cleared by the next `sweep`
 
 
 def unwritable(root: Path, error: OSError) -> str:

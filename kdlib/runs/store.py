@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +189,17 @@ def _start(spec: RunSpec, whole: Splits, make: Callable[[], nn.Module], device: 
 
 # Runs that could not be stored: this process at least trains them once.
 _unkept: dict[str, Run] = {}
+
+
+def kept_in_memory(keys: Iterable[str]) -> dict[str, Run]:
+    """Those of these runs that this process trained and could not store."""
+    return {key: _unkept[key] for key in keys if key in _unkept}
+
+
+def keep_in_memory(runs: Mapping[str, Run]) -> None:
+    """Take over runs that another process trained and could not store."""
+    _unkept.update(runs)
+
 
 # What the students of one teacher share in this process: its network and its answers.
 _teachers: dict[tuple[str, ...], tuple[nn.Module, dict[str, Any]]] = {}

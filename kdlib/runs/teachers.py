@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +13,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from kdlib.data.checksums import is_there
 from kdlib.errors import KdlibError
-from kdlib.runs.place import locked, store_root, unwritable
+from kdlib.runs.place import locked, read_file, reason, store_root, unwritable, write_file
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,9 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
     content = save(kept)
     teacher = KnownTeacher(name, hashlib.sha256(content).hexdigest()[:20])
     path = _path(teacher)
-    if path.exists():
-        return teacher
     try:
+        if is_there(path):
+            return teacher
         with locked(store_root(), teacher.content):
             _write(path, content)
     except KdlibError as error:
@@ -67,20 +65,9 @@ def keep_teacher(name: str, outputs: Mapping[str, Tensor]) -> KnownTeacher:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write the file, whose lock is held, whole or not at all."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".tmp-{path.stem}-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_file(path, content)
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):  # the folder may be gone with the disk
-                temporary.unlink(missing_ok=True)
         raise KdlibError(unwritable(store_root(), error)) from error
 
 
@@ -89,11 +76,13 @@ def outputs_of(teacher: KnownTeacher) -> dict[str, Tensor]:
     if teacher in _unkept:
         return _unkept[teacher]
     try:
-        content = _path(teacher).read_bytes()
-    except OSError as error:
+        content = read_file(_path(teacher))
+    except (OSError, MemoryError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        remedy = "" if missing else f"try again once it can be read, or remove {_path(teacher)} and "
         raise KdlibError(
-            f"teacher {teacher.name} ({teacher.content}) can't be read from the run store "
-            f"({error.strerror or error}); make it again with keep_teacher"
+            f"teacher {teacher.name} ({teacher.content}) can't be read from the run store ({reason(error)}); "
+            f"{remedy}make it again with keep_teacher"
         ) from error
     if hashlib.sha256(content).hexdigest()[:20] != teacher.content:
         raise KdlibError(

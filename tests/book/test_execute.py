@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toy_notebooks import MEASURE, PARAMETERS, WIDGETS, write_notebook
 
-from kdlib.book.execute import execute_notebook, notebook_form, read_notebook, run_notebook
+from kdlib.book.execute import _failure, execute_notebook, notebook_form, read_notebook, run_notebook
 from kdlib.book.notebooks import (
     NotebookFailed,
     list_notebooks,
@@ -262,3 +262,11 @@ def test_a_gpu_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(KdlibError, match="no GPU"):
         run_notebook("toy", {"device": "cuda:99"}, tmp_path / "a/b", notebooks=tmp_path)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("status", [-9, 137])
+def test_a_notebook_whose_execution_was_killed_is_told_so(tmp_path, status):
+    path = write_notebook(tmp_path / "toy.ipynb", "x = 1")
+    for partial, told in ((path, r"failed in code cell 1 of 2"), (tmp_path / "none.ipynb", "could not be executed")):
+        with pytest.raises(NotebookFailed, match=rf"toy {told}.*: what executed it was killed \(out of memory\?\)"):
+            raise _failure("toy", partial, "Executing notebook with kernel: python3", status)

@@ -98,3 +98,15 @@ def test_a_commit_that_is_refused_writes_nothing(project, ran):
         commit_outputs(project, say=lambda line: None)
     after = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file() and path.name != ".lock"}
     assert after == before and not project.executed.exists()
+
+
+def test_committed_metrics_are_replaced_whole(project):
+    """Whoever reads the old file, or is left with it by a kill, has all of it."""
+    write_notebook(project.notebooks / "first.ipynb", MEASURE)
+    commit_outputs(project, say=lambda line: None)
+    committed = project.root / "book/results/quick/first.metrics.json"
+    committed.write_text("the old one")
+    with committed.open() as old:
+        commit_outputs(project, say=lambda line: None)
+        assert old.read() == "the old one"
+    assert json.loads(committed.read_text())["execution"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -284,7 +285,9 @@ if __name__ == "__main__":
 def test_decoding_processes_end_with_a_reader_that_is_killed(tree, tmp_path):
     (tmp_path / "reader.py").write_text(READER)
     command = [sys.executable, str(tmp_path / "reader.py"), str(tree)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+    (tmp_path / "tmp").mkdir()
+    variables = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as reader:
         assert reader.stdout is not None
         decoders = [int(pid) for pid in reader.stdout.readline().split()]
         assert len(decoders) == 2 and all(alive(pid) for pid in decoders)
@@ -293,6 +296,8 @@ def test_decoding_processes_end_with_a_reader_that_is_killed(tree, tmp_path):
     while any(alive(pid) for pid in decoders) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not any(alive(pid) for pid in decoders)
+    # The sockets of its processes lie where the next start removes them.
+    assert {path.name.split("-")[0] for path in (tmp_path / "tmp").iterdir()}.isdisjoint({"pymp"})
 
 
 def alive(pid: int) -> bool:
@@ -301,3 +306,27 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+KILLED = """
+import multiprocessing, os, sys
+from kdlib.data.folder_stream import FolderStream
+
+if __name__ == "__main__":
+    batches = FolderStream(sys.argv[1], image_size=8, workers=1).batches(1)
+    next(batches)
+    os.kill(multiprocessing.active_children()[0].pid, 9)
+    for _ in batches:
+        pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="kills a process of its own")
+def test_a_decoding_process_that_is_killed_is_told_in_one_sentence(tree, tmp_path):
+    (tmp_path / "reader.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "reader.py"), str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    told = done.stderr.splitlines()[-1]
+    assert "KdlibError: a process that decodes pictures ended early: it was killed, most likely for want of me" in told
+    assert "(take fewer workers than 1)" in told

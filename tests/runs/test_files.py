@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,3 +194,45 @@ class TestProgress:
         assert saver.load() is None and capsys.readouterr().err == ""
         saver.remove()
         assert names() == set()
+
+
+def test_the_progress_of_another_run_is_reported_and_not_used(splits, count_trainings, monkeypatch, capsys):
+    def interrupted(saver, progress, save=files.ProgressSaver.save):
+        save(saver, progress)
+        raise KeyboardInterrupt
+
+    other = replace(SCRATCH, seed=5)
+    whole = get_or_train(other, splits)
+    remove_run(whole.key)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.ProgressSaver, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            get_or_train(SCRATCH, splits)
+    root, key = store_root(), run_key(SCRATCH, splits)
+    shutil.copytree(root / f".partial-{key}", root / f".partial-{whole.key}")
+    again = get_or_train(other, splits)
+    assert f"it is that of another run, {key}" in capsys.readouterr().err
+    assert same(again.state(), whole.state()) and again.history[0]["loss"] == whole.history[0]["loss"]
+    get_or_train(SCRATCH, splits)
+    assert count_trainings == [0, 0, 0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_pipe_in_the_place_of_progress_is_refused_and_not_waited_for(splits, count_trainings):
+    folder = store_root() / f".partial-{run_key(SCRATCH, splits)}"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "progress.pt")
+    with pytest.raises(KdlibError, match=r"can't be read \(it is no file\)"):
+        get_or_train(SCRATCH, splits)
+    assert count_trainings == []
+
+
+def test_progress_that_could_never_be_kept_leaves_no_folder(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    saver = files.ProgressSaver(tmp_path / ".partial-00")
+    with pytest.warns(UserWarning, match="can't keep this training's progress"):
+        saver.save(Progress(1, {}, {}, None, {}, {}, [], {}))
+    assert list(tmp_path.iterdir()) == []

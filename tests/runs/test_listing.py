@@ -14,6 +14,7 @@ from tiny_runs import SCRATCH, distilled
 
 from kdlib.cli import main
 from kdlib.errors import KdlibError
+from kdlib.runs import listing
 from kdlib.runs.entries import checksum, sweep
 from kdlib.runs.files import save_run
 from kdlib.runs.listing import list_runs, remove_run, show_run, unfinished
@@ -259,3 +260,34 @@ def test_an_index_shown_is_what_was_stored():
     index = show_run(KEY) if stored() else {}
     assert index["data"] == "toy" and index["checksum"] == checksum(index)
     assert json.loads((store_root() / KEY / "run.json").read_text()) == index
+
+
+def test_a_run_at_which_another_process_works_is_not_waited_for(monkeypatch):
+    stored().rename(store_root() / f"{KEY}.damaged-1")
+    monkeypatch.setattr(listing, "_PATIENCE", 0.1)
+    with (
+        locked(store_root(), KEY),
+        pytest.raises(KdlibError, match=f"another process is at work on {KEY}.*wait for it"),
+    ):
+        remove_run(f"{KEY}.damaged-1")
+    assert remove_run(f"{KEY}.damaged-1") == f"{KEY}.damaged-1"
+
+
+def test_a_removal_that_is_not_allowed_leaves_nothing_beside_the_run(monkeypatch):
+    folder = stored()
+
+    def refuse(path, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(KdlibError, match="Operation not permitted"):
+        remove_run(KEY)
+    assert names() == {folder.name}
+
+
+def test_a_name_with_control_characters_is_one_printable_line_of_the_list(capsys):
+    folder = stored()
+    shutil.copytree(folder, folder.with_name("red\x1b[31m\nrun"))
+    assert main(["runs", "list"]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(KEY) and re.match(r"red\\x1b\[31m\\nrun +holds another run", second)

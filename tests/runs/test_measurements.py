@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,3 +126,49 @@ def test_kinds_that_could_be_a_runs_folder_are_refused():
 def test_the_store_holds_plain_json():
     measure_once("toy", KEY, lambda: {"a": 1})
     assert json.loads((store_root() / "toy" / f"{KEY}.json").read_text())["values"] == {"a": 1}
+
+
+@pytest.mark.parametrize("copy", ["toy/0123", f"other/{KEY}"])
+def test_a_measurement_copied_under_another_name_is_refused(copy):
+    measure_once("toy", KEY, lambda: 1)
+    kind, key = copy.split("/")
+    (store_root() / kind).mkdir(exist_ok=True)
+    shutil.copy(store_root() / "toy" / f"{KEY}.json", store_root() / f"{copy}.json")
+    for read in (lambda: measure_once(kind, key, lambda: 2), lambda: stored_measurement(kind, key)):
+        with pytest.raises(KdlibError, match=rf"{key}\.json holds another one, 'toy/{KEY}'; .*remove it"):
+            read()
+    assert stored_measurement("toy", KEY) == 1
+
+
+def test_one_of_an_earlier_version_that_does_not_say_which_it_is_is_read():
+    checksum = hashlib.sha256(b"[0.5]").hexdigest()
+    (store_root() / "toy").mkdir(parents=True)
+    (store_root() / "toy" / f"{KEY}.json").write_text(json.dumps({"values": [0.5], "checksum": checksum}))
+    assert measure_once("toy", KEY, lambda: 1) == [0.5]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_pipe_in_its_place_is_refused_and_not_waited_for():
+    (store_root() / "toy").mkdir(parents=True)
+    os.mkfifo(store_root() / "toy" / f"{KEY}.json")
+    with pytest.raises(KdlibError, match=r"can't be read \(it is no file\)"):
+        measure_once("toy", KEY, lambda: 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+def test_others_may_read_a_measurement_as_any_new_file():
+    before = os.umask(0o022)
+    try:
+        measure_once("toy", KEY, lambda: 1)
+    finally:
+        os.umask(before)
+    assert (store_root() / "toy" / f"{KEY}.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_store_that_turns_into_something_else_meanwhile_loses_no_measurement():
+    def measure() -> int:
+        (store_root() / "toy").write_text("")
+        return 1
+
+    with pytest.warns(UserWarning, match="can't keep a measurement"):
+        assert measure_once("toy", KEY, measure) == 1

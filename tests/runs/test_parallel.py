@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 import torch
+from killed import pool_script
+from tqdm import tqdm
 
 from kdlib.errors import KdlibError
 from kdlib.runs import parallel
-from kdlib.runs.parallel import cores, train_missing, train_missing_of
+from kdlib.runs.parallel import cores, in_processes, train_missing, train_missing_of
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train, is_stored
 from kdlib.train.recipe import Recipe
@@ -127,3 +132,56 @@ def test_what_a_run_starts_from_is_trained_before_it(splits):
     order = parallel._needed_first([taught])
     assert order.index(base) < order.index(later) < order.index(taught)
     assert parallel._groups([base, later, distilled(2)], workers=2)[-1] == [later]
+
+
+def _number_of(shared: int, task: int) -> int:
+    return shared + task
+
+
+def _in_a_pools_process(task: int) -> list[int]:
+    return in_processes(_number_of, 10, [task, task + 1], 2, tqdm(disable=True))
+
+
+def test_a_process_of_a_pool_that_may_have_none_of_its_own_does_the_work_itself():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(_in_a_pools_process, [1]) == [[11, 12]]
+
+
+def test_a_script_that_does_not_keep_its_work_to_itself_is_told_so(tmp_path):
+    script = pool_script(tmp_path).replace('__name__ == "__main__"', "True")
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "memory" not in done.stderr
+    told = done.stderr.splitlines()[-1]
+    assert "ended by itself, by the error above; a script that trains must be a file with its work below `if " in told
+
+
+def test_a_full_disk_of_temporary_files_is_one_error(monkeypatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("unexpected pos 704 vs 598")  # as torch says it
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        KdlibError, match=r"can't write what the other processes need to .*set TMPDIR to another folder"
+    ):
+        in_processes(_number_of, 10, [1, 2], 2, tqdm(disable=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_what_other_processes_could_not_store_is_not_trained_twice(splits, monkeypatch):
+    import resource
+
+    from kdlib.runs import store
+
+    monkeypatch.setattr(store, "_unkept", {})
+    specs = [replace(scratch(seed), model_options=(("features", 16), ("width", 48))) for seed in (0, 1)]
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # the data is smaller, the runs are larger
+    try:
+        assert train_missing(specs, splits, device="cpu", workers=2) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not any(is_stored(spec, splits, "cpu") for spec in specs)
+    monkeypatch.setattr(store, "fit", None)
+    assert [get_or_train(spec, splits, device="cpu").history[-1]["epoch"] for spec in specs] == [2, 2]

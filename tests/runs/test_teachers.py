@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from tiny_runs import NET, RECIPE, SCRATCH
 
 from kdlib.errors import KdlibError
-from kdlib.runs import teachers
+from kdlib.runs import place, teachers
 from kdlib.runs.place import store_root
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train, run_key
@@ -140,8 +141,39 @@ def test_a_full_disk_falls_back_to_memory(monkeypatch):
 
     monkeypatch.setattr(teachers, "_unkept", {})
     with monkeypatch.context() as patch:
-        patch.setattr(teachers.os, "fsync", full)
+        patch.setattr(place.os, "fsync", full)
         with pytest.warns(UserWarning, match=r"No space left on device.*teacher trees is used from memory"):
             teacher = keep_teacher("trees", {"logits": LOGITS})
     assert torch.equal(outputs_of(teacher)["logits"], LOGITS)
     assert list((store_root() / "teachers").iterdir()) == []  # nor half a file
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+def test_others_may_read_what_is_kept_as_any_new_file():
+    before = os.umask(0o022)
+    try:
+        teacher = keep_teacher("trees", {"logits": LOGITS})
+    finally:
+        os.umask(before)
+    assert file_of(teacher).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_pipe_in_its_place_is_refused_and_not_waited_for():
+    teacher = keep_teacher("trees", {"logits": LOGITS})
+    file_of(teacher).unlink()
+    os.mkfifo(file_of(teacher))
+    with pytest.raises(KdlibError, match=r"can't be read .*\(it is no file\); .*remove .*make it again"):
+        outputs_of(teacher)
+
+
+def test_a_folder_that_hides_whether_it_is_kept_is_told_and_memory_is_used(monkeypatch):
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(teachers, "_unkept", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", closed)
+        with pytest.warns(UserWarning, match=r"cannot be reached \(Permission denied\).*is used from memory"):
+            teacher = keep_teacher("trees", {"logits": LOGITS})
+    assert torch.equal(outputs_of(teacher)["logits"], LOGITS)

@@ -152,8 +152,9 @@ def concept_maps(
         workers = cores() if worth_processes(work, device) else 1
     bar = tqdm(total=len(missing), desc="information", unit="run", disable=not (missing and watched()), leave=False)
     with bar:
-        in_processes(_measure, shared, missing, workers, bar)
-    return [_measure(shared, task) for task in tasks]
+        fresh = dict(zip(missing, in_processes(_measure, shared, missing, workers, bar), strict=True))
+    # What could not be stored is not measured twice.
+    return [fresh[task] if task in fresh else _measure(shared, task) for task in tasks]
 
 
 class _Shared(NamedTuple):

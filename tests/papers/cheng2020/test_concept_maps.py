@@ -13,6 +13,7 @@ from kdlib.metrics.information.maps import information_discarding
 from kdlib.metrics.information.search import Converged, EarlyStopped
 from kdlib.papers.cheng2020 import concept_maps as module
 from kdlib.papers.cheng2020.concept_maps import MapPlan, MapTask, concept_maps, features_of
+from kdlib.runs import measurements
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train
 from kdlib.train.recipe import Recipe
@@ -137,3 +138,13 @@ def test_a_wide_layer_is_projected(splits, images):
 def test_a_bad_plan_is_refused(change, words):
     with pytest.raises(KdlibError, match=words):
         replace(PLAN, **change)
+
+
+def test_what_can_not_be_stored_is_measured_once_all_the_same(splits, images, count_measured, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(measurements, "write_file", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        concept_maps([TASK], splits, images, PLAN)
+    assert count_measured == ["epoch_0", "epoch_1"]
