@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from browser_checks import MOST_MILLISECONDS
 from toy_notebooks import WIDGETS, write_notebook
 
 from kdlib.book.execute import REPOSITORY as ROOT
@@ -62,6 +63,7 @@ def opened(browser, address: str, **options):
     """A page that loaded `address`; console errors, failed requests and requests to other hosts fail the test."""
     context = browser.new_context(**options)
     page = context.new_page()
+    page.set_default_timeout(MOST_MILLISECONDS)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -96,7 +98,7 @@ def test_a_notebook_s_page_works_from_a_file_too(browser, built_book, name):
     with opened(browser, (built_book / f"notebooks/{name}.html").as_uri()) as page:
         for view in page.locator('script[type="application/vnd.jupyter.widget-view+json"]').all():
             beside = view.locator("xpath=preceding-sibling::*[1]")
-            beside.wait_for(state="visible", timeout=15_000)
+            beside.wait_for(state="visible")
 
 
 @pytest.mark.parametrize("name", PAGES)

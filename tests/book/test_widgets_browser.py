@@ -96,7 +96,7 @@ def state_of(built_book):
 def alive(page, kind: str):
     """The widget on the page, once it lives."""
     root = page.locator(ROOTS[kind]).first
-    root.locator(READY[kind]).first.wait_for(timeout=30_000)
+    root.locator(READY[kind]).first.wait_for()
     root.scroll_into_view_if_needed()
     return root
 

@@ -26,7 +26,7 @@ from kdlib.distill.setting import Setting
 from kdlib.distill.similarity_smoothing import SimilaritySmoothing
 from kdlib.distill.teacher import KnownOutputs
 from kdlib.errors import KdlibError
-from kdlib.papers.arms import basic_arms
+from kdlib.runs.arms import basic_arms
 
 INF = torch.inf
 HALVES = [torch.float16, torch.bfloat16]

@@ -13,6 +13,7 @@ ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+MOST_MILLISECONDS = 300_000  # for a page to load or to show something: against hanging only, on a slow machine too
 
 # Contrast of every piece of text with what lies behind it, worst first. Disabled controls are exempt (WCAG 1.4.3).
 CONTRASTS = """(root) => {
@@ -70,7 +71,7 @@ def watched(browser, address: str, *, width: int = 860, before: str = "", allow_
     """Open `address`; on leaving, any console error, script error or request to another host fails the test."""
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(MOST_MILLISECONDS)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from browser_checks import MOST_MILLISECONDS
 from scipy.stats import spearmanr
 from widget_toys import toy_bands, toy_views
 
@@ -42,6 +43,7 @@ SOURCES = {
 def call(browser):
     """call(widget, expression, data): evaluate `expression` with the widget's module as `m` and `data` as `d`."""
     page = browser.new_page()
+    page.set_default_timeout(MOST_MILLISECONDS)
 
     def run(widget: str, expression: str, data: object) -> object:
         loader = "const m = await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})));"
