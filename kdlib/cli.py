@@ -258,7 +258,7 @@ def _run(options: argparse.Namespace) -> None:
     name = path.stem
     # Refused before anything that takes seconds to load.
     check_parameters(form_of(read_cells(path), name), parameters, name)
-    from kdlib.book.execute import run_notebook
+    from kdlib.book.run import run_notebook
     from kdlib.data.root import expanded
 
     out = expanded(options.out, "--out") if options.out else Path("out") / name
