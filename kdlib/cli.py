@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -323,14 +324,14 @@ def _sweep(options: argparse.Namespace) -> int:
     _probe(options.scheduler)
     from kdlib.book.sweep import run_sweep
     from kdlib.book.sweep_files import write_results
-    from kdlib.book.sweep_table import rows
+    from kdlib.book.sweep_table import printed, rows
     from kdlib.data.root import expanded
 
     out = expanded(options.out, "--out") if options.out else Path("out") / f"{path.stem}-sweep"
     how = {"jobs": options.jobs, "scheduler": options.scheduler, "cell_timeout": options.cell_timeout}
     outcomes = run_sweep(path, grid, out, **how)
     written = write_results(out, path.stem, grid, outcomes)
-    print(format_table(rows(outcomes)))
+    print(printed(rows(outcomes), shutil.get_terminal_size().columns))
     for file in written:
         print(file)
     failed = sum(outcome.metrics is None for outcome in outcomes)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlib.book.sweep import Outcome
+from kdlib.printing import format_table
 
 Row = dict[str, Any]
 
@@ -84,6 +85,21 @@ def as_markdown(table: Sequence[Row]) -> str:
     lines = [columns, *([_written(row.get(name, ""), 4) for name in columns] for row in table)]
     texts = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
     return with_minus("\n".join([texts[0], "|---" * len(columns) + "|", *texts[1:]])) + "\n"
+
+
+def printed(table: Sequence[Row], width: int) -> str:
+    """The table for a terminal of `width` characters: turned, a row a number, where it is too wide and that is shorter.
+
+    >>> print(printed([{"temperature": 4.0, "state": "done", "accuracy/kd (percent)": 81.0}], 30))
+    temperature            4
+    state                  done
+    accuracy/kd (percent)  81
+    """
+    text, columns = format_table(table), _columns(table)
+    if len(columns) <= len(table) or max(map(len, text.splitlines())) <= width:
+        return text
+    lines = [{"": name, **{str(at): row.get(name, "") for at, row in enumerate(table)}} for name in columns]
+    return format_table(lines).split("\n", 1)[1]
 
 
 def _columns(table: Sequence[Row]) -> list[str]:

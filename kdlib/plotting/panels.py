@@ -18,7 +18,6 @@ from kdlib.stats import student_interval
 
 _MARKERS = "osD^vPX<>*"
 _STYLES = ("-", "--", ":", "-.")
-_LOG_FROM = 8  # the ratio of the largest to the smallest place from which an axis is logarithmic
 _MOST_TICKS = 8  # places that are all named on an axis
 
 
@@ -35,7 +34,7 @@ class Panel:
 
 
 def panels_over(panels: Sequence[Panel], xlabel: str, message: str = "", columns: int = 3) -> Figure:
-    """A figure with a panel each: means with 95 % t intervals joined by lines, every seed's value as a faint point.
+    """A figure with a panel each: means with 95 % t intervals joined by lines, every seed's value as a ring.
 
     Lines differ in colour (safe for colour-blind readers), marker and dash; one legend serves all panels. A single
     value has no interval. message: stands above.
@@ -77,14 +76,23 @@ def panels_over(panels: Sequence[Panel], xlabel: str, message: str = "", columns
     return figure
 
 
+def _uneven(places: Any) -> float:
+    """The largest distance between neighbours by the smallest; 1 where they are even."""
+    gaps = np.diff(places)
+    return round(float(gaps.max() / gaps.min()), 6) if len(gaps) else 1.0
+
+
 class _Axis:
-    """Where places stand on the horizontal axis: numbers by their size, texts one after another."""
+    """Where places stand on the horizontal axis: numbers by their size, texts one after another.
+
+    Numbers that are spaced more evenly by their ratios, such as 1, 2, 4, 8, have a logarithmic axis.
+    """
 
     def __init__(self, places: Sequence[Any]) -> None:
         self.numeric = all(isinstance(place, (int, float)) for place in places)
         self.places = sorted(places) if self.numeric else list(places)
         low, high = (self.places[0], self.places[-1]) if self.numeric else (0, len(places) - 1)
-        self.log = self.numeric and low > 0 and high / low >= _LOG_FROM
+        self.log = self.numeric and low > 0 and _uneven(np.log(self.places)) < _uneven(self.places)
         self._span = np.log(high / low) if self.log else high - low
 
     def position(self, place: Any, aside: float) -> float:
@@ -120,6 +128,7 @@ def _draw_line(
         values = line[place]
         if len(values) > 1:
             low, high = student_interval(values)
-            axis.plot([position] * len(values), values, ".", color=look["color"], alpha=0.35, markersize=5, zorder=2)
+            ring = {"marker": "o", "linestyle": "", "markersize": 3.5, "markerfacecolor": "white", "zorder": 4}
+            axis.plot([position] * len(values), values, color=look["color"], markeredgewidth=0.9, **ring)
             bar = {"fmt": "none", "ecolor": look["color"], "elinewidth": 1.4, "capsize": 3, "zorder": 3}
             axis.errorbar(position, mean, [[mean - low], [high - mean]], **bar)

@@ -13,7 +13,7 @@ from kdlib.book.grid import Cell, Grid
 from kdlib.book.sweep import Outcome
 from kdlib.book.sweep_figure import axes_of, draw, panels_of
 from kdlib.book.sweep_files import write_results
-from kdlib.book.sweep_table import as_csv, as_markdown, numbers, rows
+from kdlib.book.sweep_table import as_csv, as_markdown, numbers, printed, rows
 
 
 def outcome(temperature: float, seed: int = 0, *, n_seeds: int = 2, **more) -> Outcome:
@@ -36,6 +36,16 @@ def test_a_row_a_cell_a_column_a_number_with_its_mean():
     assert read[1]["gain/kd (points)"] == ""
     lines = as_markdown(table).splitlines()
     assert lines[2].endswith("| −0.5 |") and lines[3] == "| 8 | 0 | failed |  |  |"
+
+
+def test_a_table_that_is_too_wide_is_printed_turned_where_that_is_shorter():
+    table = rows([outcome(1.0), outcome(8.0)])
+    wide, turned = printed(table, 200), printed(table, 40)
+    assert wide.splitlines()[0].split("  ")[0] == "temperature" and len(wide.splitlines()) == 3
+    assert [line.split()[0] for line in turned.splitlines()][:3] == ["temperature", "seed", "state"]
+    assert sorted(wide.split()) == sorted(turned.split())
+    many = [outcome(float(number)) for number in range(1, 10)]
+    assert len(printed(rows(many), 20).splitlines()) == 10
 
 
 def test_a_bar_in_a_text_does_not_end_a_cell_of_the_page():

@@ -20,10 +20,14 @@ PATIENCE = 300  # seconds until a process must be there: against hanging only
 
 
 class LocalCluster:
-    """A scheduler, and workers that share no store of runs; `folder` holds what they write."""
+    """A scheduler, and workers that share no store of runs; `folder` holds what they write.
 
-    def __init__(self, folder: Path) -> None:
+    deaths: how many workers may die over a piece of work before it is given up.
+    """
+
+    def __init__(self, folder: Path, deaths: int = 3) -> None:
         self.folder = folder
+        self._deaths = str(deaths)
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self._file = folder / "scheduler.json"
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
@@ -33,6 +37,7 @@ class LocalCluster:
     def _start(self, kind: str, *arguments: str, name: str = "", source: Path = REPOSITORY) -> subprocess.Popen[bytes]:
         name = name or kind
         own = {"PYTHONPATH": str(source), "KDLIB_RUNS": str(self.store(name)), "KDLIB_TEST_WORKER": name}
+        own["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = self._deaths
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self._file)]
         with (self.folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
@@ -66,11 +71,11 @@ class LocalCluster:
 
 
 @contextmanager
-def local_cluster(folder: Path, *workers: str) -> Iterator[LocalCluster]:
+def local_cluster(folder: Path, *workers: str, deaths: int = 3) -> Iterator[LocalCluster]:
     """A scheduler with these workers, gone when the block ends."""
     pytest.importorskip("distributed")
     folder.mkdir(parents=True, exist_ok=True)
-    cluster = LocalCluster(folder)
+    cluster = LocalCluster(folder, deaths)
     try:
         for name in workers:
             cluster.start_worker(name)

@@ -26,8 +26,17 @@ def test_means_and_intervals_are_those_of_the_values():
     assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_title()) == ("temperature", "percent", "accuracy")
 
 
-@pytest.mark.parametrize(("places", "scale"), [((1, 2, 4, 8), "log"), ((0, 1, 2, 30), "linear"), ((1, 2, 3), "linear")])
-def test_an_axis_over_a_wide_range_is_logarithmic_and_names_its_places(places, scale):
+@pytest.mark.parametrize(
+    ("places", "scale"),
+    [
+        ((1, 2, 4), "log"),
+        ((1, 10, 100, 300), "log"),
+        ((0, 1, 2, 30), "linear"),
+        ((1, 2, 3), "linear"),
+        ((1, 8), "linear"),
+    ],
+)
+def test_an_axis_of_even_ratios_is_logarithmic_and_names_its_places(places, scale):
     panel = Panel("n", "u", {"": {place: [1.0, 2.0] for place in reversed(places)}})
     axis = panels_over([panel], "x").axes[0]
     assert axis.get_xscale() == scale

@@ -15,7 +15,7 @@ from kdlib import cli
 from kdlib.book.notebooks import REPOSITORY
 from kdlib.errors import KdlibError, positive_integer
 from kdlib.runs import cluster as module
-from kdlib.runs.cluster import SchedulerLost, connected, identity, probe
+from kdlib.runs.cluster import SchedulerLost, WorkersDied, connected, identity, probe
 
 
 @pytest.fixture
@@ -98,6 +98,19 @@ def test_work_goes_to_workers_of_this_kdlib_alone(tmp_path, monkeypatch):
         refused = pytest.raises(KdlibError, match=r"the worker tcp://.* has kdlib .* of another source")
         with refused, connected(local.address):
             pass
+
+
+@pytest.mark.slow
+def test_work_over_which_workers_die_is_given_up_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+    with local_cluster(tmp_path / "cluster", "one", deaths=0) as local, connected(local.address) as cluster:
+        worker = psutil.Process(local.workers["one"].pid)
+        futures = {cluster.submit(time.sleep, 600): "sleep"}
+        with once(lambda: worker.children(recursive=True), lambda: local.kill_worker("one")):
+            ((value, answer),) = cluster.finished(futures)
+        with pytest.raises(WorkersDied, match="the workers that did it died, one after another"):
+            answer()
+        assert value == "sleep"
 
 
 @pytest.mark.slow
