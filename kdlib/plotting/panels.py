@@ -128,7 +128,13 @@ def _draw_line(
         values = line[place]
         if len(values) > 1:
             low, high = student_interval(values)
-            ring = {"marker": "o", "linestyle": "", "markersize": 3.5, "markerfacecolor": "white", "zorder": 4}
+            ring: dict[str, Any] = {
+                "marker": "o",
+                "linestyle": "",
+                "markersize": 3.5,
+                "markerfacecolor": "white",
+                "zorder": 4,
+            }
             axis.plot([position] * len(values), values, color=look["color"], markeredgewidth=0.9, **ring)
             bar = {"fmt": "none", "ecolor": look["color"], "elinewidth": 1.4, "capsize": 3, "zorder": 3}
             axis.errorbar(position, mean, [[mean - low], [high - mean]], **bar)

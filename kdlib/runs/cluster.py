@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -82,20 +82,19 @@ class Cluster:
         """A future of content that is here already. A worker that held it and died is no loss: it can be made again."""
         return self._client.submit(_itself, pickle.dumps(content), key=f"kdlib-given-{uuid.uuid4().hex}", pure=False)
 
-    def finished(self, futures: Mapping[Any, Any]) -> Iterator[tuple[Any, Callable[[], Any]]]:
-        """(value, answer) of each of these futures as they are done; answer() returns what the function did.
+    def finished(self, futures: dict[Any, Any]) -> Iterator[tuple[Any, Callable[[], Any]]]:
+        """(value, answer) of each of these futures as they are done; answer() gives what the function returned.
 
-        answer() raises KdlibError: what the function raised, `WorkersDied` or `SchedulerLost`.
+        `futures` is emptied on the way, so that workers need not keep what is here. answer() raises KdlibError: what
+        the function raised, `WorkersDied` or `SchedulerLost`.
         """
         from distributed import as_completed
 
-        waiting = dict(futures)
-        for future in as_completed(list(waiting), loop=self._client.loop):
-            value = waiting.pop(future)  # whoever keeps no other reference frees the worker's memory
-            yield value, partial(self._answer, future)
+        for future in as_completed(list(futures), loop=self._client.loop):
+            yield futures.pop(future), partial(self._answer, future)
 
     def _answer(self, future: Any) -> Any:
-        from distributed import CancelledError, KilledWorker
+        from distributed import KilledWorker
 
         try:
             return pickle.loads(future.result())
@@ -106,7 +105,10 @@ class Cluster:
                 "the workers that did it died, one after another (most likely for want of memory); start workers with "
                 "more memory, or make it smaller"
             ) from error
-        except (CancelledError, OSError) as error:
+        except Exception as error:
+            if future.status == "error":  # raised on the worker, outside of the function: its disk is full, say
+                told = shortened(one_line(f"{type(error).__name__}: {error}"), 300)
+                raise KdlibError(f"a worker could not do it ({told}); see its log") from error
             raise SchedulerLost(
                 f"the Dask scheduler at {self.address} went away; what was finished is kept: start it again, and the "
                 "same command goes on"

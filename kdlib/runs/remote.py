@@ -57,7 +57,8 @@ def train_missing_on(cluster: Cluster, studies: Sequence[Study], *, device: str 
                 needs.append(futures[other] if other in futures else here[name])
             futures[spec] = cluster.submit(_train_there, spec, study.load, key, device, needs=tuple(needs))
             begun[futures[spec]] = spec
-    with tqdm(total=len(begun), desc="training", unit="run", disable=not (begun and watched()), leave=False) as bar:
+    count = len(begun)
+    with tqdm(total=count, desc="training", unit="run", disable=not (count and watched()), leave=False) as bar:
         for spec, answer in cluster.finished(begun):
             try:
                 key, files = answer()
@@ -65,7 +66,7 @@ def train_missing_on(cluster: Cluster, studies: Sequence[Study], *, device: str 
                 raise KdlibError(f"the training of {spec.objective}, seed {spec.seed}, failed: {error}") from error
             store_files(root, key, files)
             bar.update()
-    return len(begun)
+    return count
 
 
 def _files_here(spec: RunSpec, splits: Splits, device: str) -> dict[str, bytes]:

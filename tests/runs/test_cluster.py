@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import time
@@ -84,6 +85,10 @@ def test_work_goes_to_workers_of_this_kdlib_alone(tmp_path, monkeypatch):
             assert (answers["first"](), answers["after"]()) == (3, 7)
             with pytest.raises(KdlibError, match="n must be a whole number of at least 1, not -3"):
                 answers["wrong"]()
+            lacking = cluster.submit(os.stat, str(tmp_path / "none"))  # no KdlibError
+            ((_, answer),) = cluster.finished({lacking: ""})
+            with pytest.raises(KdlibError, match="was not finished: FileNotFoundError"):
+                answer()
         worker = psutil.Process(local.workers["one"].pid)
         with connected(local.address) as cluster:
             futures = [cluster.submit(time.sleep, 600)]
@@ -122,3 +127,18 @@ def test_a_scheduler_that_goes_away_is_told(tmp_path, monkeypatch):
         with once(lambda: True, local.scheduler.kill), pytest.raises(SchedulerLost, match="went away"):
             for _, answer in cluster.finished(futures):
                 answer()
+
+
+class Future:
+    """Of work that raised something on the worker, outside of the function that it was to call."""
+
+    status = "error"
+
+    def result(self):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_worker_s_own_trouble_is_not_taken_for_the_scheduler_s():
+    with pytest.raises(KdlibError, match=r"a worker could not do it \(OSError: .*No space left on device\)") as told:
+        module.Cluster(None, "a:1")._answer(Future())
+    assert not isinstance(told.value, SchedulerLost)
