@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -56,6 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
             part.set_defaults(run=run)
         return part
 
+    scheduler = "a Dask scheduler whose workers do it instead, such as tcp://127.0.0.1:8786 (needs kdlib[cluster])"
+
     def add_folder(part: argparse.ArgumentParser) -> None:
         part.add_argument("--notebooks", metavar="DIR", help="folder of notebooks (default: the repository's)")
 
@@ -82,6 +85,31 @@ def build_parser() -> argparse.ArgumentParser:
     add_folder(part)
     part.add_argument(
         "--cell-timeout", metavar="SECONDS", type=int, help="time limit of a cell (an hour; none at long and gpu)"
+    )
+
+    part = add(
+        commands,
+        "sweep",
+        "run a notebook at every cell of a grid; leaves each run, a table and a plot of every measured number",
+        "kdlib sweep kd_loss -p temperature=1,2,4,8 -p seed=0..3 --out out/temperatures",
+        _sweep,
+    )
+    part.add_argument("notebook", metavar="NOTEBOOK")
+    part.add_argument(
+        "-p",
+        "--param",
+        metavar="NAME=VALUES",
+        action="append",
+        default=[],
+        help="values between commas; 0..3 for whole numbers from 0 to 3; a list as a value in brackets: [1,2],[4]",
+    )
+    part.add_argument("--preset", metavar="P", help="size: smoke, quick, long or gpu (same as -p preset=P)")
+    part.add_argument("--out", metavar="DIR", help="folder for the results (default: out/NOTEBOOK-sweep)")
+    add_folder(part)
+    part.add_argument("--jobs", metavar="N", type=int, help="cells of the grid to run at once (default: one a core)")
+    part.add_argument("--scheduler", metavar="ADDRESS", help=scheduler)
+    part.add_argument(
+        "--cell-timeout", metavar="SECONDS", type=int, help="time limit of a notebook's cell, as in kdlib run"
     )
 
     part = add(commands, "data", "list the data sets, get one, or tell about one", "kdlib data info fashion_mnist")
@@ -170,6 +198,7 @@ def build_parser() -> argparse.ArgumentParser:
     part.add_argument("--arms", metavar="ARM", nargs="+", default=[], help="arms (all)")
     part.add_argument("--replicates", metavar="N", type=int, help="the first N (all of the protocol)")
     part.add_argument("--out", metavar="DIR", help="folder for the files (the package's own)")
+    part.add_argument("--scheduler", metavar="ADDRESS", help=scheduler)
     part = add(
         cohort,
         "verify",
@@ -241,25 +270,31 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
     return given
 
 
+def _assignments(options: argparse.Namespace) -> dict[str, str]:
+    """What -p and --preset say; a --cell-timeout out of its range is refused too."""
+    given = parse_assignments(options.param)
+    if options.preset is not None:
+        if given.get("preset", options.preset) != options.preset:
+            raise KdlibError("--preset and -p preset=... name different presets; give one of them")
+        given["preset"] = options.preset
+    if options.cell_timeout is not None and not 1 <= options.cell_timeout <= MOST_SECONDS:
+        bound = "least 1 second" if options.cell_timeout < 1 else f"most {MOST_SECONDS:,} seconds"
+        raise KdlibError(f"--cell-timeout must be at {bound}, not {shown(options.cell_timeout)}")
+    return given
+
+
 def _run(options: argparse.Namespace) -> None:
     from kdlib.book.notebooks import form_of, notebook_path, notebooks_folder, read_cells
     from kdlib.book.parameters import check_parameters
     from kdlib.book.progress import line_on_terminal
 
-    parameters = parse_assignments(options.param)
-    if options.preset is not None:
-        if parameters.get("preset", options.preset) != options.preset:
-            raise KdlibError("--preset and -p preset=... name different presets; give one of them")
-        parameters["preset"] = options.preset
-    if options.cell_timeout is not None and not 1 <= options.cell_timeout <= MOST_SECONDS:
-        bound = "least 1 second" if options.cell_timeout < 1 else f"most {MOST_SECONDS:,} seconds"
-        raise KdlibError(f"--cell-timeout must be at {bound}, not {shown(options.cell_timeout)}")
+    parameters = _assignments(options)
     folder = notebooks_folder(options.notebooks)
     path = notebook_path(options.notebook, folder)
     name = path.stem
     # Refused before anything that takes seconds to load.
     check_parameters(form_of(read_cells(path), name), parameters, name)
-    from kdlib.book.execute import run_notebook
+    from kdlib.book.run import run_notebook
     from kdlib.data.root import expanded
 
     out = expanded(options.out, "--out") if options.out else Path("out") / name
@@ -273,6 +308,45 @@ def _run(options: argparse.Namespace) -> None:
     )
     for path in written:
         print(path)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from kdlib.book.grid import read_grid
+    from kdlib.book.notebooks import form_of, notebook_path, notebooks_folder, read_cells
+
+    given = _assignments(options)
+    if options.jobs is not None:
+        positive_integer(options.jobs, "--jobs", maximum=1_000)
+        if options.scheduler is not None:
+            raise KdlibError("--jobs counts cells at once on this machine; leave it out, or leave out --scheduler")
+    path = notebook_path(options.notebook, notebooks_folder(options.notebooks))
+    # Refused before anything that takes seconds to load.
+    grid = read_grid(form_of(read_cells(path), path.stem), given, path.stem)
+    _probe(options.scheduler)
+    from kdlib.book.sweep import run_sweep
+    from kdlib.book.sweep_files import write_results
+    from kdlib.book.sweep_table import printed, rows
+    from kdlib.data.root import expanded
+
+    out = expanded(options.out, "--out") if options.out else Path("out") / f"{path.stem}-sweep"
+    how = {"jobs": options.jobs, "scheduler": options.scheduler, "cell_timeout": options.cell_timeout}
+    outcomes = run_sweep(path, grid, out, **how)
+    written = write_results(out, path.stem, grid, outcomes)
+    print(printed(rows(outcomes), shutil.get_terminal_size().columns))
+    for file in written:
+        print(file)
+    failed = sum(outcome.metrics is None for outcome in outcomes)
+    if failed:
+        print(f"kdlib: {failed} of {len(outcomes)} cells failed; the same command runs them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _probe(scheduler: str | None) -> None:
+    """Refuse a scheduler that does not answer, before anything that takes seconds to load."""
+    if scheduler is not None:
+        from kdlib.runs.cluster import probe
+
+        probe(scheduler)
 
 
 def _data_list(options: argparse.Namespace) -> None:
@@ -356,12 +430,14 @@ def _cohort_info(options: argparse.Namespace) -> None:
 
 
 def _cohort_train(options: argparse.Namespace) -> None:
+    _probe(options.scheduler)
     from kdlib.cohort.listing import FOLDER
     from kdlib.cohort.protocol import read_protocol
     from kdlib.cohort.train import train_cohort
 
     folder = Path(options.out) if options.out else FOLDER
-    train_cohort(read_protocol(), options.data, options.arms, options.replicates, folder=folder)
+    chosen = (options.data, options.arms, options.replicates)
+    train_cohort(read_protocol(), *chosen, folder=folder, scheduler=options.scheduler)
 
 
 def _cohort_verify(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -33,6 +34,7 @@ def every_command():
         ["list"],
         ["params"],
         ["run"],
+        ["sweep"],
         ["book"],
         ["data"],
         *(["data", action] for action in ("list", "get", "info")),
@@ -40,6 +42,8 @@ def every_command():
         *(["runs", action] for action in ("list", "show", "rm")),
         ["paper-scale"],
         ["dissect"],
+        ["cohort"],
+        *(["cohort", action] for action in ("list", "info", "train", "verify", "premise")),
     ]
 
 
@@ -48,7 +52,7 @@ def test_every_help_shows_an_example_that_the_parser_accepts(words, capsys):
     with pytest.raises(SystemExit) as left:
         main([*words, "--help"])
     assert left.value.code == 0
-    example = capsys.readouterr().out.split("example: kdlib ")[1].split()
+    example = shlex.split(capsys.readouterr().out.split("example: kdlib ")[1])
     assert example[: len(words)] == words
     assert build_parser().parse_args(example).run is not None
 
@@ -214,6 +218,8 @@ HEAVY = ("torch", "numpy", "pandas", "scipy", "PIL", "nbformat", "jsonschema", "
         ["cohort", "list"],
         ["run", "kd_loss", "-p", "temperature=0"],
         ["run", "kd_lss"],
+        ["sweep", "kd_loss", "-p", "temprature=1,2"],
+        ["sweep", "kd_loss", "-p", "seed=0..1", "--scheduler", "a b"],
         ["book", "--preset", "qick"],
     ],
     ids=" ".join,

@@ -12,22 +12,19 @@ import platform
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nbformat
 import yaml
 
-from kdlib.book.notebooks import REPOSITORY, NotebookFailed, form_of, notebook_path, notebooks_folder, unreadable
+from kdlib.book.notebooks import REPOSITORY, NotebookFailed, form_of, unreadable
 from kdlib.book.parameters import Parameter, check_parameters, with_callers_folders
-from kdlib.book.results import made_folder, replace_set
-from kdlib.book.single_page import write_page
 from kdlib.book.stamps import fingerprint
 from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
@@ -40,6 +37,12 @@ from kdlib.temporary import temporary_folder
 CELL_TIMEOUT = 3600  # seconds, at the presets of the book: a hanging cell must not hang a build for ever
 # One thread a process: chapters are executed in parallel, and their results do not depend on the number of cores.
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+
+
+class Stop(Protocol):
+    """What is asked several times a second whether to end, such as an event of another thread."""
+
+    def is_set(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,13 @@ def places() -> dict[str, str]:
     return {"KDLIB_DATA": str(data_root()), "KDLIB_RUNS": str(store_root())}
 
 
+def values_of(form: Sequence[Parameter], parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A value for every parameter of the form, folders as the caller means them; whether its device is there is not
+    asked."""
+    given = with_callers_folders(check_parameters(form, parameters, name))
+    return {parameter.name: given.get(parameter.name, parameter.default) for parameter in form}
+
+
 def checked_values(form: Sequence[Parameter], parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A value for every parameter of the form, folders as the caller means them; whatever can't be is refused.
 
@@ -123,8 +133,7 @@ def checked_values(form: Sequence[Parameter], parameters: Mapping[str, Any], nam
     and runs.
     """
     places()
-    given = with_callers_folders(check_parameters(form, parameters, name))
-    values = {parameter.name: given.get(parameter.name, parameter.default) for parameter in form}
+    values = values_of(form, parameters, name)
     if str(values.get("device", "")).startswith("cuda"):
         # torch takes seconds to load: only where the answer depends on it.
         from kdlib.train.device import resolve_device
@@ -192,7 +201,7 @@ def execute_notebook(
     cell_timeout: int | None = None,
     limit: float | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
 ) -> Result:
     """Execute the notebook at `path` and return it with its metrics; write nothing but `failed_copy`, on failure.
 
@@ -200,8 +209,7 @@ def execute_notebook(
     cell raises NotebookFailed; the notebook as far as it got is then kept at `failed_copy`, if that is given.
     `on_progress(cells done, cells in all, seconds)` is called about once a second. `cell_timeout`: seconds a cell may
     take; None for an hour, and for no limit at presets that train for hours. `limit`: seconds after which the whole
-    notebook is taken for hanging. `stop`: once set, by another thread, everything is ended and KeyboardInterrupt
-    raised.
+    notebook is taken for hanging. `stop`: once set, everything is ended and KeyboardInterrupt raised.
     """
     source = read_notebook(path)
     form = notebook_form(source, path.stem)
@@ -255,33 +263,3 @@ def execute_notebook(
         "fingerprint": fingerprint(source, values),
     }
     return Result(executed, measured, seconds)
-
-
-def run_notebook(
-    name: str,
-    parameters: Mapping[str, Any],
-    out: Path,
-    *,
-    notebooks: Path | None = None,
-    cell_timeout: int | None = None,
-    on_progress: Callable[[int, int, float], None] | None = None,
-) -> list[Path]:
-    """Execute one notebook into the folder `out`: the notebook, an HTML page of it, and `metrics.json`.
-
-    Returns the three paths, of files that take the place of an earlier run's together. A run that is refused, by its
-    parameters or by a cell, writes nothing; one that fails leaves the notebook as far as it got.
-    """
-    path = notebook_path(name, notebooks_folder(notebooks))
-    checked_values(notebook_form(read_notebook(path), path.stem), parameters, path.stem)
-    failed = out / f"{path.stem}.failed.ipynb"
-    with made_folder(out):
-        result = execute_notebook(
-            path, parameters, failed_copy=failed, cell_timeout=cell_timeout, on_progress=on_progress
-        )
-        texts = {
-            path.name: nbformat.writes(result.notebook),
-            f"{path.stem}.html": write_page(result.notebook, path.stem, REPOSITORY / "book/_static"),
-            "metrics.json": json.dumps(result.metrics, indent=1, sort_keys=True) + "\n",
-        }
-        replace_set(out, texts, gone=(failed.name,))
-    return [out / file for file in texts]

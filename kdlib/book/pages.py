@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from kdlib.book.execute import execute_notebook, notebook_form, read_notebook
 from kdlib.book.notebooks import NotebookFailed
 from kdlib.book.progress import Board, Say
 from kdlib.book.project import Project
+from kdlib.book.several import several_at_once
 from kdlib.book.stamps import fingerprint, read_stamp, stamp_of, why_not, widget_views
 from kdlib.errors import choose, positive_integer
 from kdlib.files import replace_file
@@ -61,11 +60,6 @@ class _Chapter:
     key: str
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def make_pages(
     project: Project,
     preset: str = "quick",
@@ -84,7 +78,8 @@ def make_pages(
     """
     choose(preset, PRESETS, "preset")
     choose(execute, EXECUTE, "value of --execute")
-    jobs = cores() if jobs is None else positive_integer(jobs, "jobs")
+    if jobs is not None:
+        positive_integer(jobs, "jobs")
     paths = project.chapters()
     project.executed.mkdir(parents=True, exist_ok=True)
     _remove_others(project, paths)
@@ -135,15 +130,13 @@ def _execute(
     preset: str,
     waiting: Sequence[tuple[_Chapter, str]],
     board: Board,
-    jobs: int,
+    jobs: int | None,
     limit: float | None,
 ) -> list[Page]:
     """Execute notebooks, `jobs` at once; whatever ends this early ends them all."""
-    stop = threading.Event()
 
-    def work(chapter: _Chapter, reason: str) -> Page:
-        if stop.is_set():
-            raise KeyboardInterrupt
+    def work(task: tuple[_Chapter, str], stop: threading.Event) -> Page:
+        chapter, reason = task
         board.say(f"{chapter.label}: executing (preset {preset}; {reason})")
         try:
             page = _execute_one(project, preset, chapter, board, stop, limit)
@@ -154,13 +147,7 @@ def _execute(
         board.say(f"{chapter.label}: done in {page.stamp['seconds']:.0f} s", done=chapter.label)
         return page
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures: list[Future[Page]] = [pool.submit(work, *task) for task in waiting]
-        try:
-            return [future.result() for future in as_completed(futures)]
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+    return several_at_once(work, waiting, jobs)
 
 
 def _execute_one(

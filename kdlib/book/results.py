@@ -34,7 +34,7 @@ def made_folder(folder: Path) -> Iterator[None]:
         raise KdlibError(f"cannot write results to {folder}: {error.strerror}; name another folder") from None
     try:
         yield
-    except Exception:
+    except BaseException:  # an interruption too
         with contextlib.suppress(OSError):  # something is in it
             for place in made:
                 place.rmdir()

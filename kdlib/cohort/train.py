@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from kdlib.cohort.weights import arm_file, pack, unpack
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import choose
 from kdlib.files import replace_file
+from kdlib.runs.cluster import connected
 from kdlib.runs.parallel import train_missing_of
+from kdlib.runs.remote import Study, train_missing_on
 from kdlib.runs.store import get_or_train
 from kdlib.train.predict import predict
 from kdlib.train.state import Run
@@ -37,31 +41,53 @@ def train_cohort(
     *,
     folder: Path = FOLDER,
     workers: int | None = None,
+    scheduler: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Train the arms (all if none is named) of these data sets in the first `replicates` replicates and write their
     files; what is on file already is left as it is.
 
-    Raises KdlibError for names and numbers that the protocol does not have, before anything is trained.
+    workers: processes on this machine, by default one a core. scheduler: the address of a Dask scheduler whose workers
+    train instead (see `kdlib.runs.remote`). Raises KdlibError for names and numbers that the protocol does not have,
+    and for a scheduler that does not answer, before anything is trained.
     """
     wanted = {}
     for name in data or protocol.populations:
         population = protocol.population(name)
         wanted[name] = [choose(arm, population.arms, "arm of the cohort") for arm in arms or population.arms]
     blocks = protocol.blocks(replicates)
-    for name, chosen in wanted.items():
-        population, place = protocol.populations[name], folder / name
-        for block in blocks:
-            on_file = read_index(place)
-            missing = [arm for arm in chosen if file_name(arm, block) not in on_file.get(arm, {})]
-            if not missing:
-                continue
-            splits = {replicate: population.splits(replicate) for replicate in block}
-            specs = {replicate: [population.spec(arm, replicate) for arm in missing] for replicate in block}
-            train_missing_of([(specs[one], splits[one]) for one in block], device="cpu", workers=workers)
-            for arm in missing:
-                write_arm(place, population, arm, block, splits)
-                say(f"{name}: {arm}, replicates {block[0]} to {block[-1]}, written")
+    with _trainer(scheduler, workers) as train:
+        for name, chosen in wanted.items():
+            population, place = protocol.populations[name], folder / name
+            for block in blocks:
+                on_file = read_index(place)
+                missing = [arm for arm in chosen if file_name(arm, block) not in on_file.get(arm, {})]
+                if not missing:
+                    continue
+                splits = {replicate: population.splits(replicate) for replicate in block}
+                train(
+                    [
+                        Study(
+                            [population.spec(arm, one) for arm in missing], splits[one], partial(population.splits, one)
+                        )
+                        for one in block
+                    ]
+                )
+                for arm in missing:
+                    write_arm(place, population, arm, block, splits)
+                    say(f"{name}: {arm}, replicates {block[0]} to {block[-1]}, written")
+
+
+@contextmanager
+def _trainer(scheduler: str | None, workers: int | None) -> Iterator[Callable[[Sequence[Study]], int]]:
+    """What trains the runs that the store lacks: processes of this machine, or a cluster's workers."""
+    if scheduler is None:
+        yield lambda studies: train_missing_of(
+            [(study.specs, study.splits) for study in studies], device="cpu", workers=workers
+        )
+        return
+    with connected(scheduler) as cluster:
+        yield lambda studies: train_missing_on(cluster, studies, device="cpu")
 
 
 def write_arm(

@@ -10,11 +10,12 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,38 +23,78 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from kdlib.errors import KdlibError
+from kdlib.errors import KdlibError, shown
 from kdlib.runs.entries import Damaged, Unusable, checksum, is_whole, read_content, read_index, set_aside
-from kdlib.runs.place import INDEX, read_file, reason, unwritable
+from kdlib.runs.place import INDEX, locked, read_file, reason, unwritable
 from kdlib.train.state import Progress, Run, State
 
 
 def save_run(root: Path, run: Run) -> bool:
     """Write the run, whose lock is held, beside its place and rename it in; False, with a warning, if it can't be."""
-    beside = None
+    files = {}
+    for state_name, state in run.states.items():
+        files[f"{state_name}.safetensors"] = save_tensors({k: v.contiguous() for k, v in state.items()})
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    index = {**run.metadata, "files": checksums}
+    index["checksum"] = checksum(index)
+    files[INDEX] = json.dumps(index, indent=1, sort_keys=True).encode()
     try:
-        beside = Path(tempfile.mkdtemp(prefix=f".tmp-{run.key}-", dir=root))
-        folder = beside / "run"
-        folder.mkdir()
-        checksums = {}
-        for state_name, state in run.states.items():
-            content = save_tensors({k: v.contiguous() for k, v in state.items()})
-            checksums[f"{state_name}.safetensors"] = hashlib.sha256(content).hexdigest()
-            _write(folder / f"{state_name}.safetensors", content)
-        index = {**run.metadata, "files": checksums}
-        index["checksum"] = checksum(index)
-        _write(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
-        target = root / run.key
-        if is_whole(target):  # another process stored it meanwhile, on a disk without locks
-            return True
-        folder.rename(target)  # never over another run
+        with _beside(root, run.key, files) as folder:
+            _move_in(folder, root)
     except OSError as error:
         warnings.warn(f"{unwritable(root, error)}; this run is used from memory and not kept", stacklevel=3)
         return False
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)  # what stays is cleared by the next `sweep`
     return True
+
+
+def run_files(folder: Path) -> dict[str, bytes] | None:
+    """The stored run as content, file name -> bytes, to be given to `store_files` elsewhere; None if there is none.
+
+    Raises Damaged where files are missing or changed, and KdlibError where they can't be read now.
+    """
+    index = read_index(folder)
+    if index is None:
+        return None
+    return {INDEX: read_content(folder / INDEX), **dict(_weights(folder, index))}
+
+
+def store_files(root: Path, key: str, files: Mapping[str, bytes]) -> None:
+    """Put a run that `run_files` read elsewhere into this store, whole or not at all; one that is here stays.
+
+    Raises KdlibError if the files are not a whole run of this key, or if the store can't be written to.
+    """
+    for name in files:
+        if Path(name).name != name:
+            raise KdlibError(f"a run has no file {shown(name)}; get it again")
+    with locked(root, key):
+        try:
+            with _beside(root, key, files) as folder:
+                run_files(folder)
+                _move_in(folder, root)
+        except Damaged as damage:
+            raise KdlibError(f"the run {key} did not arrive whole ({damage}); run the same command again") from damage
+        except OSError as error:
+            raise KdlibError(unwritable(root, error)) from error
+
+
+@contextmanager
+def _beside(root: Path, key: str, files: Mapping[str, bytes]) -> Iterator[Path]:
+    """The files in a folder beside their place, gone when the block ends."""
+    beside = Path(tempfile.mkdtemp(prefix=f".tmp-{key}-", dir=root))
+    try:
+        folder = beside / key
+        folder.mkdir()
+        for name, content in files.items():
+            _write(folder / name, content)
+        yield folder
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # what stays is cleared by the next `sweep`
+
+
+def _move_in(folder: Path, root: Path) -> None:
+    target = root / folder.name
+    if not is_whole(target):  # else another process stored it meanwhile, on a disk without locks
+        folder.rename(target)  # never over another run
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -72,10 +113,7 @@ def read_run(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
     if index is None:
         return None
     states: dict[str, State] = {}
-    for name, expected in index["files"].items():
-        content = read_content(folder / name)
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise Damaged(f"{name} was changed")
+    for name, content in _weights(folder, index):
         try:
             states[name.removesuffix(".safetensors")] = load_tensors(content)
         except (SafetensorError, ValueError, KeyError) as error:
@@ -87,6 +125,14 @@ def read_run(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
         return Run(make, states, index["history"], index["device"], index["key"], metadata)
     except KeyError as error:
         raise Damaged(f"{INDEX} has no {error}") from error
+
+
+def _weights(folder: Path, index: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for name, expected in index["files"].items():
+        content = read_content(folder / name)
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise Damaged(f"{name} was changed")
+        yield name, content
 
 
 def load_run(folder: Path, make: Callable[[], nn.Module]) -> Run | None:

@@ -55,7 +55,7 @@ def train_missing_of(
     """`train_missing` for several data sets at once: no core waits for the last teacher of one of them."""
     missing, images = [], 0
     for specs, splits in studies:
-        wanted = dict.fromkeys(_needed_first(specs))
+        wanted = dict.fromkeys(needed_first(specs))
         missing.append([spec for spec in wanted if not is_stored(spec, splits, device)])
         images += sum(spec.recipe.epochs * len(splits.train) for spec in missing[-1])
     if workers is None:
@@ -76,7 +76,7 @@ def worth_processes(images: int, device: str) -> bool:
     return resolve_device(device).type == "cpu" and images >= _WORTH_PROCESSES
 
 
-def _needed_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
+def needed_first(specs: Sequence[RunSpec]) -> list[RunSpec]:
     """The specs and all runs they build on: these first, then runs that wait for none, then the others."""
     needed = [other for spec in specs for other in spec.others()]
     return sorted([*needed, *specs], key=lambda spec: len(spec.others()))

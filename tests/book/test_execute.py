@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toy_notebooks import MEASURE, PARAMETERS, WIDGETS, write_notebook
 
-from kdlib.book.execute import _failure, execute_notebook, notebook_form, read_notebook, run_notebook
+from kdlib.book.execute import _failure, execute_notebook, notebook_form, read_notebook
 from kdlib.book.notebooks import (
     NotebookFailed,
     list_notebooks,
@@ -20,6 +20,7 @@ from kdlib.book.notebooks import (
     notebooks_folder,
     read_cells,
 )
+from kdlib.book.run import run_notebook
 from kdlib.data.root import data_root
 from kdlib.errors import KdlibError
 from kdlib.runs.place import store_root

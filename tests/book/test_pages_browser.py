@@ -13,8 +13,8 @@ from browser_checks import MOST_MILLISECONDS
 from toy_notebooks import WIDGETS, write_notebook
 
 from kdlib.book.execute import REPOSITORY as ROOT
-from kdlib.book.execute import run_notebook
 from kdlib.book.notebooks import list_notebooks
+from kdlib.book.run import run_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 

@@ -236,3 +236,32 @@ def test_progress_that_could_never_be_kept_leaves_no_folder(tmp_path, monkeypatc
     with pytest.warns(UserWarning, match="can't keep this training's progress"):
         saver.save(Progress(1, {}, {}, None, {}, {}, [], {}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_sent_as_content_is_the_same_run_elsewhere(splits, tmp_path, monkeypatch):
+    run = get_or_train(SCRATCH, splits, device="cpu")
+    content = files.run_files(store_root() / run.key)
+    assert set(content) == {"run.json", "last.safetensors", *(f"{name}.safetensors" for name in run.states)}
+    elsewhere = tmp_path / "elsewhere"
+    files.store_files(elsewhere, run.key, content)
+    files.store_files(elsewhere, run.key, content)  # one that is there stays
+    monkeypatch.setenv("KDLIB_RUNS", str(elsewhere))
+    assert same(get_or_train(SCRATCH, splits, device="cpu").state(), run.state())
+    assert files.run_files(elsewhere / "abc") is None
+
+
+def test_content_that_is_not_a_whole_run_is_not_stored(splits, tmp_path):
+    run = get_or_train(SCRATCH, splits, device="cpu")
+    content = files.run_files(store_root() / run.key)
+    cut = content | {"last.safetensors": content["last.safetensors"][:-1]}
+    lacking = {name: part for name, part in content.items() if name != "last.safetensors"}
+    for wrong, message in (
+        (cut, "did not arrive whole"),
+        (lacking, "did not arrive whole"),
+        ({"../x": b""}, "no file"),
+    ):
+        with pytest.raises(KdlibError, match=message):
+            files.store_files(tmp_path / "store", run.key, wrong)
+    with pytest.raises(KdlibError, match="holds another run"):
+        files.store_files(tmp_path / "store", "abc123", content)
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [".locks"]

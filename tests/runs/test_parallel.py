@@ -127,9 +127,9 @@ def test_at_least_one_core_can_be_used():
 def test_what_a_run_starts_from_is_trained_before_it(splits):
     base = scratch(0)
     later = replace(scratch(1), start=base)
-    assert parallel._needed_first([later]) == [base, later]
+    assert parallel.needed_first([later]) == [base, later]
     taught = replace(distilled(3), start=later)
-    order = parallel._needed_first([taught])
+    order = parallel.needed_first([taught])
     assert order.index(base) < order.index(later) < order.index(taught)
     assert parallel._groups([base, later, distilled(2)], workers=2)[-1] == [later]
 
