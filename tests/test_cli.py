@@ -10,10 +10,11 @@ import sys
 import pytest
 from toy_notebooks import MEASURE, write_notebook
 
-from kdlib import cli
+from kdlib import commands
 from kdlib.book.notebooks import read_cells, summary
 from kdlib.book.project import Project
-from kdlib.cli import build_parser, main, parse_assignments
+from kdlib.cli import build_parser, main
+from kdlib.commands import parse_assignments
 from kdlib.errors import KdlibError
 
 
@@ -158,7 +159,7 @@ def test_an_interruption_exits_with_130_and_one_line(monkeypatch, capsys):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_list", interrupt)
+    monkeypatch.setattr(commands, "list_notebooks", interrupt)
     assert main(["list"]) == 130
     assert capsys.readouterr().err.strip().startswith("kdlib: interrupted")
 
@@ -167,7 +168,7 @@ def test_no_space_is_one_sentence(monkeypatch, capsys):
     def full(options):
         raise OSError(28, "No space left on device", "out/x.html")
 
-    monkeypatch.setattr(cli, "_list", full)
+    monkeypatch.setattr(commands, "list_notebooks", full)
     assert main(["list"]) == 2
     assert capsys.readouterr().err == "kdlib: out/x.html: No space left on device\n"
 

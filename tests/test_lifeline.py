@@ -19,7 +19,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 # As `kdlib paper-scale`, with a training that takes ten minutes in the first process; the others wait for it.
 TRAINING = """\
 import sys, time
-from kdlib import cli
+from kdlib import cli, commands
 
 def train(options):
     import torch
@@ -28,7 +28,7 @@ def train(options):
         time.sleep(600 if processes.first else 0)
         processes.sum(torch.ones(1))
 
-cli._paper_scale = train
+commands.paper_scale = train
 sys.exit(cli.main(["paper-scale", "--images", "none"]))
 """
 

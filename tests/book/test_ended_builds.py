@@ -16,23 +16,23 @@ pytestmark = needs_proc
 BOOK = """\
 import sys
 from pathlib import Path
-from kdlib import cli
+from kdlib import cli, commands
 from kdlib.book.pages import make_pages
 from kdlib.book.project import Project
-cli._book = lambda options: make_pages(Project(Path(sys.argv[1])), "smoke", jobs=2)
+commands.book = lambda options: make_pages(Project(Path(sys.argv[1])), "smoke", jobs=2)
 sys.exit(cli.main(["book"]))
 """
 # One that has come to its pages, which take ten minutes to render.
 RENDERING = """\
 import sys, time
 from pathlib import Path
-from kdlib import cli
+from kdlib import cli, commands
 from kdlib.book import build
 from kdlib.book.project import Project
 build.stage = lambda project, pages: project.build / "source"
 build._tree_hash = lambda folder: ""
 build.python_module = lambda *arguments: [sys.executable, "-c", "import time; time.sleep(600)  # renders"]
-cli._book = lambda options: build.render_book(Project(Path(sys.argv[1]), build_at=Path(sys.argv[1])), [])
+commands.book = lambda options: build.render_book(Project(Path(sys.argv[1]), build_at=Path(sys.argv[1])), [])
 sys.exit(cli.main(["book"]))
 """
 WORKER = "multiprocessing.spawn"

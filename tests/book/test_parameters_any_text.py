@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kdlib.book.limits import LIMITS
 from kdlib.book.parameters import check_parameters, read_parameters
-from kdlib.cli import parse_assignments
+from kdlib.commands import parse_assignments
 from kdlib.errors import KdlibError
 
 CELL = """\
