@@ -127,6 +127,11 @@ def test_torchvision_comes_through_kdlib_and_no_output_widget_is_used(path):
 
 
 @every_notebook
+def test_marks_for_nbval_are_tags_and_not_text(path):
+    assert [cell.source for cell in code_cells(read_notebook(path)) if "NBVAL" in cell.source] == []
+
+
+@every_notebook
 def test_solutions_are_hidden(path):
     notebook = read_notebook(path)
     inside = False
@@ -150,8 +155,8 @@ def test_a_notebook_with_an_experiment_ends_by_writing_its_record(path):
 
 
 def is_checked(cell) -> bool:
-    """Whether nbval compares the cell's output: by its tag, or a comment of old."""
-    return "nbval-check-output" in cell.metadata.get("tags", []) or "# NBVAL_CHECK_OUTPUT" in cell.source
+    """Whether nbval compares the cell's output."""
+    return "nbval-check-output" in cell.metadata.get("tags", [])
 
 
 def printed(cell) -> list[str]:
