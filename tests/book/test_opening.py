@@ -11,6 +11,7 @@ import yaml
 from kdlib.book.execute import read_notebook
 from kdlib.book.notebooks import list_notebooks
 from kdlib.claims import all_claims
+from kdlib.claims.verdicts import RULE
 
 ROOT = Path(__file__).resolve().parents[2]
 INTRO = (ROOT / "book/intro.md").read_text(encoding="utf-8")
@@ -78,3 +79,9 @@ def test_a_chapter_links_to_the_glossary_and_to_some_of_its_terms(name):
     text = prose_of(ROOT / f"notebooks/{name}.ipynb")
     assert "[glossary](../book/glossary.md)" in text  # also where the roles of the book are not read, as in JupyterLab
     assert len(set(re.findall(r"\{term\}`([^`]+)`", text))) >= 4
+
+
+def test_the_glossary_gives_the_rule_of_verdicts_in_its_own_words():
+    text = " ".join((ROOT / "book/glossary.md").read_text(encoding="utf-8").split())
+    for word, rule in RULE.items():
+        assert f"{word} A verdict: {rule}." in text
