@@ -144,6 +144,18 @@ def test_solutions_are_hidden(path):
 
 
 @every_notebook
+def test_each_exercise_says_how_one_checks_it(path):
+    """In its own words, or the section's first sentence says which exercises a cell below the solutions checks."""
+    text = "\n".join(cell.source for cell in read_notebook(path).cells if cell.cell_type == "markdown")
+    section = re.search(r"^## Exercises\n(.*?)(?=^<details|^## )", text, flags=re.M | re.S)[1]
+    introduction, *items = re.split(r"^(?=\**\d+\. )", section, flags=re.M)
+    assert len(items) >= 3
+    by_a_cell = set(re.findall(r"\d+", introduction))
+    numbers = {re.match(r"\**(\d+)", item)[1]: "*Check*" in item for item in items}
+    assert [number for number, said in numbers.items() if not said and number not in by_a_cell] == []
+
+
+@every_notebook
 def test_a_notebook_with_an_experiment_ends_by_writing_its_record(path):
     source = "\n".join(cell.source for cell in code_cells(read_notebook(path)))
     if "Chapter(" in source or "Record(" in source:
