@@ -138,7 +138,7 @@ def seconds_of(run: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def side_by_side(train: ImageSet, test: ImageSet, plan: RoarPlan, workers: int) -> float:
+def seconds_in_processes(train: ImageSet, test: ImageSet, plan: RoarPlan, workers: int) -> float:
     """Wall seconds for four networks' DiffROAR with an empty store."""
     rankings = {str(seed): Ranking(None, seed) for seed in range(4)}
     before = os.environ.get("KDLIB_RUNS")
@@ -199,7 +199,7 @@ def main() -> None:
     print(f"load average at the end: {load()}; masked images and retrained networks agreed bit for bit before timing")
     workers = cores()
     if workers > 1:
-        alone, together = (side_by_side(train, test, plan, count) for count in (1, workers))
+        alone, together = (seconds_in_processes(train, test, plan, count) for count in (1, workers))
         print(f"four networks' DiffROAR: {alone:.1f} s one after another, {together:.1f} s in {workers} processes")
 
 

@@ -4,7 +4,7 @@ Two means, since each has a gap that the other closes:
 
 - `end_with_parent`: a thread of a started process watches its parent and ends the process with it. It begins to watch
   when the process has come to call it, which takes seconds where a script that imports torch is read first.
-- A guard: a small process beside the caller that watches it from outside and ends what it was told of: a command and
+- A guard: a small process beside the caller that watches it from outside and ends what it was given: a command and
   all that descends from it (`guarded`), or processes that the caller started itself (`guarding`). It also removes the
   caller's folder of temporary files. It has a session of its own, so that no signal to the caller's group reaches it;
   what it guards watches its own parent too, in case both are killed.
@@ -45,7 +45,7 @@ _INTERVAL = 0.2  # seconds between two looks at the parent
 _PATIENCE = 4  # seconds for ending what was guarded
 
 
-# ---- in the process that shall end ---------------------------------------------------------------------------------
+# ---- in the process that should end --------------------------------------------------------------------------------
 
 
 def end_with_parent() -> None:
@@ -119,7 +119,7 @@ def guarded(
 
 
 class Guard:
-    """Ends the processes that it was told of when the caller ends."""
+    """Ends the processes that it was given when the caller ends."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -134,7 +134,7 @@ class Guard:
 
 @contextmanager
 def guarding(folder: Path) -> Iterator[Guard]:
-    """A guard of processes that the caller starts within the block; when the block ends, those told of have ended.
+    """A guard of processes that the caller starts within the block; when the block ends, those given to it have ended.
 
     folder: of their temporary files; the caller removes it, and the guard does if the caller has died.
     """
@@ -170,7 +170,7 @@ def _guard(
 
 
 def guard(caller: int, folder: str, command: Sequence[str]) -> int:
-    """Run the command, or guard the processes told of, until it ends or the caller does; return the exit code."""
+    """Run the command, or guard the processes given to it, until it ends or the caller does; return the exit code."""
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # only the caller ends it
     if sys.platform == "linux":
@@ -238,7 +238,7 @@ def _processes(line: bytes) -> list[Any]:
 
 
 def _end(watched: Sequence[Any]) -> None:
-    """End what was told of and all that descends from it or from this process; new ones may appear in the meantime."""
+    """End what was given and all that descends from it or from this process; new ones may appear in the meantime."""
     import psutil
 
     roots = [psutil.Process(), *watched]

@@ -39,10 +39,12 @@ STRONGEST_FIRST = tuple(sorted(filter(strength, PRESETS), key=lambda preset: -st
 
 @dataclass(frozen=True)
 class DataSetName:
-    """A data set. title: as prose has it. module: whose `load` makes its splits. images, size, classes, licence: what
-    it
-    has. needs: "nothing", "files" that lie in the data folder, or "folder", one that the user names. drawn: made from a
-    seed. own_size: photographs of any number, of which a preset takes at most as many as there are."""
+    """A data set.
+
+    title: as prose has it. module: whose `load` makes its splits. images, size, classes, licence: what it has. needs:
+    "nothing", "files" that lie in the data folder, or "folder", one that the user names. drawn: made from a seed.
+    own_size: photographs of any number, of which a preset takes at most as many as there are.
+    """
 
     title: str
     module: str
@@ -135,7 +137,7 @@ DATA_SETS = {
 
 @dataclass(frozen=True)
 class ArmName:
-    """A network of an experiment, by the way in which it was trained.
+    """A network of an experiment, named by how it was trained.
 
     title: in figures and tables. prose: in a sentence. colour: the same everywhere, safe for colour-blind readers
     (Okabe and Ito's palette for the models of every chapter, Paul Tol's "muted" for the others). marker: of its points.

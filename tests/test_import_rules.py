@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_a_broken_rule_is_reported_with_both_names(copy, importer, imported, rul
     # A circle is named by its package and the last parts of both modules.
     names = [importer, imported] if rule != "No circle" else [name.rpartition(".")[2] for name in (importer, imported)]
     assert all(name in named for name in names), named
+
+
+def test_the_page_for_contributors_names_the_floors_as_the_linter_has_them():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "book/extending.md").read_text()
+    [shown] = [part for part in page.split("\n\n") if "←" in part]
+    named = [re.findall(r"\w+", floor) for floor in shown.split("←")]
+    assert [set(floor) for floor in reversed(named)] == [set(re.findall(r"kdlib\.(\w+)", floor)) for floor in floors]
+    rooms = {folder.name for folder in (ROOT / "kdlib").iterdir() if (folder / "__init__.py").is_file()}
+    assert rooms <= set(re.findall(r"^\| `(\w+)/` \|", page, re.M))
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

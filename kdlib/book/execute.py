@@ -244,7 +244,7 @@ def execute_notebook(
         if hung or process.returncode != 0:
             report = log.read_text(encoding="utf-8", errors="replace")
             failure = _failure(path.stem, partial, report, process.returncode or 0, limit if hung else None)
-            # What was refused is told in a sentence; a notebook as far as it got would tell no more.
+            # What was refused is said in a sentence; a notebook as far as it got would say no more.
             if failed_copy is not None and partial.is_file() and not failure.bad_input:
                 failed_copy.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(failed_copy, partial.read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, too: half a GiB of RGB
-MAX_SIDE = 13_377  # of a square of so many pixels; no picture is enlarged beyond it
+MAX_SIDE = 13_377  # of a square of as many pixels; no picture is enlarged beyond it
 MAX_ELONGATION = 32  # long side by short side; `without_far_ends` cuts off what lies beyond
 BACKGROUND = (255, 255, 255)
 REMEDY = "replace or remove the file"

@@ -61,7 +61,7 @@ def part_of(name: str) -> str | None:
 def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
     """(part -> its folder, remarks on what is beside the parts); no parts where `folder` holds classes themselves.
 
-    Raises KdlibError where that can't be told, or where one part has two folders or train has none.
+    Raises KdlibError where that can't be decided, or where one part has two folders or train has none.
     """
     inside = parts_or_classes(folder)
     by_name = {name: part for name in inside if (part := part_of(name))}
@@ -126,9 +126,9 @@ def split_listings(
     """The files of train, val and test, chosen before any is decoded.
 
     n_train, n_val, n_test: images a part; None for all that is left, a tenth of train and a fifth of all.
-    val_per_class: at most so many a class where val is taken out of train and n_val is None.
+    val_per_class: the most images a class where val is taken out of train and n_val is None.
 
-    What is not read is told in one warning. Raises KdlibError for whatever is wrong with the folder, for a single
+    What is not read is named in one warning. Raises KdlibError for whatever is wrong with the folder, for a single
     class, and for counts beyond what is there.
     """
     visits = Visits()

@@ -319,8 +319,8 @@ def stream_splits(
     to 256/224 of image_size, then the centre. n_val: images taken out of train for selection where there is no val
     folder besides a test folder; by default a tenth of train, but no more than 10 a class.
 
-    Files that are not read, and equal files in two parts (of at most 200,000 files), are told in a warning. Raises
-    KdlibError for anything that is wrong with the folder, before anything is decoded.
+    Files that are not read, and equal files in two parts (of at most 200,000 files), are named in a warning.
+    Raises KdlibError for anything that is wrong with the folder, before anything is decoded.
     """
     folder = existing_folder(root)
     positive_integer(image_size, "image_size", maximum=MAX_SIDE)

@@ -54,7 +54,7 @@ def load(
     image_size: 64 by default; the short side is resized to it and the centre cut out.
     memory_limit: GiB that the decoded images may take.
 
-    Files that are not read, and equal files in two parts, are told in a warning. Raises KdlibError for a missing or
+    Files that are not read, and equal files in two parts, are named in a warning. Raises KdlibError for a missing or
     empty folder or class, a single class, a file that is no image, and, before any is decoded, for more images than fit
     into the limit. Example: `load("cats_vs_dogs", image_size=96, n_train=5000)`.
     """

@@ -136,7 +136,7 @@ def _weights(folder: Path, index: Mapping[str, Any]) -> Iterator[tuple[str, byte
 
 
 def load_run(folder: Path, make: Callable[[], nn.Module]) -> Run | None:
-    """The stored run, whose lock is held, or None: a damaged one is moved aside and told in one line."""
+    """The stored run, whose lock is held, or None: a damaged one is moved aside and reported in one line."""
     try:
         return read_run(folder, make)
     except Damaged as damage:
@@ -186,7 +186,7 @@ class ProgressSaver:
             self.warned = True
 
     def load(self) -> Progress | None:
-        """The last whole epoch, or None; what is damaged is moved aside within the folder and told in one line.
+        """The last whole epoch, or None; what is damaged is moved aside within the folder and reported in one line.
 
         Raises KdlibError if it can't be read now: hours of training are not thrown away for that.
         """

@@ -95,7 +95,7 @@ def _owner(content: dict[str, Any]) -> list[str]:
 
 
 def _mended(kind: str, key: str) -> Any | None:
-    """`_read` for who holds the lock: what is damaged is moved aside, and where to is told in one line."""
+    """`_read` for who holds the lock: what is damaged is moved aside, and one line says where to."""
     try:
         return _read(kind, key)
     except Damaged as damage:

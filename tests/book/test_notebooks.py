@@ -127,6 +127,11 @@ def test_torchvision_comes_through_kdlib_and_no_output_widget_is_used(path):
 
 
 @every_notebook
+def test_marks_for_nbval_are_tags_and_not_text(path):
+    assert [cell.source for cell in code_cells(read_notebook(path)) if "NBVAL" in cell.source] == []
+
+
+@every_notebook
 def test_solutions_are_hidden(path):
     notebook = read_notebook(path)
     inside = False
@@ -136,6 +141,18 @@ def test_solutions_are_hidden(path):
                 inside = "Exercises" in heading
         elif inside:
             assert {"hide-cell", "hide-input"} & set(cell.metadata.get("tags", [])), cell.source[:60]
+
+
+@every_notebook
+def test_each_exercise_says_how_one_checks_it(path):
+    """In its own words, or the section's first sentence says which exercises a cell below the solutions checks."""
+    text = "\n".join(cell.source for cell in read_notebook(path).cells if cell.cell_type == "markdown")
+    section = re.search(r"^## Exercises\n(.*?)(?=^<details|^## )", text, flags=re.M | re.S)[1]
+    introduction, *items = re.split(r"^(?=\**\d+\. )", section, flags=re.M)
+    assert len(items) >= 3
+    by_a_cell = set(re.findall(r"\d+", introduction))
+    numbers = {re.match(r"\**(\d+)", item)[1]: "*Check*" in item for item in items}
+    assert [number for number, said in numbers.items() if not said and number not in by_a_cell] == []
 
 
 @every_notebook
@@ -150,8 +167,8 @@ def test_a_notebook_with_an_experiment_ends_by_writing_its_record(path):
 
 
 def is_checked(cell) -> bool:
-    """Whether nbval compares the cell's output: by its tag, or a comment of old."""
-    return "nbval-check-output" in cell.metadata.get("tags", []) or "# NBVAL_CHECK_OUTPUT" in cell.source
+    """Whether nbval compares the cell's output."""
+    return "nbval-check-output" in cell.metadata.get("tags", [])
 
 
 def printed(cell) -> list[str]:

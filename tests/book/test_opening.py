@@ -11,6 +11,7 @@ import yaml
 from kdlib.book.execute import read_notebook
 from kdlib.book.notebooks import list_notebooks
 from kdlib.claims import all_claims
+from kdlib.claims.verdicts import RULE
 
 ROOT = Path(__file__).resolve().parents[2]
 INTRO = (ROOT / "book/intro.md").read_text(encoding="utf-8")
@@ -54,13 +55,33 @@ def test_links_to_chapters_are_called_like_them():
             assert text.lower() == title_of(f"../notebooks/{name}").lower(), path.name
 
 
+def prose_of(path: Path) -> str:
+    """The text of a page: of a notebook its Markdown."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    return "\n".join(cell.source for cell in read_notebook(path).cells if cell.cell_type == "markdown")
+
+
 def test_every_term_that_a_page_links_to_is_in_the_glossary():
     text = (ROOT / "book/glossary.md").read_text(encoding="utf-8")
     entries = re.findall(r"^```\{glossary\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     terms = {line for entry in entries for line in entry.splitlines() if line and not line.startswith(" ")}
     assert {"seed", "arm", "interval", "inconclusive"} <= terms
     assert len(terms) == sum(len([line for line in e.splitlines() if line and line[0] != " "]) for e in entries)
-    for path in CHAPTERS:
-        for role in re.findall(r"\{term\}`([^`]+)`", path.read_text(encoding="utf-8")):
+    for path in (*CHAPTERS, *list_notebooks(ROOT / "notebooks")):
+        for role in re.findall(r"\{term\}`([^`]+)`", prose_of(path)):
             target = re.search(r"<(.+)>$", role)
             assert (target[1] if target else role) in terms, f"{path.name}: {role}"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_chapter_links_to_the_glossary_and_to_some_of_its_terms(name):
+    text = prose_of(ROOT / f"notebooks/{name}.ipynb")
+    assert "[glossary](../book/glossary.md)" in text  # also where the roles of the book are not read, as in JupyterLab
+    assert len(set(re.findall(r"\{term\}`([^`]+)`", text))) >= 4
+
+
+def test_the_glossary_gives_the_rule_of_verdicts_in_its_own_words():
+    text = " ".join((ROOT / "book/glossary.md").read_text(encoding="utf-8").split())
+    for word, rule in RULE.items():
+        assert f"{word} A verdict: {rule}." in text

@@ -176,7 +176,7 @@ def test_no_page_tells_a_path_of_the_machine_that_built_it(built_book):
 @pytest.mark.slow
 @pytest.mark.skipif("KDLIB_BUILT_BOOK" in os.environ, reason="the book was built beforehand")
 def test_plain_sphinx_builds_the_same_pages_without_a_warning(smoke_project, built_book, tmp_path):
-    """The way that is left if Jupyter Book 1 ends: Sphinx and MyST-NB, from the configuration that it writes."""
+    """What is left if Jupyter Book 1 ends: Sphinx and MyST-NB, from the configuration that it writes."""
     source, html = tmp_path / "source", tmp_path / "html"
     shutil.copytree(smoke_project.build / "source", source)
     code = "from jupyter_book.cli.main import main; main()"

@@ -1,4 +1,4 @@
-"""Half precision, replicates stacked: what goes in comes out to half's rounding, and damage is told."""
+"""Half precision, replicates stacked: what goes in comes out to half's rounding, and damage is reported."""
 
 from __future__ import annotations
 

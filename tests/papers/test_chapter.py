@@ -14,10 +14,11 @@ from IPython.display import Markdown
 from nbclient import NotebookClient
 
 from kdlib.claims import Record, load_claims
+from kdlib.claims.records import METRICS_VARIABLE
 from kdlib.claims.verdicts import rule_in_words
 from kdlib.errors import KdlibError
 from kdlib.papers import chapter as module
-from kdlib.papers.chapter import METRICS_VARIABLE, Chapter
+from kdlib.papers.chapter import Chapter
 
 NAME = "han2023_concept_detectors"
 STUDY = SimpleNamespace(seeds=(0, 1, 2), device=torch.device("cpu"))

@@ -146,7 +146,7 @@ def concept_maps(
     shared = _Shared(splits, images, plan, device)
     missing = [task for task in tasks if any(stored_measurement(_KIND, key) is None for key in _keys(shared, task))]
     if workers is None:
-        # In the time of training on so many images; the published search runs each noisy copy through its steps.
+        # In the time of training on as many images; the published search runs each noisy copy through its steps.
         one_map = 30 * plan.samples if plan.estimator == "sampled" else 10
         work = sum(len(task.states) for task in missing) * len(images) * one_map
         workers = cores() if worth_processes(work, device) else 1

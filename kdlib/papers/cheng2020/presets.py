@@ -45,7 +45,7 @@ LAYER_RATES = {"conv": (0.002, 0.0002), "fc1": (0.001, 0.0001), "fc2": (0.001, 0
 class ConceptSizes:
     """Sizes of one preset.
 
-    n_train: images the teacher sees; None for all there are. n_student: the first so many of them, which students and
+    n_train: images the teacher sees; None for all there are. n_student: number of the first ones, which students and
     baselines see. n_images: images whose maps are measured, of those. label_rates, logit_rates, layer_rates: first and
     last learning rate of trainings on labels, on softened logits and, for each layer, by layer MSE. classifier_epochs:
     of the classifier behind a distilled layer. estimator: of the maps. n_sampled: images on which the linear estimator

@@ -1,7 +1,7 @@
 """The settings of Han et al. 2023 (ICML), all in one place, with where each is known from.
 
 The paper's text was not at hand. "code" is its published code and configurations, "upstream" torchdistill, which they
-are made from, "ours" a choice of this book where no source tells.
+are made from, "ours" a choice of this book where no source says.
 """
 
 from __future__ import annotations
