@@ -30,9 +30,9 @@ class KdlibError(ValueError):
     """
 
     def __str__(self) -> str:
-        told = one_line(super().__str__())
-        told = re.sub(rf"\S{{{_MOST_WORD + 1},}}", lambda word: shortened(word[0], _MOST_WORD), told)
-        return shortened(told, _MOST_MESSAGE)
+        text = one_line(super().__str__())
+        text = re.sub(rf"\S{{{_MOST_WORD + 1},}}", lambda word: shortened(word[0], _MOST_WORD), text)
+        return shortened(text, _MOST_MESSAGE)
 
 
 def one_line(text: str) -> str:

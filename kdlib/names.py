@@ -135,6 +135,16 @@ DATA_SETS = {
 }
 
 
+# The networks whose layers are probed, as readers see them.
+NETWORKS = {
+    "small_vgg": "small VGG",
+    "small_alexnet": "small AlexNet",
+    "alexnet": "AlexNet",
+    **{f"vgg{depth}": f"VGG-{depth}" for depth in (11, 16, 19)},
+    **{f"resnet{depth}_linear3": f"ResNet-{depth} with three linear layers" for depth in (18, 50, 101, 152)},
+}
+
+
 @dataclass(frozen=True)
 class ArmName:
     """A network of an experiment, named by how it was trained.

@@ -17,12 +17,7 @@ from kdlib.errors import (
     finite_number,
     positive_integer,
 )
-from kdlib.names import DATA_SETS, PRESETS
-
-PROBED_NETWORKS = (
-    "small_vgg", "small_alexnet", "alexnet", "vgg11", "vgg16", "vgg19",
-    "resnet18_linear3", "resnet50_linear3", "resnet101_linear3", "resnet152_linear3",
-)  # fmt: skip
+from kdlib.names import DATA_SETS, NETWORKS, PRESETS
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ LIMITS: dict[str, Limit] = {
     "n_images": _count,
     "regime": Limit(choices=("independent", "correlated", "plain")),
     "teacher_images": Limit(choices=("more", "same")),
-    "network": Limit(choices=PROBED_NETWORKS),
+    "network": Limit(choices=tuple(NETWORKS)),
     "threshold": _positive,
     "estimator": Limit(choices=("linear", "sampled")),
 }

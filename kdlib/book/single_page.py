@@ -6,7 +6,9 @@ nbconvert's own template names public hosts for its scripts. Here its blocks are
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -75,6 +77,21 @@ def scripts_for(notebook: nbformat.NotebookNode, static: Path) -> str:
     return "".join(parts)
 
 
+def without_roles(text: str) -> str:
+    """Markdown with the book's own marks in plain words: this page has no glossary and no list of references.
+
+    >>> without_roles("{cite:t}`han2023` count {term}`detectors <detector>` of each {term}`unit`.")
+    '[Han 2023] count detectors of each unit.'
+    """
+    text = re.sub(r"\{term\}`([^`<]+?)(?:\s*<[^`]*>)?`", r"\1", text)
+    return re.sub(r"\{cite:\w+\}`([^`]+)`", lambda found: f"[{'; '.join(map(_reference, found[1].split(',')))}]", text)
+
+
+def _reference(key: str) -> str:
+    name, year = re.fullmatch(r"\s*(\D*)(\d*)\w*\s*", key).groups()  # type: ignore[union-attr]
+    return f"{name.capitalize()} {year}".strip()
+
+
 def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str:
     """Return the HTML of an executed notebook as one self-contained page.
 
@@ -84,6 +101,10 @@ def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = without_roles(cell.source)
     exporter = HTMLExporter(
         extra_loaders=[DictLoader({"kdlib.html.j2": _TEMPLATE})],
         template_file="kdlib.html.j2",

@@ -1,7 +1,7 @@
 """`kdlib sweep`: a notebook run at every cell of a grid, on this machine or on a Dask cluster.
 
 Each cell is a run as `kdlib run` makes it, in a folder of its own. A cell whose results are there, from the same
-notebook, parameters and source, is not run again; one that fails is told, and the others go on.
+notebook, parameters and source, is not run again; one that fails is reported, and the others go on.
 """
 
 from __future__ import annotations

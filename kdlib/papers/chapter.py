@@ -23,7 +23,6 @@ from IPython.display import Markdown, display, update_display
 from kdlib.claims import Claim, Record, load_claims
 from kdlib.claims.claim_files import papers
 from kdlib.claims.phrases import measured_in_words, with_interval
-from kdlib.claims.records import METRICS_VARIABLE
 from kdlib.claims.verdicts import rule_in_words
 from kdlib.errors import KdlibError
 from kdlib.names import arm_in_prose
@@ -33,7 +32,6 @@ from kdlib.plotting.text import boxed, folded
 from kdlib.runs.source import source_hash
 from kdlib.stats import holm
 
-__all__ = ["METRICS_VARIABLE", "Chapter", "folded", "with_minus"]
 _BOX = "what-we-found"
 _TITLE = "What we found"
 _KEPT = ("kdlib", "torch", "machine", "cores", "device", "date")

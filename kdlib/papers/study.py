@@ -202,7 +202,7 @@ class ImageStudy(Study):
         """Plain facts for a table: data, sizes, nets."""
         parts = {part: len(self.part(part)) for part in PARTS}
         probe = {"probe set": self.probe_folder.name} if self.probe_folder else {}
-        return {"data": self.splits.name, **parts, **probe, "seeds": len(self.seeds), "device": str(self.device)}
+        return {"data": self.data_name, **parts, **probe, "seeds": len(self.seeds), "device": str(self.device)}
 
 
 def train_together(studies: Sequence[ImageStudy], arms: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
+from kdlib.plotting.tables import with_minus
 from kdlib.stats import mean_interval
 
 
@@ -51,4 +52,4 @@ def seeds_in_words(values: Mapping[str, Sequence[float]], unit: str) -> str:
         f"{MODEL_NAMES.get(arm, arm)}: mean {np.mean(v):.1f} {unit}, seeds {min(v):.1f} to {max(v):.1f}"
         for arm, v in values.items()
     ]
-    return "; ".join(words)
+    return with_minus("; ".join(words))

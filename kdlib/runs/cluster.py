@@ -107,8 +107,8 @@ class Cluster:
             ) from error
         except Exception as error:
             if future.status == "error":  # raised on the worker, outside of the function: its disk is full, say
-                told = shortened(one_line(f"{type(error).__name__}: {error}"), 300)
-                raise KdlibError(f"a worker could not do it ({told}); see its log") from error
+                what = shortened(one_line(f"{type(error).__name__}: {error}"), 300)
+                raise KdlibError(f"a worker could not do it ({what}); see its log") from error
             raise SchedulerLost(
                 f"the Dask scheduler at {self.address} went away; what was finished is kept: start it again, and the "
                 "same command goes on"

@@ -102,8 +102,8 @@ def get_or_train(spec: RunSpec, splits: Splits, *, device: str = "auto", label: 
 def _checked(run: Run | None, root: Path, spec: RunSpec, splits: Splits) -> Run | None:
     """The run as it is, if its own record tells of this specification and these data."""
     if run is not None:
-        told = json.dumps(run.metadata.get("spec"), sort_keys=True, separators=(",", ":"))
-        if (told, run.metadata.get("data_hash")) != (spec.canonical(), splits.content_hash()):
+        recorded = json.dumps(run.metadata.get("spec"), sort_keys=True, separators=(",", ":"))
+        if (recorded, run.metadata.get("data_hash")) != (spec.canonical(), splits.content_hash()):
             remedy = f"remove it with `kdlib runs rm {run.key}`"
             raise Unusable(root / run.key, "tells of another training than its key", remedy)
     return run
@@ -149,7 +149,7 @@ def _train(spec: RunSpec, splits: Splits, key: str, make: Callable[[], nn.Module
 def is_stored(spec: RunSpec, splits: Splits, device: str = "auto") -> bool:
     """Whether the store holds this run; its weights may still turn out to be damaged when they are read.
 
-    Raises KdlibError if that can't be told now, or if something else has the run's name.
+    Raises KdlibError if that can't be known now, or if something else has the run's name.
     """
     try:
         return read_index(store_root() / run_key(spec, splits, device)) is not None

@@ -227,7 +227,7 @@ function bytesOf(view) {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-// Masks travel as bits, most significant first, each mask starting on a byte.
+// Masks are sent as bits, most significant first, each mask starting on a byte.
 function unpackBits(bytes, start, count) {
   return Uint8Array.from({ length: count }, (_, i) => (bytes[start + (i >> 3)] >> (7 - (i & 7))) & 1);
 }

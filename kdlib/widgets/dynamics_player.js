@@ -22,7 +22,7 @@ function countOn(cells, inside, side = 1) {
   return cells.reduce((sum, bit, i) => sum + (bit && inside[i] === side ? 1 : 0), 0);
 }
 
-// One image's sets of concepts up to and with the checkpoint shown -> the numbers told, on the object's cells.
+// One image's sets of concepts up to and with the checkpoint shown -> the numbers shown, on the object's cells.
 function progressOf(sets, inside) {
   const now = sets[sets.length - 1];
   const counts = sets.map((each) => countOn(each, inside));
@@ -200,7 +200,7 @@ function render({ model, el }) {
     table.replaceChildren(
       make("caption", { class: "kdlib-small" }, `${nameOf(names, image)}; the object has ${cells} of ${size} cells:`),
       make("tr", {}, make("td", {}), ...sides.map((network) => make("th", { scope: "col" }, network.title))),
-      row("weight distance d", "distance", ({ network, place }) => network.distances[place].toFixed(3)),
+      row("path length d", "distance", ({ network, place }) => network.distances[place].toFixed(3)),
       row("concepts on the object", "foreground", ({ mine }) => String(mine.foreground)),
       ...["new", "kept", "vanished"].map((kind) => row(`of them ${kind}`.replace("of them vanished", "vanished from it"), kind, ({ mine }) => String(mine[kind]))),
       row("concepts on the background", "background", ({ mine }) => String(mine.background)),

@@ -116,7 +116,7 @@ class DynamicsPlayer(anywidget.AnyWidget):
 
         foreground, background: concepts now. new, kept, vanished: on the object, since the checkpoint before. union:
         those that were ever on the object so far; remaining: foreground / union, 0 if there is none, at the last
-        checkpoint the paper's rho. most: the largest count so far, at weight distance peak (NaN without a concept).
+        checkpoint the paper's rho. most: the largest count so far, at path length peak (NaN without a concept).
         mean_foreground, mean_remaining: over all images. epoch, distance: of the checkpoint shown.
         """
         place, inside = self.checkpoint(name), self._foreground[self.image]
@@ -145,7 +145,7 @@ class DynamicsPlayer(anywidget.AnyWidget):
             entry, found = self.entry(name), self.progress(name)
             rho = "rho" if self.checkpoint(name) == len(entry["epochs"]) - 1 else "remaining"
             described.append(
-                f"{entry['title']} at epoch {found['epoch']}, weight distance {found['distance']:.2f}, has "
+                f"{entry['title']} at epoch {found['epoch']}, path length {found['distance']:.2f}, has "
                 f"{found['foreground']} concepts on the object, of {found['union']} that it ever had so far "
                 f"({rho} {found['remaining']:.2f}); its mean over {len(self.image_names)} images is "
                 f"{found['mean_foreground']:.2f} (mean {rho} {found['mean_remaining']:.2f})"
@@ -180,7 +180,7 @@ class DynamicsPlayer(anywidget.AnyWidget):
                   label="mean")  # fmt: skip
         axes.set_xlim(-0.03 * furthest, 1.03 * furthest or 1)
         axes.set_ylim(0, max(1, most) * 1.05)
-        axes.set_xlabel("weight distance, times the norm of the first weights", fontsize=8)
+        axes.set_xlabel("path length, times the norm of the first weights", fontsize=8)
         axes.tick_params(labelsize=8)
 
 
@@ -204,7 +204,7 @@ def dynamics_player(
 
     images: (N, C, H, W) uint8. concepts: network -> (M, N, R, C) bool, `VisualConcepts.concepts` of its M checkpoints;
     M may differ from network to network. foreground: (N, R, C) bool, the object's cells. distances: network -> (M,)
-    weight distance at each checkpoint in norms of the first weights, never falling
+    path length at each checkpoint in norms of the first weights, never falling
     (`metrics.learning_dynamics.weight_distance`). epochs: network -> M epochs of the checkpoints, rising; all networks
     have the same first one.
 

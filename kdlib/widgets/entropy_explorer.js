@@ -237,9 +237,9 @@ function render({ model, el }) {
     const here = showPictures();
     const counts = countsAt(levelsOf(entry).subarray(image * size, (image + 1) * size), insides[image], cut);
     const whole = insides[image].reduce((sum, bit) => sum + bit, 0);
-    const told = here ? `${counts.foreground} of the object's ${whole} cells are concepts and ${counts.background} of the background's ` +
+    const listed = here ? `${counts.foreground} of the object's ${whole} cells are concepts and ${counts.background} of the background's ` +
       `${size - whole}: share ${counts.share.toFixed(2)}` : "it has no map";
-    photo.setAttribute("aria-label", `${nameOf(names, image)}: ${told}`);
+    photo.setAttribute("aria-label", `${nameOf(names, image)}: ${listed}`);
     board.setAttribute("aria-label", `entropy map of ${title}, ${layer.title}; arrow keys move from cell to cell`);
     const ground = entry.background_entropy;
     [low.textContent, high.textContent] = [`≤ ${signed(layer.low, 2)}, kept`, `≥ ${signed(layer.high, 2)}, discarded`];
@@ -250,7 +250,7 @@ function render({ model, el }) {
     });
     scaleWords.textContent = `Solid line: the background's mean ${signed(ground, 3)}, ${given ? "as given for this network and layer" : `over the ${entry.images} images shown here`}. ` +
       `Dashed line: b lower, ${signed(ground - threshold, 3)}; cells below it are concepts.`;
-    summary.textContent = `At b = ${threshold} nats, ${title}, ${layer.title}, ${nameOf(names, image)}: ${told}.`;
+    summary.textContent = `At b = ${threshold} nats, ${title}, ${layer.title}, ${nameOf(names, image)}: ${listed}.`;
     showTable(found, entry, image, cut, theme);
     showCurve(found, entry, threshold, theme);
   }

@@ -143,7 +143,7 @@ async function render({ model, el }) {
     return numbers;
   }
 
-  function told(each) {
+  function listed(each) {
     return [4, 3, 1, 0].map((i) => [i, bandShares(each)[i]]).filter(([i, number]) => number || i > 2)
       .map(([i, number]) => `${share(number)} in band ${bandNames[i].split(":")[0]}`).join(", ");
   }
@@ -187,11 +187,11 @@ async function render({ model, el }) {
     paint(map.canvas, (i) => colours.saliency[Math.round((value(mine[i]) + 1) / 2 * (colours.saliency.length - 1))]);
     paint(bands.canvas, (i) => colours.bands[cut[i] + 2]);
     paint(truths.canvas, (i) => colours.bands[real[i] + 2]);
-    bands.caption.textContent = told(cut);
-    truths.caption.textContent = told(real);
+    bands.caption.textContent = listed(cut);
+    truths.caption.textContent = listed(real);
     map.canvas.setAttribute("aria-label", `saliency of ${m.title}`);
-    bands.canvas.setAttribute("aria-label", `bands of ${m.title} at thresholds ${words(thresholds[step])}: ${told(cut)}`);
-    truths.canvas.setAttribute("aria-label", `true bands: ${told(real)}`);
+    bands.canvas.setAttribute("aria-label", `bands of ${m.title} at thresholds ${words(thresholds[step])}: ${listed(cut)}`);
+    truths.canvas.setAttribute("aria-label", `true bands: ${listed(real)}`);
     table.replaceChildren(
       make("caption", { class: "kdlib-small" }, `At thresholds ${words(thresholds[step])}, ${scope === "mean"
         ? `means over the ${withTruth} images that have a truth` : `on image ${image + 1}`}:`),

@@ -78,8 +78,8 @@ function render({ model, el }) {
       ...models.map((m, i) => line(
         m.title, legible(m.colour, root.dataset.theme), `positive: ${Math.round(100 * m.positive[sentence])}%`, found[i], threshold, polarity)));
     const number = polarity.filter((sign) => sign).length;
-    const told = models.map((m, i) => `${m.title} ${rightSigns(found[i], polarity)}`);
-    summary.textContent = `Sentiment words with the right sign, of ${number}: ${told.join(", ")}.`;
+    const listed = models.map((m, i) => `${m.title} ${rightSigns(found[i], polarity)}`);
+    summary.textContent = `Sentiment words with the right sign, of ${number}: ${listed.join(", ")}.`;
   };
 
   root.append(

@@ -13,6 +13,7 @@ from torch import Tensor
 from kdlib.claims import Claim, Record
 from kdlib.errors import KdlibError
 from kdlib.metrics.visual_concepts import agreement, discards, precision_recall
+from kdlib.names import DATA_SETS, NETWORKS
 from kdlib.papers.chapter import Chapter
 from kdlib.papers.cheng2020.study import LAYERS, ConceptStudy
 from kdlib.stats import Contrast
@@ -77,7 +78,7 @@ def contrasts(
 def setting_in_words(usual: ConceptStudy, study: ConceptStudy, layer: str) -> str:
     """Data, network and layer, as the name of a row; the regime of the backgrounds where it is not the usual one."""
     regime = f" ({study.regime})" if study.regime not in ("", usual.regime) else ""
-    return f"{study.data}{regime}, {study.network}, {layer.upper()}".replace("_", " ")
+    return f"{DATA_SETS[study.data].title}{regime}, {NETWORKS[study.network]}, {layer.upper()}"
 
 
 def measure_median_image(chapter: Chapter, study: ConceptStudy, arms: Sequence[str]) -> None:

@@ -35,14 +35,14 @@ def fair_comparison(name: str, claim: str, lacks: str, learnt: float, student: f
     `student` percent of its own.
 
     >>> fair_comparison("Other student", "1e", "a trained teacher", 40.0, 50.0)
-    'Other student 40 %, student of the teacher 50 %: both have learnt their lesson, so claim 1e compares the lessons'
+    'Other student 40 %, student of the teacher 50 %: both have learnt what they were taught; claim 1e compares that'
     """
     both = f"{name} {learnt:.0f} %, student of the teacher {student:.0f} %"
     if student < 10:
-        return f"{both}: neither has learnt much of its lesson, and claim {claim} is not about teaching"
+        return f"{both}: neither has learnt much of what it was taught, and claim {claim} is not about teaching"
     if learnt < student / 2:
         return (
             f"{both}: **claim {claim} compares networks that learnt from a teacher with networks that learnt far less "
             f"from theirs**; if it holds, the reason may be the lack of {lacks} or the lack of learning"
         )
-    return f"{both}: both have learnt their lesson, so claim {claim} compares the lessons"
+    return f"{both}: both have learnt what they were taught; claim {claim} compares that"

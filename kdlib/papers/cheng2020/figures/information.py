@@ -79,30 +79,30 @@ def entropy_maps(
 ) -> Figure:
     """A row a picture: the picture, then its map in each column, all in one scale of nats.
 
+    With more than two columns of maps rows and columns change places, so that a phone shows them large enough.
+
     images: (N, C, H, W) uint8. rows: a name each. columns: name -> (entropy, concepts), both (N, R, C): concept cells
     are outlined. foreground: (N, R, C) bool, outlined too. message: the figure's title.
     """
     values = np.concatenate([entropy.flatten().numpy() for entropy, _ in columns.values()])
     low, high = np.nanquantile(values, (0.01, 0.99))
-    size = 1.15
-    figure, axes = plt.subplots(
-        len(images),
-        len(columns) + 1,
-        figsize=(size * (len(columns) + 1) + 0.8, size * len(images) + 1.1),
-        squeeze=False,
-    )
-    for number, row in enumerate(axes):
-        shape = foreground.shape[1:]
-        row[0].imshow(picture(images, number), extent=(0, shape[1], shape[0], 0), interpolation="nearest")
+    size, turned = 1.15, len(columns) > 2
+    shape = (len(columns) + 1, len(images)) if turned else (len(images), len(columns) + 1)
+    figure, grid = plt.subplots(*shape, figsize=(size * shape[1] + 0.8, size * shape[0] + 1.1), squeeze=False)
+    for number, row in enumerate(grid.T if turned else grid):
+        cells = foreground.shape[1:]
+        row[0].imshow(picture(images, number), extent=(0, cells[1], cells[0], 0), interpolation="nearest")
         draw_outline(row[0], foreground[number])
         row[0].set_axis_off()
         row[0].set_title(rows[number], fontsize=10)
         for axis, (name, (entropy, concepts)) in zip(row[1:], columns.items(), strict=True):
             shown = _heat_map(axis, entropy[number], foreground[number], low=float(low), high=float(high))
             axis.add_collection(LineCollection(border(concepts[number]), colors=_CONCEPT, linewidths=1.6))
-            if number == 0:
+            if number == 0 and turned:
+                axis.set_ylabel(_two_lines(name), fontsize=10)
+            elif number == 0:
                 axis.set_title(_two_lines(name), fontsize=10)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, pad=0.01)
+    bar = figure.colorbar(shown, ax=grid, shrink=0.7, pad=0.01)
     bar.set_label("H (nats): low = kept", fontsize=9)
     handles = [
         Line2D([], [], color=_CONCEPT, linewidth=2, label="concept cells"),

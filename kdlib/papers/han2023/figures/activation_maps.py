@@ -232,7 +232,7 @@ def inside_in_words(units: Mapping[str, Sequence[UnitOnConcept]]) -> str:
 
     units: network -> one unit a seed, "scratch", "kd" and "label_smoothing" among them.
     """
-    told = []
+    listed = []
     for arm in ("kd", "label_smoothing"):
         name = f"{MODEL_NAMES[arm]} minus scratch"
         shares = {
@@ -240,12 +240,12 @@ def inside_in_words(units: Mapping[str, Sequence[UnitOnConcept]]) -> str:
             "coverage": [[100 * found.found for found in units[of]] for of in (arm, "scratch")],
         }
         if not all(np.isfinite(pair).all() for pair in shares.values()):
-            told.append(f"{name}: no comparison, as a unit is active on none of these images.")
+            listed.append(f"{name}: no comparison, as a unit is active on none of these images.")
             continue
         contrasts = {share: paired_contrast(*pair) for share, pair in shares.items()}
         numbers = ", ".join(f"{share} {with_interval(contrast, 'points')}" for share, contrast in contrasts.items())
-        told.append(f"{name}: {numbers}. {_together(contrasts['precision'], contrasts['coverage'])}")
-    return " ".join(told)
+        listed.append(f"{name}: {numbers}. {_together(contrasts['precision'], contrasts['coverage'])}")
+    return " ".join(listed)
 
 
 def _together(precision: Contrast, coverage: Contrast) -> str:

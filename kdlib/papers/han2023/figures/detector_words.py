@@ -88,13 +88,13 @@ def by_category_in_words(networks: Networks, tau: float) -> str:
 
 def order_at(networks: Networks, taus: Sequence[float]) -> tuple[str, bool]:
     """Mean counts at each threshold, most first, and whether the order of the networks is the same at all."""
-    told, orders = [], set()
+    listed, orders = [], set()
     for threshold in taus:
         means = {arm: float(np.mean([d.count(threshold) for d in found])) for arm, found in networks.items()}
         order = sorted(means, key=lambda arm: -means[arm])
         orders.add(tuple(order))
-        told.append(f"at {threshold:g}, {', '.join(f'{MODEL_NAMES.get(a, a)} {means[a]:.0f}' for a in order)}")
-    return "; ".join(told), len(orders) == 1
+        listed.append(f"at {threshold:g}, {', '.join(f'{MODEL_NAMES.get(a, a)} {means[a]:.0f}' for a in order)}")
+    return "; ".join(listed), len(orders) == 1
 
 
 def order_in_words(networks: Networks, tau: float) -> str:
@@ -147,10 +147,10 @@ def choices_in_words(means: Mapping[str, Mapping[str, float]]) -> str:
     >>> choices_in_words({"as above": {"scratch": 3.0, "kd": 4.0}, "other": {"scratch": 3.0, "kd": 2.0}})
     'KD lies above scratch in 1 of 2 ways of counting, by the means over seeds.'
     """
-    told = [f"KD lies above scratch in {sum(m['kd'] > m['scratch'] for m in means.values())}"]
+    listed = [f"KD lies above scratch in {sum(m['kd'] > m['scratch'] for m in means.values())}"]
     if all("label_smoothing" in m for m in means.values()):
-        told.append(f"label smoothing below it in {sum(m['label_smoothing'] < m['scratch'] for m in means.values())}")
-    return f"{' and '.join(told)} of {len(means)} ways of counting, by the means over seeds."
+        listed.append(f"label smoothing below it in {sum(m['label_smoothing'] < m['scratch'] for m in means.values())}")
+    return f"{' and '.join(listed)} of {len(means)} ways of counting, by the means over seeds."
 
 
 def mixtures_in_words(own: float, mixed: float, chosen: float, held_out: float) -> str:
@@ -174,13 +174,13 @@ def teacher_similarity(of_teacher: float, scratch: Sequence[float]) -> str:
     True
     """
     mean = float(np.mean(scratch))
-    told = f"The teacher's own ratio, {of_teacher:.1f} %, is {'below' if of_teacher < mean else 'not below'} the mean"
+    listed = f"The teacher's own ratio, {of_teacher:.1f} %, is {'below' if of_teacher < mean else 'not below'} the mean"
     if of_teacher < mean:
         return (
-            f"{told} of students from scratch, {mean:.1f} %. A student can't learn more similarity from a teacher than "
-            "the teacher shows, so claim 3a can hardly come out here."
+            f"{listed} of students from scratch, {mean:.1f} %. A student can't learn more similarity from a teacher "
+            "than the teacher shows, so claim 3a can hardly come out here."
         )
-    return f"{told} of students from scratch, {mean:.1f} %: there is similarity to learn."
+    return f"{listed} of students from scratch, {mean:.1f} %: there is similarity to learn."
 
 
 def plain_answer(word: str) -> str:

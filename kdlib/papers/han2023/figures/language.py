@@ -106,7 +106,7 @@ def signs_in_words(
     >>> signs_in_words(tiny, [0], {"kd": torch.tensor([[0.0, 2.0]])}, ["kd"])
     '“not good”: good, truly −, Distilled (KD) +'
     """
-    told = []
+    listed = []
     for index in indices:
         polarity = sentences.polarity[index].tolist()
         each = []
@@ -114,8 +114,8 @@ def signs_in_words(
             if polarity[place]:
                 signs = [f"{MODEL_NAMES.get(m, m)} {_sign(float(attributions[m][index, place]))}" for m in models]
                 each.append(", ".join([f"{word}, truly {_sign(polarity[place])}", *signs]))
-        told.append(f"“{' '.join(sentences.words[index])}”: {'; '.join(each)}")
-    return ". ".join(told)
+        listed.append(f"“{' '.join(sentences.words[index])}”: {'; '.join(each)}")
+    return ". ".join(listed)
 
 
 def _sign(value: float) -> str:
@@ -149,14 +149,14 @@ def counting_in_words(sentences: SentenceSet) -> str:
         "counting words of praise and of blame": sentences.lexical,
         "counting them with negation turned round": sentences.polarity,
     }
-    told = [
+    listed = [
         f"{name} is right on {100 * ((signs.sum(1) > 0).long() == sentences.labels).double().mean():.0f} % of them"
         for name, signs in right.items()
     ]
     best = sentences.best_possible_accuracy()
     limit = "" if best is None else f" The best possible guesser would be right on {100 * best:.1f} % on average."
     polar = int((sentences.polarity != 0).sum())
-    return f"There are {len(sentences):,} test sentences with {polar:,} sentiment words; {'; '.join(told)}.{limit}"
+    return f"There are {len(sentences):,} test sentences with {polar:,} sentiment words; {'; '.join(listed)}.{limit}"
 
 
 def _means(summaries: Mapping[str, Sequence[Mapping[str, float]]], columns: Mapping[str, str]) -> list[dict[str, str]]:
@@ -188,10 +188,10 @@ def draw_plain_and_negated(percent: Mapping[str, Mapping[str, Sequence[float]]])
     percent: "agreement_plain" and "agreement_negated" -> arm -> one value a seed.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 7.2), sharey=True)
-    told = []
+    listed = []
     for axis, kind in zip(axes, ("plain", "negated"), strict=True):
         values = percent[f"agreement_{kind}"]
-        told.append(seeds_panel(axis, values, f"{kind} words with the right sign", "%"))
+        listed.append(seeds_panel(axis, values, f"{kind} words with the right sign", "%"))
         difference = difference_in_words(values, "kd", "scratch", f"{kind} words")
         entitle(axis, *difference.replace(": ", ":\n", 1).split("\n"))
     headline(
@@ -199,7 +199,7 @@ def draw_plain_and_negated(percent: Mapping[str, Mapping[str, Sequence[float]]])
         f"Right signs of {np.mean(_both(percent, 'plain')):.0f} % of plain and "
         f"{np.mean(_both(percent, 'negated')):.0f} % of negated words",
     )
-    return " ".join(told)
+    return " ".join(listed)
 
 
 def _both(percent: Mapping[str, Mapping[str, Sequence[float]]], kind: str) -> list[float]:
@@ -218,20 +218,20 @@ def negation_in_words(percent: Mapping[str, Mapping[str, Sequence[float]]]) -> s
 −5.60 (−6.50 to −4.70) points, a difference); on plain words it rises from 80.5 to 84.7 % (+4.20 (+3.54 \
 to +4.86) points, a difference).
     """
-    told = []
+    listed = []
     for kind in ("negated", "plain"):
         values = percent[f"agreement_{kind}"]
         means = {arm: float(np.mean(values[arm])) for arm in ("scratch", "kd")}
         contrast = paired_contrast(values["kd"], values["scratch"])
         verb = "drops" if means["kd"] < means["scratch"] else "rises" if means["kd"] > means["scratch"] else "stays"
         shown = "a difference" if contrast.excludes_zero else "no difference shown"
-        told.append(
+        listed.append(
             (
                 f"{verb} from {means['scratch']:.1f} to {means['kd']:.1f} %",
                 f"{with_interval(contrast, 'points')}, {shown}",
             )
         )
-    (negated, by), (plain, by_plain) = told
+    (negated, by), (plain, by_plain) = listed
     return (
         f"On negated words the distilled students' agreement {negated} on average (KD minus scratch: {by}); on plain "
         f"words it {plain} ({by_plain})."

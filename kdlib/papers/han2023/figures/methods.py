@@ -45,8 +45,8 @@ def draw_students(
     name = f"{what[0].upper()}{what[1:]}"
     headline(figure, f"{name}: {above_scratch(values)}")
     lines = {"Teacher (dashed line)": teacher, "Chance (dotted line)": chance}
-    told = [f" {line}: {value:.1f} %." for line, value in lines.items() if value is not None]
-    return f"{name}, a row for each kind of student. {seeds_in_words(values, unit)}.{''.join(told)}"
+    listed = [f" {line}: {value:.1f} %." for line, value in lines.items() if value is not None]
+    return f"{name}, a row for each kind of student. {seeds_in_words(values, unit)}.{''.join(listed)}"
 
 
 def hollow(arm: str) -> bool:

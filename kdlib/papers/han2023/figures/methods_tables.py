@@ -20,7 +20,7 @@ from kdlib.papers.study import ImageStudy
 def settings_table(study: ImageStudy) -> list[dict[str, str]]:
     """Rows of a table: the settings of every feature method, and those that differ with logits."""
 
-    def told(values: Mapping[str, object]) -> str:
+    def listed(values: Mapping[str, object]) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
 
     rows = []
@@ -29,7 +29,7 @@ def settings_table(study: ImageStudy) -> list[dict[str, str]]:
         defaults = {p.name: p.default for p in found if p.default not in (p.empty, None)}
         added = dict(study.spec(f"{method}_with_logits").objective_options)
         rows.append(
-            {"method": MODEL_NAMES[method], "without logits": told(defaults), "with logits, in place": told(added)}
+            {"method": MODEL_NAMES[method], "without logits": listed(defaults), "with logits, in place": listed(added)}
         )
     return rows
 
@@ -78,8 +78,10 @@ def rotated_in_words(
     networks: Mapping[str, Sequence[Dissection]], rotated: Mapping[str, Dissection], tau: float
 ) -> str:
     """What a random rotation leaves of the first seed's detectors, network by network."""
-    told = [f"{MODEL_NAMES[arm]} {found.count(tau)} of {networks[arm][0].count(tau)}" for arm, found in rotated.items()]
-    return f"In a random basis are left: {', '.join(told)} detectors (first seed)."
+    listed = [
+        f"{MODEL_NAMES[arm]} {found.count(tau)} of {networks[arm][0].count(tau)}" for arm, found in rotated.items()
+    ]
+    return f"In a random basis are left: {', '.join(listed)} detectors (first seed)."
 
 
 def matched_table(
@@ -116,7 +118,8 @@ def published_gains(claims: Sequence[Claim]) -> str:
     gains = []
     for claim in claims:
         without, added, units = _counts(claim)
-        gains.append(f"{MODEL_NAMES[claim.arm_b]} {100 * (added - without) / units:+.1f}")
+        gain = round(100 * (added - without) / units, 1)
+        gains.append(f"{MODEL_NAMES[claim.arm_b]} {f'{gain:+.1f}' if gain else '0.0'}")
     return ", ".join(gains)
 
 

@@ -122,7 +122,7 @@ def draw_bands(
     bands = {arm: stratify(heat, thresholds) for arm, heat in heats.items()}
     headline(band_gallery(image_set, indices, truth, bands), "Where the map of each network is strong and weak")
     names = ", ".join(_name(arm) for arm in bands)
-    return f"{len(indices)} pictures of {image_set.name}, their true bands, and the bands of the maps of: {names}."
+    return f"{len(indices)} pictures, their true bands, and the bands of the maps of: {names}."
 
 
 def draw_gradients(image_set: ImageSet, models: Mapping[str, nn.Module], count: int = 6) -> str:
@@ -139,15 +139,15 @@ def draw_gradients(image_set: ImageSet, models: Mapping[str, nn.Module], count: 
 def draw_soft_bands(summaries: Mapping[str, Sequence[BandSummary]], measures: Mapping[str, str]) -> str:
     """`soft_band_curves`, with the number of positions at which KD is above scratch in each measure as its title."""
     figure = soft_band_curves(summaries, measures)
-    told = []
+    listed = []
     for measure, label in measures.items():
         kd, scratch = (
             np.mean([each.curve[measure].cpu().numpy() for each in summaries[arm]], axis=0) for arm in ("kd", "scratch")
         )
-        told.append(f"{label.removesuffix(' (%)')} {int((kd > scratch).sum())} of {len(kd)}")
-    headline(figure, f"Positions with KD above scratch: {', '.join(told)}")
+        listed.append(f"{label.removesuffix(' (%)')} {int((kd > scratch).sum())} of {len(kd)}")
+    headline(figure, f"Positions with KD above scratch: {', '.join(listed)}")
     return (
-        f"Scores of each kind of student while the thresholds move towards zero. KD above scratch: {', '.join(told)}."
+        f"Scores of each kind of student while the thresholds move towards zero. KD above scratch: {', '.join(listed)}."
     )
 
 

@@ -112,8 +112,8 @@ def order_at(dissections: Mapping[str, Sequence[Dissection]], tau: float) -> str
         means = {arm: float(np.mean([d.count(threshold) for d in found])) for arm, found in dissections.items()}
         orders[threshold] = ", ".join(MODEL_NAMES[arm] for arm in sorted(means, key=lambda arm: -means[arm]))
     same = "is the same" if len(set(orders.values())) == 1 else "is **not** the same"
-    told = "; ".join(f"at {threshold:g}, {order}" for threshold, order in orders.items())
-    return f"The order {same} at both thresholds. Most first: {told}."
+    listed = "; ".join(f"at {threshold:g}, {order}" for threshold, order in orders.items())
+    return f"The order {same} at both thresholds. Most first: {listed}."
 
 
 def draw_thresholds(dissections: Mapping[str, Sequence[Dissection]], tau: float) -> str:

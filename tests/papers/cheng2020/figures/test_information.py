@@ -80,6 +80,18 @@ class TestEntropyMaps:
         assert len(limits) == 1
         assert legend_words(figure) == ["concept cells", "border of the object's cells"]
 
+    def test_many_columns_stand_below_each_other_for_a_phone(self, entropy, foreground):
+        images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+        columns = {name: (entropy + number, entropy < -2.9) for number, name in enumerate(("conv", "FC1", "FC2"))}
+        figure = entropy_maps(images, ["taxi", "ship"], columns, foreground)
+        pictures, *layers = np.array(figure.axes[:8]).reshape(4, 2)
+        assert [axis.get_title() for axis in pictures] == ["taxi", "ship"]
+        assert [row[0].get_ylabel() for row in layers] == ["conv", "FC1", "FC2"]
+        for number, row in enumerate(layers):
+            for picture, axis in enumerate(row):
+                assert np.array_equal(axis.images[0].get_array(), entropy[picture].numpy() + number)
+        assert figure.get_figwidth() < 3.5
+
     def test_an_image_without_a_map_leaves_the_scale_alone(self, entropy, foreground):
         images, missing = torch.zeros(2, 1, 8, 8, dtype=torch.uint8), entropy.clone()
         missing[1] = NAN

@@ -1,0 +1,29 @@
+"""The page of one notebook is read without the book: its marks are plain words there."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+
+from kdlib.book.single_page import without_roles, write_page
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("{term}`seed`", "seed"),
+        ("{term}`label smoothing <smoothing>`", "label smoothing"),
+        ("{cite:p}`bau2017`", "[Bau 2017]"),
+        ("{cite:t}`bau2017, tjoa2020`", "[Bau 2017; Tjoa 2020]"),
+        ("`{term}` and $x$", "`{term}` and $x$"),
+    ],
+)
+def test_roles_become_words(text, plain):
+    assert without_roles(text) == plain
+
+
+def test_the_notebook_itself_stays_as_it_is(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("A {term}`seed`."), nbformat.v4.new_code_cell("'{term}`x`'")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    page = write_page(notebook, "toy", tmp_path)
+    assert "A seed." in page and notebook.cells[0].source == "A {term}`seed`."
