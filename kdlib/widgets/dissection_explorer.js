@@ -246,8 +246,8 @@ async function render({ model, el }) {
     cards.forEach((card) => { card.node.hidden = hidden; });
     facts.hidden = hidden;
     const total = (each) => each.reduce((sum, n) => sum + n, 0);
-    const listed = models.map((each) => `${each.title} has ${total(countDetectors(each, threshold, categories.length))}`);
-    let words = `At an IoU of ${threshold.toFixed(3)}, ${listed.join(", ")} concept detectors.`;
+    const counted = models.map((each) => `${each.title} has ${total(countDetectors(each, threshold, categories.length))}`);
+    let words = `At an IoU of ${threshold.toFixed(3)}, ${counted.join(", ")} concept detectors.`;
     if (!hidden) {
       const isDetector = Boolean(m.concepts[unit]) && m.scores[unit] >= threshold;
       const category = categories[m.categories[unit]];
