@@ -85,7 +85,7 @@ def test_another_kernel_named_python3_is_not_taken(tmp_path, monkeypatch):
     assert result.metrics["python"] == sys.executable
 
 
-@pytest.mark.parametrize("value", [1e-05, 1e16, 0.1])
+@pytest.mark.parametrize("value", [1e-05, 123456.789, 0.1])
 def test_a_number_arrives_as_the_number_it_is(tmp_path, value):
     result = execute_notebook(write_notebook(tmp_path / "toy.ipynb", MEASURE), {"temperature": str(value)})
     assert result.metrics["temperature"] == value

@@ -48,7 +48,7 @@ def test_cells_are_all_combinations_the_last_parameter_fastest():
     [
         ({}, r"no cell without -p; give one, such as -p name=1,2,4 \(parameters of toy: preset, seed"),
         ({"temprature": "1,2"}, "unknown parameter of toy 'temprature'; did you mean 'temperature'"),
-        ({"temperature": "1,0"}, "temperature must be a finite number greater than 0, not 0.0"),
+        ({"temperature": "1,0"}, "temperature must be a finite number greater than 0 and less than 1e.06, not 0.0"),
         ({"temperature": "1,hot"}, "temperature must be a number, not 'hot'"),
         ({"temperature": "1,,2"}, "temperature has an empty value in 'temperature=1,,2'"),
         ({"temperature": ""}, "temperature has an empty value"),
@@ -88,7 +88,7 @@ def test_any_text_is_read_or_refused(text):
         assert str(error).isprintable()
 
 
-@given(some.lists(some.floats(1e-6, 1e6), min_size=2, max_size=6, unique=True))
+@given(some.lists(some.floats(1e-6, 999_999.0), min_size=2, max_size=6, unique=True))
 def test_different_numbers_have_different_folders(numbers):
     grid = read_grid(FORM, {"temperature": ",".join(map(repr, numbers))}, "toy")
     assert len({cell.name for cell in grid.cells}) == len(numbers)

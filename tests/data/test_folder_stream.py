@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -285,8 +286,8 @@ if __name__ == "__main__":
 def test_decoding_processes_end_with_a_reader_that_is_killed(tree, tmp_path):
     (tmp_path / "reader.py").write_text(READER)
     command = [sys.executable, str(tmp_path / "reader.py"), str(tree)]
-    (tmp_path / "tmp").mkdir()
-    variables = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    short = tempfile.mkdtemp()  # the path of a socket has about a hundred characters at most
+    variables = {**os.environ, "TMPDIR": short}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as reader:
         assert reader.stdout is not None
         decoders = [int(pid) for pid in reader.stdout.readline().split()]
@@ -297,7 +298,8 @@ def test_decoding_processes_end_with_a_reader_that_is_killed(tree, tmp_path):
         time.sleep(0.2)
     assert not any(alive(pid) for pid in decoders)
     # The sockets of its processes lie where the next start removes them.
-    assert {path.name.split("-")[0] for path in (tmp_path / "tmp").iterdir()}.isdisjoint({"pymp"})
+    assert {path.name.split("-")[0] for path in Path(short).iterdir()}.isdisjoint({"pymp"})
+    shutil.rmtree(short)
 
 
 def alive(pid: int) -> bool:

@@ -89,5 +89,5 @@ def test_a_network_agrees_with_itself(study):
 
 def test_rows_name_the_regime_only_where_it_is_another(study):
     plain = ConceptStudy(preset="smoke", device="cpu", regime="plain", network="small_alexnet")
-    assert counts.setting_in_words(study, study, "fc1") == "concept world, small vgg, FC1"
-    assert counts.setting_in_words(study, plain, "fc3") == "concept world (plain), small alexnet, FC3"
+    assert counts.setting_in_words(study, study, "fc1") == "Concept World, small VGG, FC1"
+    assert counts.setting_in_words(study, plain, "fc3") == "Concept World (plain), small AlexNet, FC3"
