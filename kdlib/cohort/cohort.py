@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdlib.cohort.listing import FOLDER, INDEX, read_index
+from kdlib.cohort.listing import FOLDER, INDEX, read_index, replicates_on_file
 from kdlib.cohort.population import Population
 from kdlib.cohort.protocol import read_protocol
 from kdlib.cohort.weights import ArmFile
@@ -43,15 +43,12 @@ class Cohort:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """The replicates that every arm on file has."""
-        on_file = [
-            {replicate for row in self._index[arm].values() for replicate in row["replicates"]} for arm in self.arms
-        ]
+        on_file = [replicates_on_file(self._index[arm]) for arm in self.arms]
         return tuple(sorted(set.intersection(*on_file))) if on_file else ()
 
     def replicates(self, arm: str) -> tuple[int, ...]:
         """The replicates of an arm."""
-        rows = self._index[choose(arm, self.arms, "arm of the cohort")].values()
-        return tuple(sorted(replicate for row in rows for replicate in row["replicates"]))
+        return tuple(sorted(replicates_on_file(self._index[choose(arm, self.arms, "arm of the cohort")])))
 
     def splits(self, replicate: int) -> Splits:
         """The replicate's data: train and val of its own, test and probe as all have them."""

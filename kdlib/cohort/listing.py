@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,12 @@ def read_index(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
         raise KdlibError(
             f"the cohort's {folder / INDEX} can't be read ({why}); get it again from the repository"
         ) from error
+
+
+def replicates_on_file(files: Mapping[str, Mapping[str, Any]]) -> set[int]:
+    """The replicates of one arm, from its part of the index.
+
+    >>> sorted(replicates_on_file({"kd.0-1.safetensors": {"replicates": [0, 1]}}))
+    [0, 1]
+    """
+    return {replicate for row in files.values() for replicate in row["replicates"]}

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from kdlib.cohort.listing import FOLDER, INDEX, read_index
+from kdlib.cohort.listing import FOLDER, INDEX, read_index, replicates_on_file
 from kdlib.cohort.population import Population
 from kdlib.cohort.protocol import Protocol
 from kdlib.cohort.weights import arm_file, pack, unpack
@@ -61,7 +61,7 @@ def train_cohort(
             population, place = protocol.populations[name], folder / name
             for block in blocks:
                 on_file = read_index(place)
-                missing = [arm for arm in chosen if file_name(arm, block) not in on_file.get(arm, {})]
+                missing = [arm for arm in chosen if not set(block) <= replicates_on_file(on_file.get(arm, {}))]
                 if not missing:
                     continue
                 splits = {replicate: population.splits(replicate) for replicate in block}
@@ -93,7 +93,10 @@ def _trainer(scheduler: str | None, workers: int | None) -> Iterator[Callable[[S
 def write_arm(
     place: Path, population: Population, arm: str, block: Sequence[int], splits: Mapping[int, Splits]
 ) -> None:
-    """Write one arm's file and its row of the index; both appear whole or not at all."""
+    """Write one arm's file and its row of the index; both appear whole or not at all.
+
+    A file of fewer replicates of this block, written before, goes when the index no longer names it.
+    """
     specs = [population.spec(arm, replicate) for replicate in block]
     runs = [get_or_train(spec, splits[one], device="cpu") for spec, one in zip(specs, block, strict=True)]
     packed = pack([run.state("last") for run in runs])
@@ -119,14 +122,18 @@ def write_arm(
         "data_hash": [splits[replicate].content_hash() for replicate in block],
         "provenance": [provenance(run) for run in runs],
     }
-    content = arm_file([run.state("last") for run in runs], torch.stack(predictions), record)
+    content = arm_file(packed, torch.stack(predictions), record)
     name = file_name(arm, block)
     place.mkdir(parents=True, exist_ok=True)
     replace_file(place / name, content)
     index = read_index(place)
     row = {"replicates": list(block), "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    index.setdefault(arm, {})[name] = row
+    files = index.setdefault(arm, {})
+    replaced = [other for other, of in files.items() if other != name and set(of["replicates"]) & set(block)]
+    index[arm] = {other: of for other, of in files.items() if other not in replaced} | {name: row}
     replace_file(place / INDEX, json.dumps(index, indent=1, sort_keys=True) + "\n")
+    for other in replaced:
+        (place / other).unlink(missing_ok=True)
 
 
 def file_name(arm: str, block: Sequence[int]) -> str:

@@ -56,11 +56,12 @@ def unpack(packed: Mapping[str, Tensor], position: int) -> State:
     return {name: tensor.float() if tensor.is_floating_point() else tensor.clone() for name, tensor in found.items()}
 
 
-def arm_file(states: Sequence[State], predictions: Tensor, record: Mapping[str, Any]) -> bytes:
-    """The content of an arm's file. predictions: (R, N) classes, fewer than 256."""
-    if predictions.shape[0] != len(states) or int(predictions.max()) > 255:
-        raise KdlibError(f"predictions of shape {tuple(predictions.shape)} do not fit {len(states)} replicates")
-    tensors = pack(states) | {_PREDICTIONS: predictions.to(torch.uint8).contiguous()}
+def arm_file(packed: State, predictions: Tensor, record: Mapping[str, Any]) -> bytes:
+    """The content of an arm's file. packed: from `pack`. predictions: (R, N) classes, fewer than 256."""
+    replicates = len(next(iter(packed.values())))
+    if predictions.shape[0] != replicates or int(predictions.max()) > 255:
+        raise KdlibError(f"predictions of shape {tuple(predictions.shape)} do not fit {replicates} replicates")
+    tensors = packed | {_PREDICTIONS: predictions.to(torch.uint8).contiguous()}
     return save_tensors(tensors, {"format": str(FORMAT), "record": json.dumps(record, sort_keys=True)})
 
 

@@ -53,6 +53,13 @@ def test_more_replicates_leave_those_on_file_as_they_are(protocol, published, co
     assert more.replicates("scratch") == (0, 1, 2, 3, 4) and more.seeds == (0, 1, 2)
 
 
+def test_a_block_that_was_begun_is_replaced_by_the_whole_one_and_never_cut(protocol, tmp_path):
+    for replicates in (2, 3, 1):
+        train_cohort(protocol, arms=["short"], replicates=replicates, folder=tmp_path, workers=1, say=lambda text: None)
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == {"index.json", "short.0-2.safetensors"}
+    assert Cohort(protocol.population("toy"), tmp_path / "toy", "cpu").replicates("short") == (0, 1, 2)
+
+
 def test_names_that_are_not_there_are_refused_before_anything_is_trained(protocol, tmp_path, count_trainings):
     for words, message in (({"arms": ["kdd"]}, "'kdd'"), ({"data": ["toys"]}, "'toys'"), ({"replicates": 9}, "not 9")):
         with pytest.raises(KdlibError, match=message):
@@ -98,7 +105,7 @@ def test_a_second_training_gives_the_same_bits_and_uses_no_stored_run(toy, count
     assert len(count_trainings) >= 2
 
 
-def test_a_network_that_was_exchanged_fails(toy, published):
+def test_a_network_that_was_exchanged_has_other_bits(toy, published):
     index = json.loads((published / "toy/index.json").read_text())
     [(name, row)] = index["scratch"].items()
     (published / "toy" / name).write_bytes((published / "toy" / next(iter(index["short"]))).read_bytes())

@@ -23,7 +23,7 @@ def written(folder, content: bytes) -> ArmFile:
 
 
 def test_a_state_comes_back_rounded_to_half_precision_and_whole_numbers_exactly(tmp_path):
-    file = written(tmp_path, arm_file(STATES, PREDICTIONS, RECORD))
+    file = written(tmp_path, arm_file(pack(STATES), PREDICTIONS, RECORD))
     for position, replicate in enumerate(RECORD["replicates"]):
         state = file.state(replicate)
         assert torch.equal(state["w"], STATES[position]["w"].half().float())
@@ -46,11 +46,11 @@ def test_a_value_that_half_precision_can_t_hold_is_refused(value):
 @pytest.mark.parametrize("predictions", [PREDICTIONS[:3], PREDICTIONS * 100])
 def test_predictions_that_do_not_fit_are_refused(predictions):
     with pytest.raises(KdlibError, match="do not fit"):
-        arm_file(STATES, predictions, RECORD)
+        arm_file(pack(STATES), predictions, RECORD)
 
 
 def test_a_changed_byte_is_told(tmp_path):
-    content = arm_file(STATES, PREDICTIONS, RECORD)
+    content = arm_file(pack(STATES), PREDICTIONS, RECORD)
     path = tmp_path / "arm.safetensors"
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(KdlibError, match=r"arm\.safetensors is damaged \(its checksum does not fit\); get it again"):
