@@ -29,8 +29,8 @@ _TABLES = {"kdlib.distill.catalogue": "METHODS", "kdlib.models": "MODELS"}
 # What decides no output: tables, to which a new row changes nothing for the others, messages, what ends processes,
 # and the run store.
 _NO_OUTPUT = (
-    *_TABLES, "kdlib", "kdlib.errors", "kdlib.names", "kdlib.lifeline", "kdlib.temporary", "kdlib.data.catalogue",
-    "kdlib.data.registry",
+    *_TABLES, "kdlib", "kdlib.cores", "kdlib.errors", "kdlib.names", "kdlib.lifeline", "kdlib.temporary",
+    "kdlib.data.catalogue", "kdlib.data.registry",
 )  # fmt: skip
 _DATA_FILES = (".js", ".css", ".toml", ".npz", ".txt")
 _TEXTS = ("fingerprint", "preset", "finished", "machine")

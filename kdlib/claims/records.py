@@ -13,58 +13,27 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kdlib.claims.claim import contrast_name
 from kdlib.claims.claim_files import all_claims
 from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.provenance import free_of_paths, provenance
-from kdlib.claims.verdicts import WORDS, Verdict, verdict
+from kdlib.claims.record_json import DIGITS, Measurement, as_text, fields_of, plain, rounded
+from kdlib.claims.verdicts import Verdict, verdict
 from kdlib.errors import KdlibError, choose
 from kdlib.files import replace_file
-from kdlib.plotting.tables import MINUS, Table
+from kdlib.plotting.tables import Table
 from kdlib.stats import Contrast, paired_contrast, rounding_resolution
 
 #: The environment variable that names the file a record is written to; the executor sets it.
 METRICS_VARIABLE = "KDLIB_METRICS"
 SUFFIX = ".metrics.json"
-_FORMAT = 1
-_DIGITS = 6
-_KEYS = ("format", "notebook", "preset", "parameters", "provenance", "measurements", "contrasts", "verdicts")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number per seed, in a unit; `seeds` names the seeds where they were given."""
-
-    values: tuple[float, ...]
-    unit: str
-    seeds: tuple[int, ...] | None = None
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON: floats to six significant digits, NaN and infinities as null, tuples as lists."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return _rounded(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    raise KdlibError(f"a record holds numbers, texts, lists and tables only, not {type(value).__name__} {value!r}")
 
 
 @dataclass
@@ -98,7 +67,7 @@ class Record:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", self.notebook):
             raise KdlibError(f"notebook must be a bare name like han2023_methods, not {self.notebook!r}")
-        self.parameters = _plain(free_of_paths(dict(self.parameters)))
+        self.parameters = plain(free_of_paths(dict(self.parameters)))
         self.preset = self.preset or str(self.parameters.get("preset", ""))
         if not self.preset:
             raise KdlibError(
@@ -121,7 +90,7 @@ class Record:
         values = []
         for value in raw:
             try:
-                values.append(_rounded(float(value)))
+                values.append(rounded(float(value)))
             except (TypeError, ValueError) as error:
                 raise KdlibError(f"measurement '{name}' holds {value!r}; every seed needs a number") from error
         if not all(math.isfinite(value) for value in values):
@@ -154,7 +123,7 @@ class Record:
                 f"'{name}/{arm_a}' has seeds {list(a.seeds)}, '{name}/{arm_b}' {list(b.seeds)}; "
                 "a paired contrast needs the same seeds in the same order"
             )
-        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b), digits=_DIGITS)
+        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b), digits=DIGITS)
         self.contrasts[contrast.name] = contrast
         return contrast
 
@@ -210,22 +179,21 @@ class Record:
 
         Negative numbers in its sentences have a hyphen, as programs write them.
         """
-        content = {
-            "format": _FORMAT,
-            "notebook": self.notebook,
-            "preset": self.preset,
-            "parameters": self.parameters,
-            "provenance": self.provenance,
-            "found": list(self.found),
-            "measurements": {name: asdict(item) for name, item in self.measurements.items()},
-            "contrasts": {name: asdict(item) for name, item in self.contrasts.items()},
-            "verdicts": {
-                claim_id: {"word": item.word, "sentence": item.sentence, "contrast": item.contrast.name}
-                for claim_id, item in self.verdicts.items()
-            },
-        }
-        text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        return text.replace(MINUS, "-") + "\n"
+        return as_text(
+            {
+                "notebook": self.notebook,
+                "preset": self.preset,
+                "parameters": self.parameters,
+                "provenance": self.provenance,
+                "found": list(self.found),
+                "measurements": {name: asdict(item) for name, item in self.measurements.items()},
+                "contrasts": {name: asdict(item) for name, item in self.contrasts.items()},
+                "verdicts": {
+                    claim_id: {"word": item.word, "sentence": item.sentence, "contrast": item.contrast.name}
+                    for claim_id, item in self.verdicts.items()
+                },
+            }
+        )
 
     def write(self) -> Path | None:
         """Write the record to the file `$KDLIB_METRICS` names, whole or not at all; nothing where it is not set."""
@@ -233,7 +201,7 @@ class Record:
         if not target:
             return None
         path = Path(target)
-        self.provenance["seconds"] = _rounded(time.perf_counter() - self._started)
+        self.provenance["seconds"] = rounded(time.perf_counter() - self._started)
         text = self.to_json()
         try:
             replace_file(path, text)
@@ -256,7 +224,7 @@ class Record:
         except ValueError as error:
             raise KdlibError(f"results file {path} is damaged ({error}); run its notebook again") from error
         try:
-            return _from_json(content)
+            return cls(**fields_of(content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise KdlibError(f"results file {path} is damaged ({what}); run its notebook again") from error
@@ -274,7 +242,7 @@ class Record:
             arm_a, _, arm_b = arms.partition(" - ")
             again = fresh.contrast(metric, arm_a, arm_b)
             a, b = (fresh.measurements[f"{metric}/{arm}"].values for arm in (arm_a, arm_b))
-            resolution = rounding_resolution(a, b, digits=_DIGITS)
+            resolution = rounding_resolution(a, b, digits=DIGITS)
             if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=resolution):
                 raise KdlibError(
                     f"{self.notebook} ({self.preset}): contrast '{name}' does not follow from its measurements; "
@@ -287,57 +255,6 @@ class Record:
                     f"{self.notebook} ({self.preset}): {claim_id} is on file as '{judged.word}', but the claim as it "
                     f"stands and the measurements give '{word}'; run the notebook again"
                 )
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _from_json(content: Any) -> Record:
-    """A record from parsed JSON; raises for anything that does not fit."""
-    if not isinstance(content, dict):
-        raise ValueError("it holds no table")
-    missing = [key for key in _KEYS if key not in content]
-    if missing:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    if content["format"] != _FORMAT:
-        raise ValueError(f"its format is {content['format']!r}, this kdlib reads {_FORMAT}")
-    measurements = {
-        name: Measurement(
-            tuple(float(value) for value in item["values"]),
-            str(item["unit"]),
-            None if item["seeds"] is None else tuple(int(seed) for seed in item["seeds"]),
-        )
-        for name, item in content["measurements"].items()
-    }
-    numbers: Sequence[str] = ("mean_difference", "low", "high", "t_low", "t_high", "p_wilcoxon", "confidence")
-    contrasts = {
-        name: Contrast(
-            name=item["name"],
-            n=int(item["n"]),
-            differences=tuple(float(value) for value in item["differences"]),
-            **{key: _number(item[key]) for key in numbers},
-        )
-        for name, item in content["contrasts"].items()
-    }
-    verdicts = {
-        claim_id: Verdict(claim_id, item["word"], item["sentence"], contrasts[item["contrast"]])
-        for claim_id, item in content["verdicts"].items()
-    }
-    for item in verdicts.values():
-        choose(item.word, WORDS, f"verdict on {item.claim_id}")
-    if not content["provenance"]:
-        raise ValueError("it says nothing of where it comes from")
-    return Record(
-        str(content["notebook"]),
-        content["parameters"],
-        str(content["preset"]),
-        measurements=measurements,
-        contrasts=contrasts,
-        verdicts=verdicts,
-        provenance=dict(content["provenance"]),
-        found=tuple(str(line) for line in content.get("found", ())),
-    )
 
 
 def read_records(folders: Iterable[str | Path]) -> list[Record]:

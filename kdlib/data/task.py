@@ -95,4 +95,3 @@ REGRESSION = Task(
     credit=lambda outputs, labels: (_one_column(outputs) - labels.float()).square(),
     predict=_one_column,
 )
-TASKS = {task.name: task for task in (CLASSIFICATION, BINARY, REGRESSION)}

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdlib.errors import KdlibError, choose, finite_number
-from kdlib.metrics.information.response import Grid, grid_shape, pool
+from kdlib.errors import KdlibError, finite_number
+from kdlib.metrics.information.response import Grid, grid_shape
 
 THRESHOLD = 0.2
 
@@ -84,25 +84,21 @@ class VisualConcepts:
         }
 
 
-def foreground_cells(masks: Tensor, grid: Grid = 16, rule: str = "nearest") -> Tensor:
-    """(N, rows, columns) bool: the cells of a grid that belong to the object.
+def foreground_cells(masks: Tensor, grid: Grid = 16) -> Tensor:
+    """(N, rows, columns) bool: the cells of a grid that belong to the object: the pixel at a cell's upper left
+    decides, as published.
 
     masks: (N, H, W), bool or numbers of which all above 0 are the object. grid: as for the maps.
-    rule: "nearest", as published: the pixel at a cell's upper left decides. "majority": at least half of its pixels.
 
     >>> mask = torch.tensor([[[0, 1, 1, 1], [1, 1, 0, 0]]])
-    >>> foreground_cells(mask, (1, 2)).tolist(), foreground_cells(mask, (1, 2), "majority").tolist()
-    ([[[False, True]]], [[[True, True]]])
+    >>> foreground_cells(mask, (1, 2)).tolist()
+    [[[False, True]]]
     """
-    choose(rule, ("nearest", "majority"), "rule for the cells of a mask")
     if masks.ndim != 3 or not masks.numel():
         raise KdlibError(f"masks must have shape (N, H, W), not {tuple(masks.shape)}")
     inside = masks > 0
     height, width = masks.shape[1:]
     rows, columns = grid_shape(grid, height, width)
-    if rule == "majority":
-        whole = pool(torch.ones_like(inside, dtype=torch.float64), rows, columns)
-        return pool(inside.double(), rows, columns) >= whole / 2
     first_row = torch.arange(rows, device=masks.device) * height // rows
     first_column = torch.arange(columns, device=masks.device) * width // columns
     return inside[:, first_row][:, :, first_column]

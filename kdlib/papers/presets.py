@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kdlib.cores import cores
 from kdlib.data import cub, voc
 from kdlib.data.class_tree import existing_folder
 from kdlib.data.folder_parts import split_listings
@@ -13,7 +14,6 @@ from kdlib.data.labelled_set import Splits
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError, choose
 from kdlib.names import DATA_SETS
-from kdlib.runs.parallel import cores
 from kdlib.train.processes import current
 from kdlib.train.recipe import Recipe
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from kdlib import names
 from kdlib.capture import last_stages
+from kdlib.cores import cores
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
 from kdlib.models import build
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, need_a_batch, sizes_of
 from kdlib.runs.arms import Arm, Net, arm_spec
-from kdlib.runs.parallel import cores, train_missing, train_missing_of
+from kdlib.runs.parallel import train_missing, train_missing_of
 from kdlib.runs.spec import RunSpec
 from kdlib.runs.store import get_or_train
 from kdlib.train.device import resolve_device

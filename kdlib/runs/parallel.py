@@ -8,7 +8,6 @@ one after another.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm.auto import tqdm
 
+from kdlib.cores import cores
 from kdlib.data.labelled_set import Splits
 from kdlib.distill.catalogue import METHODS
 from kdlib.errors import KdlibError
@@ -32,11 +32,6 @@ from kdlib.train.device import resolve_device, watched
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _WORTH_PROCESSES = 20_000  # images to be trained on: starting a process costs as much as about half of them
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def train_missing(specs: Sequence[RunSpec], splits: Splits, *, device: str = "auto", workers: int | None = None) -> int:

@@ -22,11 +22,10 @@ TRAINING = ("kdlib.train.loop", "kdlib.models.seeded", "kdlib.distill.setting")
 # Modules whose text decides no number: messages, what ends processes and their files, the run store, and tables of
 # names, networks, methods and data sets, to which a new row changes nothing for the others.
 _NO_NUMBERS = (
-    "kdlib", "kdlib.errors", "kdlib.names", "kdlib.models", "kdlib.distill.catalogue", "kdlib.data",
+    "kdlib", "kdlib.cores", "kdlib.errors", "kdlib.names", "kdlib.models", "kdlib.distill.catalogue", "kdlib.data",
     "kdlib.data.catalogue", "kdlib.data.registry", "kdlib.data.root", "kdlib.lifeline", "kdlib.runs.entries",
-    "kdlib.runs.files",
-    "kdlib.runs.measurements", "kdlib.runs.parallel", "kdlib.runs.place", "kdlib.runs.source", "kdlib.runs.spec",
-    "kdlib.runs.store", "kdlib.runs.teachers", "kdlib.temporary",
+    "kdlib.runs.files", "kdlib.runs.measurements", "kdlib.runs.parallel", "kdlib.runs.place", "kdlib.runs.source",
+    "kdlib.runs.spec", "kdlib.runs.store", "kdlib.runs.teachers", "kdlib.temporary",
 )  # fmt: skip
 
 

@@ -75,6 +75,20 @@ def group_colours(count: int) -> list[str]:
     return [GROUP_COLOURS[i % len(GROUP_COLOURS)] for i in range(count)]
 
 
+def check_superclasses(
+    class_names: Sequence[str], superclass_names: Sequence[str], superclass_of: Sequence[int]
+) -> None:
+    """Raise `KdlibError` unless there are two classes at least, each with the index of one of the superclasses."""
+    classes = len(class_names)
+    if classes < 2:
+        raise KdlibError(f"class_names must name at least 2 classes, not {classes}")
+    if len(superclass_of) != classes or any(not 0 <= g < len(superclass_names) for g in superclass_of):
+        raise KdlibError(
+            f"superclass_of must give each of the {classes} classes an index below {len(superclass_names)}, "
+            f"not {list(superclass_of)}"
+        )
+
+
 def make_sprite(images: Tensor, max_bytes: int) -> tuple[bytes, str, int, tuple[int, int]]:
     """All images as tiles of one picture: (bytes, media type, tiles per row, (height, width) of a tile).
 

@@ -18,7 +18,16 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.class_similarity import rank_correlation
-from kdlib.widgets.common import check_place, content_key, group_colours, model_colours, new_figure, source, title_of
+from kdlib.widgets.common import (
+    check_place,
+    check_superclasses,
+    content_key,
+    group_colours,
+    model_colours,
+    new_figure,
+    source,
+    title_of,
+)
 from kdlib.widgets.similarity_matrices import CODES, checked_matrix, pack, swept_names
 
 STATE_BYTES = 1_000_000
@@ -210,13 +219,7 @@ def similarity_explorer(
     {'siblings': -2.17, 'others': -3.132}
     """
     classes = len(class_names)
-    if classes < 2:
-        raise KdlibError(f"class_names must name at least 2 classes, not {classes}")
-    if len(superclass_of) != classes or any(not 0 <= g < len(superclass_names) for g in superclass_of):
-        raise KdlibError(
-            f"superclass_of must give each of the {classes} classes an index below {len(superclass_names)}, "
-            f"not {list(superclass_of)}"
-        )
+    check_superclasses(class_names, superclass_names, superclass_of)
     swept = swept_names(matrices, sweep or {})
     temperatures = sorted(float(t) for t in sweep or {})
     names = [*matrices, *swept]

@@ -14,6 +14,7 @@ from torch import Tensor
 from kdlib.errors import KdlibError, choose
 from kdlib.widgets.common import (
     check_images,
+    check_superclasses,
     content_key,
     floats,
     group_colours,
@@ -189,13 +190,7 @@ def temperature_explorer(
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         bad = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise KdlibError(f"label {bad} has no name: class_names names {classes} classes; give the names of all")
-    if classes < 2:
-        raise KdlibError(f"class_names must name at least 2 classes, not {classes}")
-    if len(superclass_of) != classes or any(not 0 <= g < len(superclass_names) for g in superclass_of):
-        raise KdlibError(
-            f"superclass_of must give each of the {classes} classes an index below {len(superclass_names)}, "
-            f"not {list(superclass_of)}"
-        )
+    check_superclasses(class_names, superclass_names, superclass_of)
     if not student_logits:
         raise KdlibError("student_logits holds no student; give at least one, such as {'kd': logits}")
     for name, logits in {"teacher": teacher_logits, **student_logits}.items():

@@ -151,18 +151,9 @@ def test_any_value_above_0_is_foreground():
     ]
 
 
-def test_the_majority_rule_counts_pixels():
-    masks = torch.zeros(1, 4, 6, dtype=torch.bool)
-    masks[0, :2, 1] = True  # half of cell (0, 0), none of it at its corner
-    masks[0, 3, 5] = True  # a quarter of cell (1, 2)
-    assert foreground_cells(masks, (2, 3), "majority").nonzero().tolist() == [[0, 0, 0]]
-    assert not foreground_cells(masks, (2, 3)).any()
-
-
 def test_pixels_are_their_own_cells():
     masks = torch.rand(2, 6, 5) < 0.5
-    for rule in ("nearest", "majority"):
-        assert torch.equal(foreground_cells(masks, "pixel", rule), masks)
+    assert torch.equal(foreground_cells(masks, "pixel"), masks)
 
 
 # ---- the selection of images ----------------------------------------------------------------------------------------
@@ -280,8 +271,6 @@ def test_other_mistakes_are_told():
         foreground_cells(torch.zeros(4, 4))
     with pytest.raises(KdlibError, match="a grid of 16x16 cells is finer than the 8x8 pixels"):
         foreground_cells(torch.zeros(1, 8, 8))
-    with pytest.raises(KdlibError, match="choices: nearest, majority"):
-        foreground_cells(torch.zeros(1, 16, 16), rule="any")
     entropy, foreground = random_case()
     with pytest.raises(KdlibError, match=r"shape \(checkpoints, N, rows, columns\) here.*use torch.stack"):
         discards(entropy, foreground)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from kdlib.errors import KdlibError
 from kdlib.runs import parallel
-from kdlib.runs.parallel import cores, in_processes, train_missing, train_missing_of
+from kdlib.runs.parallel import in_processes, train_missing, train_missing_of
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train, is_stored
 from kdlib.train.recipe import Recipe
@@ -118,10 +118,6 @@ def test_an_error_in_a_process_is_reported_and_no_process_stays(splits):
     for process in left:
         process.kill()
     assert not left
-
-
-def test_at_least_one_core_can_be_used():
-    assert cores() >= 1
 
 
 def test_what_a_run_starts_from_is_trained_before_it(splits):

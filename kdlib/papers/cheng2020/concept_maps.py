@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdlib.capture import shapes_of
+from kdlib.cores import cores
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import choose, positive_integer
 from kdlib.metrics.information.linear import linear_information
@@ -27,7 +28,7 @@ from kdlib.metrics.information.maps import SAMPLES, InformationMaps, information
 from kdlib.metrics.information.search import Converged, EarlyStopped
 from kdlib.models.probed import layer_path
 from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
-from kdlib.runs.parallel import cores, in_processes, worth_processes
+from kdlib.runs.parallel import in_processes, worth_processes
 from kdlib.runs.source import source_hash
 from kdlib.runs.spec import RunSpec
 from kdlib.runs.store import get_or_train, run_key

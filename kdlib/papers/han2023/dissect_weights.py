@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
+from kdlib.cores import cores
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.folder_stream import IMAGENET_MEAN, IMAGENET_STD
@@ -24,7 +25,6 @@ from kdlib.models import build
 from kdlib.models.checkpoint import load_checkpoint
 from kdlib.models.keras_resnet50 import FILE, load_keras_resnet50
 from kdlib.papers.han2023 import settings as paper_settings
-from kdlib.runs.parallel import cores
 from kdlib.train.device import resolve_device
 
 _MOST_SCENES, _MOST_SIDE = 10**6, 4096

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from kdlib.cores import cores
 from kdlib.data.image_set import ImageSet
 from kdlib.data.labelled_set import Splits
 from kdlib.data.task import CLASSIFICATION, Task
@@ -28,7 +29,7 @@ from kdlib.metrics.diffroar import KEPT, DiffRoar, RankCodes, Retrain, diffroar,
 from kdlib.models import MODELS, build
 from kdlib.runs.arms import later_seed
 from kdlib.runs.measurements import measure_once, measurement_key, stored_measurement
-from kdlib.runs.parallel import cores, in_processes, worth_processes
+from kdlib.runs.parallel import in_processes, worth_processes
 from kdlib.runs.source import training_source
 from kdlib.train.device import deterministic, resolve_device, watched
 from kdlib.train.loop import fit
