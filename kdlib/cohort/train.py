@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from kdlib.cohort.card import CARD, card
 from kdlib.cohort.listing import FOLDER, INDEX, read_index, replicates_on_file
 from kdlib.cohort.population import Population
 from kdlib.cohort.protocol import Protocol
@@ -45,7 +46,7 @@ def train_cohort(
     say: Callable[[str], None] = print,
 ) -> None:
     """Train the arms (all if none is named) of these data sets in the first `replicates` replicates and write their
-    files; what is on file already is left as it is.
+    files and the data card; what is on file already is left as it is.
 
     workers: processes on this machine, by default one a core. scheduler: the address of a Dask scheduler whose workers
     train instead (see `kdlib.runs.remote`). Raises KdlibError for names and numbers that the protocol does not have,
@@ -76,6 +77,7 @@ def train_cohort(
                 for arm in missing:
                     write_arm(place, population, arm, block, splits)
                     say(f"{name}: {arm}, replicates {block[0]} to {block[-1]}, written")
+                replace_file(folder / CARD, card(protocol, folder))
 
 
 @contextmanager
