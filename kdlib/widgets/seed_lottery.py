@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -206,7 +207,7 @@ class SeedLottery(anywidget.AnyWidget):
         axis.set_xlim(*entry["domain"])
         axis.set_xticks(*zip(*entry["ticks"], strict=True), fontsize=8)
         axis.set_xlabel(f"difference in {entry['unit']}; grey: smaller than what would matter", fontsize=8)
-        axis.set_title(entry["name"], fontsize=10, fontweight="bold")
+        axis.set_title(textwrap.fill(entry["name"], 65), fontsize=10, fontweight="bold")
         axis.spines[["top", "right", "left"]].set_visible(False)
 
 
