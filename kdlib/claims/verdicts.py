@@ -14,6 +14,7 @@ percentile and Student t over paired seeds) and S the claim's smallest effect th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdlib.claims.claim import Claim
@@ -97,35 +98,68 @@ def verdict(claim: Claim, contrast: Contrast) -> Verdict:
     return Verdict(claim.id, word, f"{_measured(claim, contrast)}; {reason}.", contrast)
 
 
+def word_of(
+    differences: Sequence[float],
+    interval: tuple[float, float],
+    *,
+    direction: str,
+    smallest_effect: float,
+    minimum_seeds: int = 2,
+) -> str:
+    """The word for paired `differences` (n,) and the `interval` of their mean; the whole rule is in these lines.
+
+    interval: what is sure about the mean, in the differences' unit: where two intervals must agree, their span; NaN
+    where there is none, which decides nothing. direction: one of `claim.DIRECTIONS`.
+
+    >>> word_of([1.0, 2.0, 3.0], (0.5, 3.5), direction="greater", smallest_effect=1.0)
+    'supported'
+    >>> word_of([1.0, 2.0, 3.0], (-0.5, 4.5), direction="greater", smallest_effect=1.0)
+    'inconclusive'
+    """
+    low, high = interval if direction == "greater" else (-interval[1], -interval[0])
+    if len(differences) < minimum_seeds or all(difference == 0 for difference in differences):
+        return INCONCLUSIVE
+    if low > 0:
+        return SUPPORTED
+    if high < 0:
+        return CONTRADICTED
+    return NOT_SUPPORTED if -smallest_effect <= low and high <= smallest_effect else INCONCLUSIVE
+
+
 def _judge(claim: Claim, contrast: Contrast) -> tuple[str, str]:
-    """The word and its reason; the whole rule is in these lines."""
+    """The word and its reason."""
+    word = word_of(
+        contrast.differences,
+        contrast.widest,
+        direction=claim.direction,
+        smallest_effect=claim.smallest_effect,
+        minimum_seeds=claim.minimum_seeds,
+    )
     low, high = contrast.widest
     if claim.direction == "less":
         low, high = -high, -low
     smallest = claim.smallest_effect
     matters = f"the {claim.smallest} that would matter"
     if contrast.n < claim.minimum_seeds:
-        return INCONCLUSIVE, f"too few seeds, the claim asks for at least {claim.minimum_seeds}"
+        return word, f"too few seeds, the claim asks for at least {claim.minimum_seeds}"
     if all(difference == 0 for difference in contrast.differences):
-        return INCONCLUSIVE, (
+        return word, (
             "both arms gave the same value in every seed: the measure is at its floor or ceiling here and can't tell "
             "them apart"
         )
-    if low > 0:
+    if word == SUPPORTED:
         small = f", though the effect is smaller than {matters}" if high < smallest else ""
-        return SUPPORTED, f"both intervals lie on the claimed side of zero{small}{_identical(contrast)}"
-    if high < 0:
+        return word, f"both intervals lie on the claimed side of zero{small}{_identical(contrast)}"
+    if word == CONTRADICTED:
         small = f", though the effect is smaller than {matters}" if low > -smallest else ""
-        return CONTRADICTED, f"both intervals lie on the side opposite to the claimed one{small}{_identical(contrast)}"
-    if -smallest <= low and high <= smallest:
-        return NOT_SUPPORTED, f"both intervals exclude an effect larger than {matters}{_identical(contrast)}"
+        return word, f"both intervals lie on the side opposite to the claimed one{small}{_identical(contrast)}"
+    if word == NOT_SUPPORTED:
+        return word, f"both intervals exclude an effect larger than {matters}{_identical(contrast)}"
     # From here on zero lies within low to high, and they reach beyond smallest, beyond -smallest, or both.
     if high < smallest:
-        return INCONCLUSIVE, (
-            f"both intervals exclude {matters} on the claimed side, but not as large an effect the other way"
-        )
+        return word, (f"both intervals exclude {matters} on the claimed side, but not as large an effect the other way")
     side = "on either side" if low <= -smallest else "on the claimed side"
-    return INCONCLUSIVE, f"together the intervals leave possible both no effect and {matters} {side}"
+    return word, f"together the intervals leave possible both no effect and {matters} {side}"
 
 
 def _identical(contrast: Contrast) -> str:

@@ -13,6 +13,7 @@ from kdlib.widgets.dynamics_player import DynamicsPlayer, dynamics_player
 from kdlib.widgets.entropy_explorer import EntropyExplorer, entropy_explorer
 from kdlib.widgets.five_band_viewer import FiveBandViewer, five_band_viewer
 from kdlib.widgets.method_comparison import MethodComparison, method_comparison
+from kdlib.widgets.seed_lottery import Replicates, SeedLottery, seed_lottery
 from kdlib.widgets.similarity_explorer import SimilarityExplorer, similarity_explorer
 from kdlib.widgets.temperature_explorer import TemperatureExplorer, temperature_explorer
 from kdlib.widgets.units import UnitViews, unit_views
@@ -24,6 +25,8 @@ __all__ = [
     "EntropyExplorer",
     "FiveBandViewer",
     "MethodComparison",
+    "Replicates",
+    "SeedLottery",
     "SimilarityExplorer",
     "TemperatureExplorer",
     "UnitViews",
@@ -34,6 +37,7 @@ __all__ = [
     "entropy_explorer",
     "five_band_viewer",
     "method_comparison",
+    "seed_lottery",
     "similarity_explorer",
     "static_figure",
     "temperature_explorer",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from kdlib.claims import WORDS, Claim, load_claims, verdict
-from kdlib.claims.verdicts import RULE, number
+from kdlib.claims.verdicts import RULE, number, word_of
 from kdlib.errors import KdlibError
 from kdlib.stats import Contrast, paired_contrast
 
@@ -125,6 +125,14 @@ class TestRule:
         c = paired_contrast([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])  # bootstrap above zero, Student's t not
         assert c.low > 0 > c.t_low
         assert verdict(GREATER, c).word == "inconclusive"
+
+    def test_the_word_needs_no_claim_and_no_contrast(self) -> None:
+        for c in GRID:
+            word = word_of(c.differences, c.widest, direction="less", smallest_effect=S, minimum_seeds=3)
+            assert word == word_by_bounds(replace(LESS, smallest_effect=S, minimum_seeds=3), c), c
+        assert word_of([1.0], (math.nan, math.nan), direction="greater", smallest_effect=S, minimum_seeds=1) == (
+            "inconclusive"
+        )
 
     def test_zero_itself_is_on_neither_side(self) -> None:
         assert verdict(GREATER, contrast(0.0, 9.0, 0.0, 9.0)).word == "inconclusive"

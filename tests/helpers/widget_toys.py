@@ -15,7 +15,7 @@ from kdlib.data.drawn.sentences import load as load_sentences
 from kdlib.data.image_set import ConceptMap, ImageSet
 from kdlib.metrics.class_similarity import similarity_matrix
 from kdlib.metrics.visual_concepts import foreground_cells
-from kdlib.widgets import UnitViews, static_figure
+from kdlib.widgets import Replicates, UnitViews, static_figure
 
 # The widgets' fixtures, with the element that each one is in a page.
 KINDS = {
@@ -27,6 +27,7 @@ KINDS = {
     "words": ".kdlib-words",
     "entropy": ".kdlib-entropy",
     "dynamics": ".kdlib-dynamics",
+    "lottery": ".kdlib-lottery",
 }
 VENDORED = Path(__file__).parents[2] / "book" / "_static" / "widgets"
 CLASSES = ("tabby", "lynx", "wolf", "beagle", "sedan", "van", "truck", "rose", "tulip", "daisy")
@@ -211,6 +212,22 @@ def toy_dynamics(count: int = 6) -> dict:
         "images": images, "concepts": concepts, "foreground": foreground, "distances": distances, "epochs": epochs,
         "labels": labels, "class_names": CLASSES,
     }  # fmt: skip
+
+
+def toy_replicates() -> list[Replicates]:
+    """Contrasts of a seed lottery: one that few replicates often miss, one with a name full of signs, one of another
+    length that is claimed to fall, and one without any difference."""
+    generator = torch.Generator().manual_seed(8)
+
+    def drawn(mean: float, spread: float, count: int = 16) -> list[float]:
+        return (mean + spread * torch.randn(count, generator=generator, dtype=torch.float64)).tolist()
+
+    return [
+        Replicates("Accuracy, KD − scratch", "percentage points", "greater", 0.5, drawn(0.8, 1.0)),
+        Replicates("<b>$x$</b> of $y$", "units & more", "greater", 2.0, drawn(0.2, 2.0)),
+        Replicates("Entropy, KD − scratch", "nats", "smaller", 0.05, drawn(-0.02, 0.03, 24)),
+        Replicates("Dead units, KD − scratch", "units", "less", 1.0, [0.0] * 8),
+    ]
 
 
 def write_page(folder: Path, widgets: list, theme: str = "light") -> Path:

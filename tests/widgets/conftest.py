@@ -13,6 +13,7 @@ from widget_toys import (
     toy_entropy,
     toy_logits,
     toy_matrices,
+    toy_replicates,
     toy_views,
     toy_words,
 )
@@ -24,6 +25,7 @@ from kdlib.widgets import (
     entropy_explorer,
     five_band_viewer,
     method_comparison,
+    seed_lottery,
     similarity_explorer,
     temperature_explorer,
     word_explorer,
@@ -83,3 +85,8 @@ def entropy():
 @pytest.fixture()
 def dynamics():
     return dynamics_player(**toy_dynamics())
+
+
+@pytest.fixture()
+def lottery():
+    return seed_lottery(toy_replicates())

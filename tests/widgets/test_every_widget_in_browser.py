@@ -88,7 +88,7 @@ def test_every_control_has_a_name_and_focus_shows(browser, tmp_path, kind, widge
             assert re.search(r'"[^"]+"', snapshot) or ":" in snapshot, snapshot
             # Without it JupyterLab moves its cell cursor at an arrow key instead of the slider.
             assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
-        root.locator("input[type=range]").first.focus()
+        controls[0].focus()
         page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 

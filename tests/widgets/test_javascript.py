@@ -1,9 +1,10 @@
 """The widgets' JavaScript computes what Python computes: softmax, KL and entropy, regions, counts, ranks, bands,
-concepts."""
+concepts, draws and verdicts."""
 
 from __future__ import annotations
 
 import base64
+import itertools
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from browser_checks import MOST_MILLISECONDS
 from scipy.stats import spearmanr
-from widget_toys import toy_bands, toy_views
+from widget_toys import toy_bands, toy_replicates, toy_views
 
+from kdlib.claims.verdicts import number
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.metrics.five_band import MEASURES, five_band_scores, soft_thresholds
 from kdlib.widgets import (
@@ -21,9 +23,12 @@ from kdlib.widgets import (
     EntropyExplorer,
     FiveBandViewer,
     MethodComparison,
+    Replicates,
+    SeedLottery,
     SimilarityExplorer,
     TemperatureExplorer,
     five_band_viewer,
+    seed_lottery,
 )
 from kdlib.widgets.dissection_explorer import region_masks
 
@@ -34,6 +39,7 @@ SOURCES = {
     "entropy_explorer": EntropyExplorer._esm,
     "five_band_viewer": FiveBandViewer._esm,
     "method_comparison": MethodComparison._esm,
+    "seed_lottery": SeedLottery._esm,
     "similarity_explorer": SimilarityExplorer._esm,
     "temperature_explorer": TemperatureExplorer._esm,
 }
@@ -282,3 +288,34 @@ def test_by_hand_one_concept_is_new_one_kept_and_one_vanished(call):
     }  # fmt: skip
     assert call("dynamics_player", "m.changesOf(null, [0, 1])", None) == {"vanished": [], "kept": [], "new": [1]}
     assert call("dynamics_player", "[0, 3, 5, 90].map((e) => m.checkpointAt([0, 2, 5], e))", None) == [0, 1, 2, 2]
+
+
+def test_draws_intervals_and_verdicts_equal_pythons_to_the_last_bit(call):
+    # Beside drawn numbers some that meet the rule's borders: zeros, one value only, and means at the smallest effect.
+    steps = [-1.0, 0.0, 1.0, 0.0, 0.1, -0.1, 0.3, 0.1, 1.0, -1.0]
+    border = [Replicates("steps", "points", "less", 1.0, steps), Replicates("same", "points", "less", 0.1, [0.1] * 9)]
+    lottery = seed_lottery([*toy_replicates(), *border], seed=2**32 - 1)
+    run = (
+        "d.contrasts.map((c) => d.sizes.map((size) => Array.from({ length: d.draws }, (_, draw) => {"
+        " const places = m.drawReplicates(d.seed, draw, c.differences.length, size || c.differences.length);"
+        " const found = m.judge(places.map((p) => c.differences[p]), c, d.quantiles);"
+        " return [places, [found.word, found.mean, found.low, found.high]]; })))"
+    )
+    data = {key: getattr(lottery, key) for key in ("contrasts", "sizes", "seed", "quantiles")} | {"draws": 200}
+    seen = set()
+    for place, by_size in enumerate(call("seed_lottery", run, data)):
+        lottery.contrast = place
+        for size, draws in zip(lottery.sizes, by_size, strict=True):
+            lottery.size = size
+            for draw, (places, found) in enumerate(draws):
+                assert places == lottery.drawn(draw) and tuple(found) == lottery.judge(places)
+                seen.add(found[0])
+    assert seen == set(lottery.words)
+
+
+def test_numbers_and_shares_are_written_as_in_python(call):
+    values = [m * 10.0**e for m, e in itertools.product((0.0, 1.234, -5.678, 9.996), range(-4, 4))]
+    assert call("seed_lottery", "d.map(m.signed)", values) == [number(value) for value in values]
+    parts = [0, 1, 4, 5, 415, 994, 996, 999, 1000]
+    expected = ["0 %", "<1 %", "<1 %", "1 %", "42 %", "99 %", ">99 %", ">99 %", "100 %"]
+    assert call("seed_lottery", "d.map((part) => m.percentOf(part, 1000))", parts) == expected
