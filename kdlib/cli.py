@@ -227,6 +227,15 @@ def build_parser() -> argparse.ArgumentParser:
     part.add_argument("--candidate", metavar="NAME", action="append", default=[], help="one of those on file (all)")
     part.add_argument("--replicates", metavar="N", type=int, help="how many of those on file (all)")
     part.add_argument("--out", metavar="FILE", help="write the accuracies here, as JSON, besides printing the table")
+    part = add(
+        cohort,
+        "threshold",
+        "how many units of students from scratch are detectors at each tau, in replicates that nothing else measures",
+        "kdlib cohort threshold --data concept_world",
+        commands.cohort_threshold,
+    )
+    part.add_argument("--data", metavar="DATA", default="concept_world", help="a population (concept_world)")
+    part.add_argument("--out", metavar="FILE", help="write the shares here, as JSON, besides printing the table")
     return parser
 
 

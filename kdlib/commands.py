@@ -247,6 +247,18 @@ def cohort_premise(options: argparse.Namespace) -> None:
     print(table(rows))
 
 
+def cohort_threshold(options: argparse.Namespace) -> None:
+    from kdlib.cohort.premise import read_premise
+    from kdlib.cohort.protocol import read_protocol
+    from kdlib.cohort.threshold import save, scratch_shares, table, threshold
+
+    shares = scratch_shares(read_protocol().population(options.data), read_premise().replicates)
+    if options.out:
+        save(options.data, shares, Path(options.out))
+    print(table(shares))
+    print(f"tau = {threshold(shares):g}")
+
+
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The options that were given or have a default here; the others have theirs where the work is done."""
     kept = {name: value for name, value in vars(options).items() if value is not None}

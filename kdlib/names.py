@@ -5,7 +5,7 @@ It imports nothing but the standard library, so that the command can check a for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,25 @@ ARMS |= {
 ARMS |= {
     f"ls_teacher_t{t}": ArmName(f"KD from LS teacher, T = {t}", f"T = {t}", colour)
     for t, colour in {1: "#C9B3DE", 2: "#AB8BC9", 3: "#8C64B3", 4: "#6E3F9C", 8: "#4A1A78"}.items()
+}
+
+# Whatever is made from KD, at T = 4 instead of 1, has its colour; other lengths of training have their method's.
+ARMS |= {
+    f"{arm}_t4": replace(ARMS[arm], title=f"{ARMS[arm].title}, T = 4", prose=f"{ARMS[arm].prose} at T = 4")
+    for arm in ("self_kd", "deeper_kd", "at_with_logits", "ft_with_logits", "crd_with_logits")
+}
+ARMS |= {
+    f"kd_t4_{kind}": replace(
+        ARMS[f"kd_{kind}"], title=f"KD, T = 4, {words}", prose=f"{ARMS[f'kd_{kind}'].prose}, T = 4"
+    )
+    for kind, words in (("shuffled", "shuffled"), ("wrong_classes", "wrong classes"))
+}
+ARMS |= {
+    f"{arm}_{epochs}": replace(
+        ARMS[arm], title=f"{ARMS[arm].title}, {epochs} epochs", prose=f"{ARMS[arm].prose}, {epochs} epochs"
+    )
+    for arm, lengths in (("scratch", (7, 10, 20, 28)), ("kd_t4", (7, 10)))
+    for epochs in lengths
 }
 
 # The columns of the table by themselves.

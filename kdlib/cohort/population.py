@@ -26,8 +26,10 @@ _NOT_HERE = ("seed", "root", "device", "full")
 
 @dataclass(frozen=True)
 class Population:
-    """data: a data set that needs no files. options: of its loader. nets: "teacher" and "student". arms: name -> `Arm`.
-    recipes: of arms whose students have a recipe of their own.
+    """data: a data set that needs no files. options: of its loader. nets: "teacher", "student" and whatever else arms
+    name. arms: name -> `Arm`.
+    recipes: of arms whose students have a recipe of their own. tau: from which intersection over union on a unit counts
+    as a concept detector, see `kdlib.cohort.threshold`; None where the data have no concepts.
     """
 
     data: str
@@ -35,6 +37,7 @@ class Population:
     nets: Mapping[str, Net]
     arms: Mapping[str, Arm]
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    tau: float | None = None
 
     def __post_init__(self) -> None:
         if DATA_SETS[choose(self.data, DATA_SETS, "data set")].needs != "nothing":

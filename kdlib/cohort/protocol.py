@@ -14,9 +14,9 @@ from typing import Any
 
 from kdlib.cohort.listing import PROTOCOL
 from kdlib.cohort.population import Population, read_arm, read_net
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 
-_TABLES = ("data", "options", "nets", "arms", "epochs")
+_TABLES = ("data", "options", "nets", "arms", "epochs", "tau")
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,5 @@ def _population(name: str, table: Mapping[str, Any]) -> Population:
     for arm, epochs in table.get("epochs", {}).items():
         choose(arm, arms, f"arm of [{name}.epochs]")
         recipes[arm] = replace(nets["student"].recipe, epochs=positive_integer(epochs, f"epochs of {arm}"))
-    return Population(table["data"], table.get("options", {}), nets, arms, recipes)
+    tau = finite_number(table["tau"], f"tau of [{name}]", minimum=0, maximum=1) if "tau" in table else None
+    return Population(table["data"], table.get("options", {}), nets, arms, recipes, tau)

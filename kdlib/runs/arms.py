@@ -59,8 +59,8 @@ def arm_spec(
 ) -> RunSpec:
     """What makes the network of an arm: for each seed all arms start alike and differ in what their rows name alone.
 
-    nets: "teacher" and "student". first_seed: that of the arms which are one for all seeds (None for `seed`). recipes:
-    of students that have one of their own, by the arm's name or by its `recipe`.
+    nets: "teacher", "student" and whatever else arms name. first_seed: that of the arms which are one for all seeds
+    (None for `seed`). recipes: of students that have one of their own, by the arm's name or by its `recipe`.
 
     >>> net = Net("small_resnet", {"width": 4}, Recipe(epochs=2))
     >>> spec = arm_spec(basic_arms(4.0, 0.9, 0.1), "kd", 3, {"teacher": net, "student": net})
