@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.class_similarity import rank_correlation
+from kdlib.plotting.tables import with_minus
 from kdlib.widgets.common import check_place, content_key, group_colours, model_colours, new_figure, source, title_of
 from kdlib.widgets.similarity_matrices import CODES, checked_matrix, pack, swept_names
 
@@ -272,7 +273,7 @@ def similarity_explorer(
 
 
 def _words(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.2f}"
+    return "unknown" if math.isnan(value) else with_minus(f"{value:.2f}")
 
 
 def _colours(name: str) -> list[str]:
