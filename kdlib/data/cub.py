@@ -43,6 +43,7 @@ from kdlib.data.masked_photographs import (
     read_lines,
 )
 from kdlib.data.on_disk import CUB, CUB_FILES, cub_folder, cub_masks
+from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer
@@ -103,6 +104,9 @@ def load(
     )
     chosen = {"train": training[train], "val": training[val], "test": testing[test], "probe": testing[probe]}
     check_memory(sum(map(len, chosen.values())), size, limit, str(birds.folder))
+    files = [str(birds.folder / "images" / name) for name in birds.files]
+    shown = {part: [files[index] for index in indices.tolist()] for part, indices in chosen.items() if part != "probe"}
+    tell_repeated(birds.folder, shown)
     parts = {part: _image_set(birds, part, indices, size, least_vote) for part, indices in chosen.items()}
     return Splits(name="cub", **parts)
 
