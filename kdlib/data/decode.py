@@ -95,16 +95,19 @@ def read_numbers(path: str | Path, remedy: str = REMEDY, *, of_grey: bool = Fals
     return image if stored is None else image.transpose(stored)
 
 
-def without_far_ends(image: Image.Image) -> Image.Image:
+def without_far_ends(image: Image.Image, side: int = 1) -> Image.Image:
     """The middle of a picture that is more than `MAX_ELONGATION` times as long as wide; others as they are.
 
     The ends would be cut off anyway after the short side was resized, and resizing them may take any memory: 1 x
     1,000,000 pixels would first become 64 x 64,000,000.
 
+    side: what the short one will be resized to. Where it is large, less is left: so many times as long as wide as
+    `MAX_PIXELS` allow, and twice at least.
+
     >>> without_far_ends(Image.new("RGB", (1000, 2))).size, without_far_ends(Image.new("RGB", (60, 2))).size
     ((64, 2), (60, 2))
     """
-    longest = MAX_ELONGATION * min(image.size)
+    longest = max(2, min(MAX_ELONGATION, MAX_PIXELS // side**2)) * min(image.size)
     if max(image.size) <= longest:
         return image
     width, height = (min(side, longest) for side in image.size)
@@ -185,7 +188,8 @@ def _as_rgb(image: Image.Image, path: str | Path) -> Image.Image:
     if image.mode in _SIXTEEN or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return _from_sixteen_bits(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info or _has_alpha_palette(image):
-        return _on_background(image.convert("RGBA"))
+        straight = image.convert("LA") if image.mode == "La" else image  # Pillow has no other way from it
+        return _on_background(straight.convert("RGBA"))
     signed = 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())  # Pillow takes -1 of 8 bits for 255
     if image.mode in _DIRECT and not signed:
         return image.convert("RGB")

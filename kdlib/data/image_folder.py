@@ -97,7 +97,8 @@ def _centre_cut(size: int, resize: int) -> Callable[[Image.Image], Image.Image]:
     from kdlib.vision import torchvision
 
     transforms = torchvision.transforms
-    return transforms.Compose([without_far_ends, transforms.Resize(resize), transforms.CenterCrop(size)])
+    shortened = functools.partial(without_far_ends, side=resize)
+    return transforms.Compose([shortened, transforms.Resize(resize), transforms.CenterCrop(size)])
 
 
 class Decoder:

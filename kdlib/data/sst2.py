@@ -214,12 +214,18 @@ def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
         if value_of.setdefault(key, found) != found:
             raise KdlibError(f"{values}, line {number}, gives the phrase {key!r} a second value; delete one of them")
     lexicon: dict[str, int] = {}
+    key_of: dict[str, str] = {}
     for number, line in _lines(dictionary):
         phrase, _, key = line.strip().rpartition("|")
         if key not in value_of:
             raise KdlibError(
                 f"{dictionary}, line {number}, names the phrase {key!r}, which {values.name} lacks; "
                 "take both from one copy"
+            )
+        if value_of[key_of.setdefault(phrase, key)] != value_of[key]:
+            raise KdlibError(
+                f"{dictionary}, line {number}, gives {shown(phrase)} the number {key!r} after {key_of[phrase]!r}, and "
+                f"these have two values in {values.name}; delete one of them"
             )
         if tokenise(phrase) == [phrase.lower()] and not NEUTRAL[0] < value_of[key] <= NEUTRAL[1]:
             lexicon[phrase.lower()] = 1 if value_of[key] > NEUTRAL[1] else -1

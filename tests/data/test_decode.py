@@ -100,6 +100,14 @@ class TestDepth:
 
 
 class TestTransparency:
+    def test_grey_multiplied_by_its_opacity(self, tmp_path):
+        Image.fromarray(np.array([[[0, 255], [128, 128], [0, 0]]], np.uint8), "LA").save(tmp_path / "a.tif")
+        content = (tmp_path / "a.tif").read_bytes()
+        unassociated, associated = (struct.pack("<HHII", 338, 3, 1, kind) for kind in (2, 1))
+        assert content.count(unassociated) == 1
+        (tmp_path / "a.tif").write_bytes(content.replace(unassociated, associated))
+        assert pixels(tmp_path / "a.tif") == [[0] * 3, [255] * 3, WHITE]
+
     @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
     def test_shows_the_background_and_not_what_lies_under_it(self, tmp_path, suffix):
         red = np.array([[[255, 0, 0, 0], [255, 0, 0, 128], [255, 0, 0, 255]]], np.uint8)
@@ -272,6 +280,11 @@ class TestSize:
         ):
             read_rgb(tmp_path / "huge.png")
         assert MAX_PIXELS == 178_956_970
+
+    @pytest.mark.parametrize(("side", "left"), [(64, 64), (2364, 64), (5000, 14), (13377, 4)])
+    def test_the_larger_the_side_the_less_is_left_of_the_ends(self, side, left):
+        assert without_far_ends(Image.new("L", (1000, 2)), side).size == (left, 2)
+        assert left / 2 * side**2 < 2.1 * MAX_PIXELS
 
     def test_before_anything_is_decoded(self, tmp_path, monkeypatch):
         monkeypatch.setattr(decode, "MAX_PIXELS", 100)

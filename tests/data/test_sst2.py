@@ -48,6 +48,14 @@ def add_phrases(folder: Path) -> None:
     (folder / "sentiment_labels.txt").write_text("\n".join(["phrase ids|sentiment values", *lines]), encoding="utf-8")
 
 
+def test_a_phrase_of_two_values_in_the_treebank_is_refused(folder):
+    add_phrases(folder)
+    with (folder / "dictionary.txt").open("a") as file:
+        file.write("good|1\n")
+    with pytest.raises(KdlibError, match=r"dictionary.txt, line 8, gives 'good' the number '1' after '0', and these"):
+        sst2.load(folder)
+
+
 class TestReading:
     def test_dev_is_reported_on_and_val_comes_out_of_train(self, folder):
         splits = sst2.load(folder)
