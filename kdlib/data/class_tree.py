@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from torch import Tensor
 from kdlib.data.checksums import is_there
 from kdlib.data.decode import SUFFIXES
 from kdlib.data.root import absolute
-from kdlib.data.text_tables import at_a_glance, same_form
+from kdlib.data.text_tables import at_a_glance, is_plain_text, same_form
 from kdlib.errors import KdlibError, choose
 
 FOREIGN = (
@@ -219,7 +218,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     """Class name in form C -> its folder, by name."""
     found: dict[str, Path] = {}
     for name, place in parts_or_classes(folder).items():
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+        if not is_plain_text(name):
             raise KdlibError(f"the name of class folder {name!a} in {folder} is no plain text; rename it")
         if same_form(name) in found:
             raise KdlibError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import Path
 
 from kdlib.data.checksums import is_there
 from kdlib.data.class_tree import entries
 from kdlib.data.folder_parts import part_of
-from kdlib.data.text_tables import at_a_glance, read_csv, same_form
+from kdlib.data.text_tables import at_a_glance, is_plain_text, read_csv, same_form
 from kdlib.errors import KdlibError, choose, shown
 
 SUPERCLASS_FILE = "superclasses.csv"
@@ -38,7 +37,7 @@ def read_superclasses(folder: Path, class_names: tuple[str, ...]) -> tuple[tuple
         choose(name, known, f"class in line {line} of {path}")
         if not any(sign.isprintable() for sign in superclass):
             raise KdlibError(f"line {line} of {path} gives class '{name}' an empty superclass; fill it in")
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in superclass):
+        if not is_plain_text(superclass):
             raise KdlibError(f"line {line} of {path} has the superclass {shown(superclass)}, no plain text; rename it")
         if name in owner:
             raise KdlibError(

@@ -24,6 +24,15 @@ def same_form(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
+def is_plain_text(name: str) -> bool:
+    """Whether a name is of one line, without signs that steer a terminal and bytes that are no text.
+
+    >>> is_plain_text("fire engine"), is_plain_text("fire" + chr(0x2028) + "engine")
+    (True, False)
+    """
+    return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in name)
+
+
 def at_a_glance(name: str) -> str:
     """What a reader sees of a name: without case, spaces and signs that are not drawn.
 

@@ -144,6 +144,11 @@ def test_every_class_gets_its_superclass_in_whatever_order_the_lines_are(owner, 
     ]
 
 
+def test_a_superclass_of_two_lines_is_refused(tmp_path):
+    with pytest.raises(KdlibError, match=r"line 4 of .* has the superclass .*, no plain text"):
+        read(tmp_path, GOOD.replace("dog,animal", "dog,ani\u2028mal"))
+
+
 @pytest.mark.parametrize("twin", ["animal\u200b", "ani\u00admal", "\ufeffanimal", "ANIMAL", "ani mal"])
 def test_superclasses_that_look_alike_are_refused(tmp_path, twin):
     with pytest.raises(KdlibError, match=r"has the superclasses 'animal' and .*; write them alike, or rename one"):
