@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 MOST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
@@ -91,6 +91,25 @@ def choose(value: str, options: Iterable[str], what: str) -> str:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     choices = shortened(", ".join(names), _MOST_CHOICES)
     raise KdlibError(f"unknown {what} {shown(value)}{hint} (choices: {choices})")
+
+
+def names_in_order(value: object, what: str) -> tuple[str, ...]:
+    """Return `value` as a tuple of names; refused is what has no order or holds anything but texts.
+
+    >>> names_in_order(["cat", "dog"], "class_names")
+    ('cat', 'dog')
+    >>> names_in_order({"cat", "dog"}, "class_names")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: class_names must be names in a fixed order, such as a tuple, not {...}
+    """
+    if isinstance(value, (str, bytes, Set, Mapping)) or not isinstance(value, Iterable):
+        raise KdlibError(f"{what} must be names in a fixed order, such as a tuple, not {shown(value)}")
+    names = tuple(value)
+    for name in names:
+        if not isinstance(name, str):
+            raise KdlibError(f"{what} must be texts, not {shown(name)}; write it as one")
+    return tuple(str(name) for name in names)
 
 
 def positive_integer(value: object, name: str, minimum: int = 1, maximum: int | None = None) -> int:

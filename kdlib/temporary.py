@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdlib.errors import KdlibError
+from kdlib.errors import KdlibError, shown
 
 try:
     import fcntl
@@ -30,7 +30,8 @@ PREFIX = "kdlib-"
 _OWNER = ".kdlib-owner"
 _FRESH = f"{_OWNER}.new"
 _NAME = re.compile(rf"{PREFIX}(\w+-)?[a-z0-9_]{{8}}")
-_MOST_OF_A_SOCKET = 103  # bytes of its path
+_MOST_OF_A_SOCKET = 103 - len("/kdlib-mp-12345678/listener-12345678")  # bytes of the path that such a folder lies in
+_SHORT = ("/tmp", "/var/tmp")  # where sockets may lie if TMPDIR is longer than that
 _SURELY_OWNED = 3600  # seconds: a new folder has its owner within milliseconds
 
 
@@ -64,12 +65,18 @@ def own_the_files_of_multiprocessing() -> None:
     """Let what this process and its processes keep in temporary files, their sockets, lie in a folder with an owner.
 
     Python's own folder of them would stay for ever if this process was killed. To be called before the first of them.
+    Raises KdlibError where no folder has a path so short that the system takes that of a socket in it.
     """
     clear_leftovers()
     config = getattr(multiprocessing.current_process(), "_config", None)
-    fits = len(os.fsencode(tempfile.gettempdir())) <= _MOST_OF_A_SOCKET - len("/kdlib-mp-12345678/listener-12345678")
-    if config is not None and "tempdir" not in config and fits:  # where Python looks first, and its processes after it
-        folder, owner = _owned_folder("mp")
+    if config is not None and "tempdir" not in config:  # where Python looks first, and its processes after it
+        place = _place_of_sockets()
+        if place is None:
+            raise KdlibError(
+                f"no socket can be made in TMPDIR={shown(tempfile.gettempdir())}, a path of more than "
+                f"{_MOST_OF_A_SOCKET} bytes; set TMPDIR to a shorter one"
+            )
+        folder, owner = _owned_folder("mp", place)
         config["tempdir"] = str(folder)
         multiprocessing.util.Finalize(None, _give_up, (folder, owner), exitpriority=-100)  # the last, as Python's own
 
@@ -99,21 +106,30 @@ def _never_owned(folder: Path) -> bool:
 def _folders() -> list[Path]:
     """This user's folders that have an owner, alive or not, or look as if they never got one."""
     found = []
-    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
-                    path = Path(entry.path)
-                    if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
-                        continue
-                    if (path / _OWNER).is_file() or _NAME.fullmatch(entry.name):
-                        found.append(path)
+    for place in {tempfile.gettempdir(), _place_of_sockets() or tempfile.gettempdir()}:
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+                        path = Path(entry.path)
+                        if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                            continue
+                        if (path / _OWNER).is_file() or _NAME.fullmatch(entry.name):
+                            found.append(path)
     return found
 
 
-def _owned_folder(kind: str) -> tuple[Path, int | None]:
+def _place_of_sockets() -> str | None:
+    """The folder of temporary files, or a shorter one where the path of a socket in it would be too long."""
+    usual = tempfile.gettempdir()
+    if fcntl is None or len(os.fsencode(usual)) <= _MOST_OF_A_SOCKET:  # Windows has no such sockets
+        return usual
+    return next((place for place in _SHORT if os.access(place, os.W_OK | os.X_OK)), None)
+
+
+def _owned_folder(kind: str, place: str | None = None) -> tuple[Path, int | None]:
     """A new folder and the file descriptor that holds its lock; None where files can't be locked."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-" if kind else PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-" if kind else PREFIX, dir=place))
     fresh = folder / _FRESH
     fresh.touch(0o600)
     owner = _lock(fresh)

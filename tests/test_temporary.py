@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from kdlib import temporary
 from kdlib.errors import KdlibError
-from kdlib.temporary import clear_leftovers, temporary_folder
+from kdlib.temporary import clear_leftovers, own_the_files_of_multiprocessing, temporary_folder
 
 OWNER = """\
 import time
@@ -31,6 +32,7 @@ pytest.importorskip("fcntl")
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(temporary, "_SHORT", ())  # what others left there is not counted
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
 
@@ -141,6 +143,29 @@ def test_what_multiprocessing_keeps_goes_with_its_process_or_at_the_next_start(m
     assert done.stderr == "" and Path(folder).exists() == (end == "killed")
     clear_leftovers()
     place.rmdir()
+
+
+def test_a_long_tmpdir_has_its_sockets_in_a_shorter_folder_and_the_next_start_clears_that(place, monkeypatch):
+    short = Path(tempfile.mkdtemp(dir="/tmp"))
+    far = place / ("long" * 30)
+    far.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    monkeypatch.setattr(temporary, "_SHORT", (str(short / "gone"), str(short)))
+    monkeypatch.setenv("TMPDIR", str(far))
+    program = f"from kdlib import temporary\ntemporary._SHORT = ({str(short)!r},)\n{SHARING}"
+    done = subprocess.run([sys.executable, "-c", program, "killed"], capture_output=True, text=True)
+    assert done.stderr == ""
+    folder, files = done.stdout.strip().splitlines()[-1].split()
+    assert Path(folder).parent == short and int(files) >= 2
+    assert clear_leftovers() == 1
+    short.rmdir()
+
+
+def test_where_no_path_is_short_enough_for_a_socket_the_variable_is_named(place, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(place / ("long" * 30)))
+    monkeypatch.setattr(temporary, "_SHORT", (str(place / "gone"),))
+    with pytest.raises(KdlibError, match=r"no socket can be made in TMPDIR='.*long.*set TMPDIR to a shorter one"):
+        own_the_files_of_multiprocessing.__wrapped__()
 
 
 def test_where_no_folder_can_be_made_the_variable_is_named(place, monkeypatch):

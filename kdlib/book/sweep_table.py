@@ -79,12 +79,10 @@ def as_markdown(table: Sequence[Row]) -> str:
     |---|---|---|
     | 4 | done | −1.25 |
     """
-    from kdlib.plotting.tables import with_minus
-
     columns = _columns(table)
-    lines = [columns, *([_written(row.get(name, ""), 4) for name in columns] for row in table)]
+    lines = [columns, *([_with_sign(row.get(name, "")) for name in columns] for row in table)]
     texts = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
-    return with_minus("\n".join([texts[0], "|---" * len(columns) + "|", *texts[1:]])) + "\n"
+    return "\n".join([texts[0], "|---" * len(columns) + "|", *texts[1:]]) + "\n"
 
 
 def printed(table: Sequence[Row], width: int) -> str:
@@ -104,6 +102,13 @@ def printed(table: Sequence[Row], width: int) -> str:
 
 def _columns(table: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in table for name in row))
+
+
+def _with_sign(value: Any) -> str:
+    from kdlib.plotting.tables import with_minus
+
+    text = _written(value, 4)
+    return text if isinstance(value, str) else with_minus(text)  # a text, such as the name of a folder, is no number
 
 
 def _written(value: Any, digits: int) -> str:

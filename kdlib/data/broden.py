@@ -17,6 +17,7 @@ their unit is whole images.
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ from kdlib.data.broden_tables import primary_categories, read_category, read_tab
 from kdlib.data.decode import read_numbers, read_rgb
 from kdlib.data.image_set import CATEGORIES, UNLABELLED, Batch, ConceptMap, ImageSet
 from kdlib.data.root import expanded
-from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
+from kdlib.errors import KdlibError, choose, positive_integer, sentence_of, shown
 
 __all__ = ["BrodenFolder", "export_broden"]
 
@@ -90,7 +91,7 @@ class BrodenFolder:
         self._rows = read_table(index, ("image", *_SIZES))
         if not self._rows:
             raise KdlibError(f"{index} lists no image; copy or download it again")
-        repeated = len(self._rows) - len({row["image"] for row in self._rows})
+        repeated = len(self._rows) - len({os.path.normpath(row["image"]) for row in self._rows})
         if repeated:
             warnings.warn(f"{index} lists {repeated} images again; they count twice: delete these lines", stacklevel=2)
         self.categories = tuple(category for category in CATEGORIES if category in self._rows[0])
@@ -129,8 +130,14 @@ class BrodenFolder:
 
     def image(self, index: int) -> Tensor:
         """Picture `index` as (3, ih, iw) uint8."""
-        path = self.folder / "images" / self._rows[index]["image"]
+        path = self._file(self._rows[index]["image"])
         return torch.from_numpy(_pixels(path, self.image_size, "picture").copy()).permute(2, 0, 1)
+
+    def _file(self, name: str) -> Path:
+        # What index.csv names lies in the folder: it may be someone else's.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise KdlibError(f"{self.folder / 'index.csv'} names {shown(name)}, which is not below images; {_REMEDY}")
+        return self.folder / "images" / name
 
     def layers(self, index: int, category: str) -> list[Tensor]:
         """All layers of labels of one image: those of its cell, the dominant one first, then labels of other masks.
@@ -153,7 +160,7 @@ class BrodenFolder:
                 if int(item):
                     found.append((np.array([[int(item)]]), row))
             elif item:
-                path = self.folder / "images" / item
+                path = self._file(item)
                 pixels = _pixels(path, self.mask_size, "mask")
                 # Widened first: 256 * G does not fit into 8 bits.
                 numbers = pixels[..., 0].astype(np.int32) + 256 * pixels[..., 1].astype(np.int32)

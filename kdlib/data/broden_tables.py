@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdlib.data.checksums import is_there
-from kdlib.data.image_set import CATEGORIES
-from kdlib.data.text_tables import read_csv, same_form
-from kdlib.errors import KdlibError
+from kdlib.data.image_set import CATEGORIES, UNLABELLED
+from kdlib.data.text_tables import at_a_glance, is_plain_text, read_csv, same_form
+from kdlib.errors import KdlibError, shown
 
 _REMEDY = "copy or download it again"
 MOST_NUMBER = 2**24 - 1  # of a label; masks hold 65,535
@@ -75,11 +75,16 @@ def read_category(folder: Path, category: str) -> Labels:
         if number > MOST_NUMBER:
             raise KdlibError(f"{path} has the number {number}, more than {MOST_NUMBER:,}; {_REMEDY}")
         name = same_form(row["name"])
-        if not name:
+        if not is_plain_text(name) or name == UNLABELLED:
+            raise KdlibError(
+                f"{path} names number {number} {shown(name)}, which is no plain text or stands for no label; {_REMEDY}"
+            )
+        if not at_a_glance(name):
             raise KdlibError(f"{path} gives no name to number {number}; {_REMEDY}")
-        if name in numbers:
-            raise KdlibError(f"{path} has '{name}' twice, as numbers {numbers[name]} and {number}; {_REMEDY}")
-        numbers[name] = number
+        drawn = "".join(sign for sign in name if sign.isprintable())
+        if drawn in numbers:
+            raise KdlibError(f"{path} has '{drawn}' twice, as numbers {numbers[drawn]} and {number}; {_REMEDY}")
+        numbers[drawn] = number
         try:
             covered = float(row["coverage"])
         except ValueError:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,14 +25,16 @@ from torch import Tensor
 from kdlib.data.checksums import is_there
 from kdlib.data.decode import SUFFIXES
 from kdlib.data.root import absolute
-from kdlib.data.text_tables import same_form
+from kdlib.data.text_tables import at_a_glance, is_plain_text, same_form
 from kdlib.errors import KdlibError, choose
 
 FOREIGN = (
-    "__macosx", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
-    "system volume information", "network trash folder", "temporary items", "lost+found", "__pycache__", "thumbs.db",
-    "ehthumbs.db", "desktop.ini",
+    "__macosx", "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "@sharebin", "@sharesnap",
+    "@synoresource", "#recycle", "#snapshot", "~snapshot", "$recycle.bin", "found.000", "system volume information",
+    "network trash folder", "temporary items", "thevolumesettingsfolder", "ipod photo cache", "_vti_cnf", "lost+found",
+    "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini",
 )  # fmt: skip
+LOOSE = "pictures right in {}, of no class (not read)"
 ARCHIVES = "archives right in {} (not unpacked and not read)"
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _GIVE = "give the folder that holds one folder of images per class"
@@ -141,6 +142,11 @@ def count_archives(folder: Path, found: Iterable[str]) -> int:
     return sum(name.suffix.lower() in _PACKED and name.name.partition(".")[0] not in found for name in names)
 
 
+def count_loose(folder: Path) -> int:
+    """How many pictures lie right in `folder`."""
+    return sum(is_picture(entry.name) and not _is_folder(entry) for entry in entries(folder))
+
+
 def has_pictures(folder: Path, *, below: bool = False) -> bool:
     """Whether pictures lie right in `folder`; below: or at any depth of it (links to folders are not followed)."""
     waiting = [folder]
@@ -178,10 +184,9 @@ def list_images(folder: Path, class_names: tuple[str, ...] | None = None, visits
     paths: list[str] = []
     labels: list[int] = []
     remarks: Counter[str] = Counter()
-    loose = sum(is_picture(entry.name) and not _is_folder(entry) for entry in entries(folder))
-    remarks[f"pictures right in {folder.name}, of no class (not read)"] = loose
+    remarks[LOOSE.format(folder.name)] = count_loose(folder)
     remarks[ARCHIVES.format(folder.name)] = count_archives(folder, found)
-    alike = Counter(map(_at_a_glance, found))
+    alike = Counter(map(at_a_glance, found))
     remarks["classes whose names differ in case or spaces alone (each is its own)"] = sum(
         count for count in alike.values() if count > 1
     )
@@ -209,15 +214,11 @@ def in_one_line(remarks: Mapping[str, int]) -> str:
     return "; ".join([*shown, f"and {len(first) - 8} kinds more"] if len(first) > 8 else shown)
 
 
-def _at_a_glance(name: str) -> str:
-    return "".join(sign for sign in name.casefold() if sign.isprintable() and not sign.isspace())
-
-
 def _class_folders(folder: Path) -> dict[str, Path]:
     """Class name in form C -> its folder, by name."""
     found: dict[str, Path] = {}
     for name, place in parts_or_classes(folder).items():
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+        if not is_plain_text(name):
             raise KdlibError(f"the name of class folder {name!a} in {folder} is no plain text; rename it")
         if same_form(name) in found:
             raise KdlibError(
@@ -234,31 +235,37 @@ def _class_folders(folder: Path) -> dict[str, Path]:
 def _refuse_parts(folder: Path, found: Mapping[str, Path]) -> None:
     """Refuse class folders that hold no picture themselves but class folders: a level too high, or unknown parts."""
     bare = {name: place for name, place in found.items() if not has_pictures(place)}
-    inside = {name: set(subfolders(place)) for name, place in bare.items()}
+    inside = {name: _glanced(place) for name, place in bare.items()}
     if len(found) == 1 and any(inside.values()):
         [(name, inner)] = inside.items()
         raise KdlibError(
             f"{folder} holds one class folder only, '{name}', and that holds no picture but the folders "
-            f"{_some(sorted(inner))}; give {folder / name}"
+            f"{_some(sorted(inner.values()))}; give {folder / name}"
         )
     inside = {name: _below_wrappers(place, inside[name]) for name, place in bare.items()}
     several = [(name, inner) for name, inner in inside.items() if len(inner) > 1]
     for place, (name, inner) in enumerate(several):
         for other, others in several[:place]:
-            if len(inner & others) > 1:
+            common = sorted(name for look, name in inner.items() if look in others)
+            if len(common) > 1:
                 raise KdlibError(
                     f"the folders {other} and {name} in {folder} hold no picture but the same folders, "
-                    f"{_some(sorted(inner & others))}; if they are parts, call them train, val and test, and if they "
+                    f"{_some(common)}; if they are parts, call them train, val and test, and if they "
                     "are classes, put their pictures right into them"
                 )
 
 
-def _below_wrappers(place: Path, inner: set[str]) -> set[str]:
+def _below_wrappers(place: Path, inner: dict[str, str]) -> dict[str, str]:
     """The folders in `place`, or below the one folder that it holds and so on (seg_train/seg_train/cat)."""
     while len(inner) == 1:
-        place = place / next(iter(inner))
-        inner = set() if place.is_symlink() or has_pictures(place) else set(subfolders(place))
+        place = place / next(iter(inner.values()))
+        inner = {} if place.is_symlink() or has_pictures(place) else _glanced(place)
     return inner
+
+
+def _glanced(folder: Path) -> dict[str, str]:
+    """The names of the folders in `folder` by how they look: cat and Cat are one class of two parts."""
+    return {at_a_glance(name): name for name in subfolders(folder)}
 
 
 def _some(names: list[str]) -> str:

@@ -43,6 +43,7 @@ from kdlib.data.masked_photographs import (
     read_lines,
 )
 from kdlib.data.on_disk import CUB, CUB_FILES, cub_folder, cub_masks
+from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.root import data_root
 from kdlib.data.splitting import split_off_val, take
 from kdlib.errors import KdlibError, positive_integer
@@ -103,6 +104,9 @@ def load(
     )
     chosen = {"train": training[train], "val": training[val], "test": testing[test], "probe": testing[probe]}
     check_memory(sum(map(len, chosen.values())), size, limit, str(birds.folder))
+    files = [str(birds.folder / "images" / name) for name in birds.files]
+    shown = {part: [files[index] for index in indices.tolist()] for part, indices in chosen.items() if part != "probe"}
+    tell_repeated(birds.folder, shown)
     parts = {part: _image_set(birds, part, indices, size, least_vote) for part, indices in chosen.items()}
     return Splits(name="cub", **parts)
 
@@ -222,7 +226,9 @@ def _superclasses(class_names: Sequence[str]) -> tuple[tuple[str, ...], tuple[in
 
 
 def _votes(mask: Image.Image, path: Path) -> Image.Image:
-    # Masks are grey; a colour picture of one has the same value in every channel, and transparency is no vote.
+    # Masks are grey; a colour picture of one has the same value in every channel, and transparency is no vote. A
+    # palette counts by its colours.
+    mask = mask.convert("RGB") if mask.mode in ("P", "PA", "CMYK") else mask
     colours = [mask.getchannel(band) for band in mask.getbands() if band in "RGB"]
     if any(one.tobytes() != colours[0].tobytes() for one in colours):
         raise KdlibError(f"{path} is coloured, and a mask holds votes in grey; {_MASK_REMEDY}")
@@ -236,7 +242,7 @@ def _image_set(birds: Birds, part: str, indices: Tensor, size: int, least_vote: 
         name = birds.files[index]
         picture = read_rgb(birds.folder / "images" / name, _REMEDY, turned=False)
         path = (birds.masks / name).with_suffix(".png")
-        mask = _votes(read_numbers(path, _MASK_REMEDY), path)
+        mask = _votes(read_numbers(path, _MASK_REMEDY, of_grey=True), path)
         if mask.size != picture.size:
             raise KdlibError(
                 f"{path} is {mask.width}x{mask.height} pixels and its photograph {picture.width}x{picture.height}; "

@@ -5,7 +5,8 @@
 - A picture of more than `MAX_PIXELS` is refused by its header, before anything is decoded. So is what is no regular
   file: a pipe never ends, a device has no end.
 - A picture is turned as its EXIF orientation says, as every viewer shows it.
-- Transparent parts show `BACKGROUND`, as on a page. What lies under them in the file can't be seen and isn't read.
+- Transparent parts show `BACKGROUND`, as on a page, and so does what a GIF's first picture leaves free of its canvas.
+  What lies under them in the file can't be seen and isn't read.
 - 16-bit grey is scaled by the range of its type, 0 to 65,535 (less where a TIFF says that fewer bits are used), to 0
   to 255; Pillow by itself would clip it. Colours of 16 bits give their upper 8.
 - Floating-point and 32-bit pictures are refused: nothing in them says which value is white.
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kdlib.data.root import expanded
 from kdlib.errors import KdlibError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -48,6 +50,8 @@ _DIRECT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _FEW_BITS = {"L;2": 85, "L;4": 17}  # how far apart Pillow puts the levels of grey of 2 and 4 bits
+_DRAWN, _APART = "kdlib drawn", "kdlib levels apart"  # what is noted in a picture's `info`
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Pillow's names of compressions within a TIFF
 
 
 def read_rgb(path: str | Path, remedy: str = REMEDY, *, turned: bool = True) -> Image.Image:
@@ -64,39 +68,46 @@ def read_rgb(path: str | Path, remedy: str = REMEDY, *, turned: bool = True) -> 
     ...
     kdlib.errors.KdlibError: nowhere.png is missing; unpack the archive again
     """
-    image, upright, stored, _ = _opened(Path(path), remedy)
+    image, upright, stored, _ = _opened(path, remedy)
     turn = upright if turned else stored
     try:
-        rgb = _as_rgb(image, Path(path))
+        rgb = _as_rgb(image, path)
         return rgb if turn is None else rgb.transpose(turn)
     except MemoryError as error:
         raise _too_large(path) from error
 
 
-def read_numbers(path: str | Path, remedy: str = REMEDY) -> Image.Image:
-    """The picture in a file as it is stored, for masks whose pixels are numbers of 8 bits a channel.
+def read_numbers(path: str | Path, remedy: str = REMEDY, *, of_grey: bool = False) -> Image.Image:
+    """The picture in a file as it is stored, for masks whose pixels are numbers of 8 bits a channel or fewer.
 
-    Nothing is scaled, turned or put on a background. Raises KdlibError as `read_rgb` does, for more bits a channel, and
-    for JPEG, in which numbers become others.
+    of_grey: the numbers are levels of grey, so that those of 2 and 4 bits are spread from 0 to 255. Otherwise nothing
+    is scaled, turned or put on a background. Raises KdlibError as `read_rgb` does, for more bits a channel, and for
+    JPEG and WEBP, in which numbers become others.
     """
-    image, _, stored, deep = _opened(Path(path), remedy)
+    image, _, stored, deep = _opened(path, remedy)
     if deep or image.mode in (*_SIXTEEN, "I", "F"):
         raise KdlibError(f"{path} has more than 8 bits a channel, where a mask has numbers of 8 bits; {remedy}")
-    if image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg":
-        raise KdlibError(f"{path} is compressed as JPEG, which changes the numbers of a mask; {remedy}")
+    if image.format in ("JPEG", "MPO", "WEBP") or image.info.get("compression") in _LOSSY:
+        raise KdlibError(f"{path} is compressed as JPEG or WEBP, which changes the numbers of a mask; {remedy}")
+    apart = image.info.get(_APART)
+    if apart and not of_grey:
+        image = Image.fromarray(np.asarray(image) // apart)
     return image if stored is None else image.transpose(stored)
 
 
-def without_far_ends(image: Image.Image) -> Image.Image:
+def without_far_ends(image: Image.Image, side: int = 1) -> Image.Image:
     """The middle of a picture that is more than `MAX_ELONGATION` times as long as wide; others as they are.
 
     The ends would be cut off anyway after the short side was resized, and resizing them may take any memory: 1 x
     1,000,000 pixels would first become 64 x 64,000,000.
 
+    side: what the short one will be resized to. Where it is large, less is left: so many times as long as wide as
+    `MAX_PIXELS` allow, and twice at least.
+
     >>> without_far_ends(Image.new("RGB", (1000, 2))).size, without_far_ends(Image.new("RGB", (60, 2))).size
     ((64, 2), (60, 2))
     """
-    longest = MAX_ELONGATION * min(image.size)
+    longest = max(2, min(MAX_ELONGATION, MAX_PIXELS // side**2)) * min(image.size)
     if max(image.size) <= longest:
         return image
     width, height = (min(side, longest) for side in image.size)
@@ -104,12 +115,13 @@ def without_far_ends(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _opened(path: Path, remedy: str) -> tuple[Image.Image, Image.Transpose | None, Image.Transpose | None, bool]:
+def _opened(path: str | Path, remedy: str) -> tuple[Image.Image, Image.Transpose | None, Image.Transpose | None, bool]:
     """The decoded picture, and what is left to do with it or was done.
 
     (the picture, the turn that makes it upright, the turn that brings it back to the stored pixels, whether Pillow cut
     16-bit colours to 8). Pillow turns a TIFF when it is decoded, and no other format.
     """
+    path = expanded(path, "the path of a picture")
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise KdlibError(f"{path} is a folder, pipe or device, not a file; {remedy}")
@@ -119,6 +131,8 @@ def _opened(path: Path, remedy: str) -> tuple[Image.Image, Image.Transpose | Non
                 raise KdlibError(f"{path} has {image.width:,} x {image.height:,} {_TOO_MANY}")
             raw = [str(tile[3]) for tile in image.tile]
             deep = any(";16" in name for name in raw) and image.mode not in _SIXTEEN
+            # Pillow fills what the first picture of a GIF leaves free with any colour.
+            drawn = image.tile[0][1] if image.format == "GIF" and image.tile else None
             before = _orientation(image) if image.format == "TIFF" else None  # a PNG would be decoded for it
             image.load()
             left = _orientation(image)
@@ -137,8 +151,12 @@ def _opened(path: Path, remedy: str) -> tuple[Image.Image, Image.Transpose | Non
     seen_through = image.info.get("transparency")
     if deep and isinstance(seen_through, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in seen_through)
-    if image.mode == "L" and isinstance(seen_through, int) and raw and raw[0] in _FEW_BITS:
-        image.info["transparency"] = seen_through * _FEW_BITS[raw[0]]  # Pillow spreads the pixels, but not this one
+    if image.mode == "L" and raw and raw[0] in _FEW_BITS:
+        image.info[_APART] = _FEW_BITS[raw[0]]
+        if isinstance(seen_through, int):
+            image.info["transparency"] = seen_through * _FEW_BITS[raw[0]]  # Pillow spreads the pixels, but not this one
+    if drawn and drawn != (0, 0, *image.size):
+        image.info[_DRAWN] = drawn
     return image, _TURNS.get(left), _BACK.get(before) if before and before != left else None, deep
 
 
@@ -159,11 +177,19 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) else 1
 
 
-def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _as_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+    if image.mode == "P" and not image.getpalette():
+        raise KdlibError(f"{path} holds numbers of colours and no palette that names them; save it as RGB")
+    drawn = image.info.pop(_DRAWN, None)
+    if drawn is not None:
+        canvas = Image.new("RGB", image.size, BACKGROUND)
+        canvas.paste(_as_rgb(image, path).crop(drawn), drawn)
+        return canvas
     if image.mode in _SIXTEEN or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return _from_sixteen_bits(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info or _has_alpha_palette(image):
-        return _on_background(image.convert("RGBA"))
+        straight = image.convert("LA") if image.mode == "La" else image  # Pillow has no other way from it
+        return _on_background(straight.convert("RGBA"))
     signed = 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())  # Pillow takes -1 of 8 bits for 255
     if image.mode in _DIRECT and not signed:
         return image.convert("RGB")

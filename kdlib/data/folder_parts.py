@@ -23,9 +23,11 @@ import torch
 
 from kdlib.data.class_tree import (
     ARCHIVES,
+    LOOSE,
     Listing,
     Visits,
     count_archives,
+    count_loose,
     has_pictures,
     in_one_line,
     list_images,
@@ -33,7 +35,8 @@ from kdlib.data.class_tree import (
     subfolders,
 )
 from kdlib.data.splitting import split_off_val, take
-from kdlib.errors import KdlibError
+from kdlib.data.text_tables import at_a_glance
+from kdlib.errors import KdlibError, positive_integer
 
 PARTS = ("train", "val", "test")
 PART_NAMES = {
@@ -82,10 +85,16 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
         found[part] = name
     if "train" not in found:
         raise KdlibError(f"{folder} holds a val or test folder but no train folder; add {folder / 'train'}")
-    classes = set(subfolders(inside[found["train"]]))
-    remarks = {ARCHIVES.format(folder.name): packed} if (packed := count_archives(folder, inside)) else {}
+    classes = set(map(at_a_glance, subfolders(inside[found["train"]])))
+    loose = {
+        LOOSE.format(folder.name): count_loose(folder),
+        ARCHIVES.format(folder.name): count_archives(folder, inside),
+    }
+    remarks = {what: count for what, count in loose.items() if count}
     for name in others:
-        if classes & set(subfolders(inside[name])) or (len(found) == 1 and has_pictures(inside[name], below=True)):
+        if classes & set(map(at_a_glance, subfolders(inside[name]))) or (
+            len(found) == 1 and has_pictures(inside[name], below=True)
+        ):
             raise KdlibError(
                 f"beside the part {found['train']} of {folder} lies {name}, which is no part by its name and would not "
                 "be read; call it val or test if it is one, else put it elsewhere"
@@ -195,7 +204,7 @@ def tell(folder: Path, listed: Mapping[str, Listing], remarks: Mapping[str, int]
 def _carve(pool: Listing, count: int | None, share: float, seed: int, argument: str) -> tuple[Listing, Listing]:
     """(rest, taken): `count` files, by default `share` of them, taken out of the pool."""
     total = len(pool.paths)
-    count = max(1, round(share * total)) if count is None else count
+    count = max(1, round(share * total)) if count is None else positive_integer(count, argument)
     if count == total:
         raise KdlibError(
             f"{argument}={count:,} leaves none of the {total:,} images of {pool.folder} to train on; give fewer"

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,7 +33,7 @@ from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.superclasses import SUPERCLASS_FILE, read_superclasses
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.data.text_tables import same_form
-from kdlib.errors import KdlibError, choose, positive_integer, sentence_of
+from kdlib.errors import KdlibError, choose, names_in_order, positive_integer, sentence_of
 from kdlib.lifeline import end_with_parent
 from kdlib.temporary import own_the_files_of_multiprocessing
 
@@ -81,6 +82,8 @@ class FolderStream:
                 f"{folder} holds the parts {', '.join(parts)}; give the folder of one, or use stream_splits"
             )
         above = folder.parent if part_of(folder.name) and not (folder / SUPERCLASS_FILE).exists() else folder
+        if class_names is not None:
+            class_names = _checked_names(class_names)
         listing = list_images(folder, class_names)
         tell(folder, {folder.name: listing}, _missing_here(folder, listing) if class_names is None else None)
         self._hold(listing, folder.name, read_superclasses(above, listing.class_names), torch.device(device))
@@ -245,6 +248,15 @@ class FolderStream:
             ) from error
 
 
+def _checked_names(class_names: Any) -> tuple[str, ...]:
+    names = names_in_order(class_names, "class_names")
+    for name, count in Counter(map(same_form, names)).items():
+        if count > 1 or not name:
+            what = f"'{name}' {count} times" if name else "an empty name"
+            raise KdlibError(f"class_names holds {what}, and a label must have one name of its own; correct it")
+    return names
+
+
 def _missing_here(folder: Path, listing: Listing) -> dict[str, int]:
     """How many classes of the train beside it a val or test lacks, for then its labels are not those of train."""
     if part_of(folder.name) in (None, "train"):
@@ -327,7 +339,7 @@ def stream_splits(
     positive_integer(workers, "workers", minimum=0)
     positive_integer(seed, "seed", minimum=0)
     listings = split_listings(folder, seed, None, n_val, None, VAL_IMAGES_PER_CLASS)
-    tell_repeated(folder, listings)
+    tell_repeated(folder, {part: listing.paths for part, listing in listings.items()})
     superclasses = read_superclasses(folder, listings["train"].class_names)
     resize = round(image_size * 256 / 224)
     parts = {

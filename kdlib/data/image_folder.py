@@ -71,7 +71,7 @@ def load(
             f"memory_limit={limit:g}; give a smaller image_size or n_train, or read them with FolderStream"
         )
     superclass_names, superclass_of = read_superclasses(folder, listings["train"].class_names)
-    tell_repeated(folder, listings)
+    tell_repeated(folder, {part: listing.paths for part, listing in listings.items()})
     sets = {
         part: ImageSet(
             name=f"{folder.name}/{part}",
@@ -97,7 +97,8 @@ def _centre_cut(size: int, resize: int) -> Callable[[Image.Image], Image.Image]:
     from kdlib.vision import torchvision
 
     transforms = torchvision.transforms
-    return transforms.Compose([without_far_ends, transforms.Resize(resize), transforms.CenterCrop(size)])
+    shortened = functools.partial(without_far_ends, side=resize)
+    return transforms.Compose([shortened, transforms.Resize(resize), transforms.CenterCrop(size)])
 
 
 class Decoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdlib.data.task import CLASSIFICATION, Task
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, choose, names_in_order, positive_integer, shown
 
 CATEGORIES = ("object", "part", "scene", "material", "texture", "color")
 UNLABELLED = "unlabelled"
@@ -61,6 +62,15 @@ class ConceptMap:
         return len(self.names) - 1
 
 
+def _whole_numbers(values: Any, name: str) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise KdlibError(
+            f"superclass_of of '{name}' must be a whole number for each class, not {shown(values)}"
+        ) from None
+
+
 @dataclass(frozen=True)
 class Batch:
     """A run of consecutive images with everything known of them; `concepts` maps category to (B, H, W)."""
@@ -95,6 +105,11 @@ class ImageSet:
     concepts: tuple[ConceptMap, ...] = ()
 
     def __post_init__(self) -> None:
+        for field_ in ("class_names", "superclass_names"):  # one set has one hash, however its names were given
+            object.__setattr__(self, field_, names_in_order(getattr(self, field_), f"{field_} of '{self.name}'"))
+        object.__setattr__(self, "superclass_of", _whole_numbers(self.superclass_of, self.name))
+        if not isinstance(self.images, Tensor) or not isinstance(self.labels, Tensor):
+            raise KdlibError(f"images and labels of '{self.name}' must be tensors of torch; make them by torch.tensor")
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
             raise KdlibError(
                 f"images of '{self.name}' must be uint8 of shape (N, C, H, W), "

@@ -6,11 +6,10 @@ import hashlib
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from kdlib.data.class_tree import Listing
 from kdlib.errors import KdlibError
 
 MOST_FILES = 200_000  # more are not compared: that takes as long as an epoch (ImageNet has 1.3 million)
@@ -36,11 +35,11 @@ def repeated(parts: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], list[t
     return dict(found)
 
 
-def tell_repeated(folder: Path, listings: Mapping[str, Listing]) -> None:
-    """Warn in one line of files that lie in two parts of `folder`."""
-    if sum(len(listing.paths) for listing in listings.values()) > MOST_FILES:
+def tell_repeated(folder: Path, parts: Mapping[str, Sequence[str]]) -> None:
+    """Warn in one line of files that lie in two parts of `folder`; parts: the paths of each."""
+    if sum(map(len, parts.values())) > MOST_FILES:
         return
-    found = repeated({part: listing.paths for part, listing in listings.items()})
+    found = repeated(parts)
     if found:
         counts = ", ".join(f"{len(pairs):,} of {other} also in {one}" for (one, other), pairs in found.items())
         example, twin = (os.path.relpath(path, folder) for path in next(iter(found.values()))[0])

@@ -19,19 +19,20 @@ In a sentence, negation reverses a word's polarity by the rule of `kdlib.data.dr
 from __future__ import annotations
 
 import unicodedata
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 
 from kdlib.data.checksums import is_there
-from kdlib.data.drawn.sentences import SentenceSet, encode, make_vocabulary, tokenise
+from kdlib.data.drawn.sentences import MINIMUM_COUNT, SentenceSet, encode, make_vocabulary, tokenise
 from kdlib.data.drawn.sentences_grammar import LEXICON
 from kdlib.data.labelled_set import Splits
 from kdlib.data.root import expanded
 from kdlib.data.splitting import balanced_order
 from kdlib.data.text_tables import read_lines
-from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.errors import KdlibError, finite_number, positive_integer, shown
 
 COLUMNS = ("sentence", "label")
 NEUTRAL = (0.4, 0.6)  # phrase values above the first and up to the second are neutral
@@ -49,9 +50,10 @@ def load(
 ) -> Splits[SentenceSet]:
     """The sentences of `folder`; at most n_train, n_val and n_test of them, balanced between the classes.
 
-    Texts are compared as the model reads them: as lower-case words, the first max_length of them, in Unicode's form C.
-    One that occurs twice counts once, with its first label, and one of dev is removed from train. What is longer than
-    max_length words, or than every train text, is cut off. The vocabulary is that of the train part. The probe part is
+    Texts are compared as the model reads them: as lower-case words, the first max_length of them, in Unicode's form C,
+    without signs that are not drawn. One that occurs twice counts once, with its first label, and one of dev is removed
+    from train. What is longer than max_length words, or than every train text, is cut off. The vocabulary is that of
+    the train part; texts that differ in words alone that it lacks stay, and are told in a warning. The probe part is
     the test part.
 
     Raises KdlibError, in one sentence with file and line, for a missing file, column or word, or a label other than 0
@@ -65,7 +67,11 @@ def load(
     train = {words: label for words, label in _read(root / "train.tsv", max_length).items() if words not in test}
     lexicon, source = read_polarity(root)
     held_out, rest = _split(train, n_val, seed, root / "train.tsv")
-    chosen = {"train": _take(rest, n_train, seed), "val": held_out, "test": _take(test, n_test, seed)}
+    chosen = {
+        "train": _take(rest, n_train, seed, "n_train"),
+        "val": held_out,
+        "test": _take(test, n_test, seed, "n_test"),
+    }
     chosen["train"], length = _without_twins(chosen["train"], [*chosen["val"], *chosen["test"]], max_length)
     cut = {words[:length] for words, _ in chosen["test"]}
     chosen["val"] = [(words, label) for words, label in chosen["val"] if words[:length] not in cut]
@@ -91,7 +97,21 @@ def load(
         raise KdlibError(
             f"no word of {root / 'dev.tsv'} has a polarity in {source}; give a lexicon.tsv that names some"
         )
+    _tell_alike(root, parts)
     return Splits("SST-2", **parts, probe=parts["test"])
+
+
+def _tell_alike(root: Path, parts: Mapping[str, SentenceSet]) -> None:
+    """Warn of texts that are new and yet look to the model like one of train, by words that it does not know."""
+    seen = {tuple(tokens) for tokens in parts["train"].tokens.tolist()}
+    alike = {part: sum(tuple(tokens) in seen for tokens in parts[part].tokens.tolist()) for part in ("val", "test")}
+    if any(alike.values()):
+        warnings.warn(
+            f"{root}: to the model {alike['val']:,} texts of val and {alike['test']:,} of dev.tsv look like some of "
+            f"train: they differ in words alone that train has less than {MINIMUM_COUNT} times; scores there are not "
+            "of new texts",
+            stacklevel=3,
+        )
 
 
 def read_polarity(folder: str | Path) -> tuple[dict[str, int], str]:
@@ -113,9 +133,11 @@ def read_polarity(folder: str | Path) -> tuple[dict[str, int], str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a text file in Unicode's form C, empty ones left out."""
+    """Numbered lines of a text file in Unicode's form C, without signs that are not drawn; empty ones are left out."""
     for number, line in read_lines(path, f"put SST-2 as its archive lays it out into {path.parent}"):
-        yield number, unicodedata.normalize("NFC", line)
+        drawn = line if line.isascii() else "".join(sign for sign in line if unicodedata.category(sign) != "Cf")
+        if drawn.strip():
+            yield number, unicodedata.normalize("NFC", drawn)
 
 
 def _read(path: Path, max_length: int) -> dict[tuple[str, ...], int]:
@@ -170,11 +192,10 @@ def _without_twins(rows: list, others: list, max_length: int) -> tuple[list, int
     return rows, 0
 
 
-def _take(rows: Mapping[tuple[str, ...], int] | list, count: int | None, seed: int) -> list:
+def _take(rows: Mapping[tuple[str, ...], int] | list, count: int | None, seed: int, argument: str) -> list:
     items = list(rows.items()) if isinstance(rows, Mapping) else rows
-    if count is None or count >= len(items):
+    if count is None or positive_integer(count, argument, minimum=2) >= len(items):
         return items
-    positive_integer(count, "the number of sentences", minimum=2)
     return [items[i] for i in balanced_order(torch.tensor([label for _, label in items]), seed)[:count].tolist()]
 
 
@@ -193,12 +214,18 @@ def _phrase_polarity(dictionary: Path, values: Path) -> dict[str, int]:
         if value_of.setdefault(key, found) != found:
             raise KdlibError(f"{values}, line {number}, gives the phrase {key!r} a second value; delete one of them")
     lexicon: dict[str, int] = {}
+    key_of: dict[str, str] = {}
     for number, line in _lines(dictionary):
         phrase, _, key = line.strip().rpartition("|")
         if key not in value_of:
             raise KdlibError(
                 f"{dictionary}, line {number}, names the phrase {key!r}, which {values.name} lacks; "
                 "take both from one copy"
+            )
+        if value_of[key_of.setdefault(phrase, key)] != value_of[key]:
+            raise KdlibError(
+                f"{dictionary}, line {number}, gives {shown(phrase)} the number {key!r} after {key_of[phrase]!r}, and "
+                f"these have two values in {values.name}; delete one of them"
             )
         if tokenise(phrase) == [phrase.lower()] and not NEUTRAL[0] < value_of[key] <= NEUTRAL[1]:
             lexicon[phrase.lower()] = 1 if value_of[key] > NEUTRAL[1] else -1
@@ -215,4 +242,11 @@ def _own_lexicon(path: Path) -> dict[str, int]:
             )
         if lexicon.setdefault(word.strip().lower(), int(sign)) != int(sign):
             raise KdlibError(f"{path}, line {number}, gives '{word.strip()}' a second polarity; delete one of them")
+    unread = [word for word in lexicon if tokenise(word) != [word]]
+    if unread:
+        warnings.warn(
+            f"{path} holds {len(unread):,} entries that are no single words to the model and are not used, such as "
+            f"{shown(unread[0])}",
+            stacklevel=4,
+        )
     return lexicon

@@ -24,6 +24,24 @@ def same_form(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
+def is_plain_text(name: str) -> bool:
+    """Whether a name is of one line, without signs that steer a terminal and bytes that are no text.
+
+    >>> is_plain_text("fire engine"), is_plain_text("fire" + chr(0x2028) + "engine")
+    (True, False)
+    """
+    return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in name)
+
+
+def at_a_glance(name: str) -> str:
+    """What a reader sees of a name: without case, spaces and signs that are not drawn.
+
+    >>> at_a_glance("Wild cat") == at_a_glance("wild" + chr(0x200B) + "CAT")
+    True
+    """
+    return "".join(sign for sign in same_form(name).casefold() if sign.isprintable() and not sign.isspace())
+
+
 def read_bytes(path: Path, remedy: str) -> bytes:
     """What is in a file; raises KdlibError for what is missing, no regular file (a pipe never ends) or unreadable."""
     try:
@@ -49,9 +67,10 @@ def read_text(path: Path, remedy: str) -> str:
     """
     content = read_bytes(path, remedy)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise KdlibError(f"{path} is UTF-16 text; save it as UTF-8")
+        kind = "UTF-32" if content.startswith(b"\xff\xfe\0\0") else "UTF-16"
+        raise KdlibError(f"{path} is {kind} text; save it as UTF-8")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").lstrip("\ufeff")  # the mark, or several where tools put theirs before another's
     except UnicodeDecodeError as error:
         raise KdlibError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     if "\0" in text:
@@ -71,7 +90,8 @@ def read_csv(path: Path, remedy: str) -> list[tuple[int, list[str]]]:
     Raises KdlibError as `read_text` does, for a quotation mark that is not closed and for a cell that is longer than
     Python's limit, which is a sign of the same.
     """
-    reader = csv.reader(io.StringIO(read_text(path, remedy), newline=""), strict=True)
+    # Without the space after a comma, behind which a quotation mark would be taken for a part of the cell.
+    reader = csv.reader(io.StringIO(read_text(path, remedy), newline=""), strict=True, skipinitialspace=True)
     rows = []
     try:
         for row in reader:

@@ -54,6 +54,7 @@ from kdlib.data.masked_photographs import (
     split_by_photograph,
 )
 from kdlib.data.on_disk import VOC, VOC_FOLDERS, voc_folder
+from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.root import data_root
 from kdlib.data.splitting import take
 from kdlib.data.text_tables import read_bytes
@@ -121,6 +122,12 @@ def load(
         "probe": [testing[index] for index in probe.tolist()],
     }
     check_memory(sum(map(len, chosen.values())), size, limit, str(folder))
+    files = {
+        part: sorted({str(folder / "JPEGImages" / f"{one.photograph}.jpg") for one in objects})
+        for part, objects in chosen.items()
+        if part != "probe"
+    }
+    tell_repeated(folder, files)
     parts = {part: _image_set(folder, part, objects, size, foreground == "any") for part, objects in chosen.items()}
     return Splits(name="voc", **parts)
 

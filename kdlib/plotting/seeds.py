@@ -49,7 +49,8 @@ def seeds_in_words(values: Mapping[str, Sequence[float]], unit: str) -> str:
     'Distilled (KD): mean 71.0 %, seeds 70.0 to 72.0'
     """
     words = [
-        f"{MODEL_NAMES.get(arm, arm)}: mean {np.mean(v):.1f} {unit}, seeds {min(v):.1f} to {max(v):.1f}"
+        f"{MODEL_NAMES.get(arm, arm)}: "
+        + with_minus(f"mean {np.mean(v):.1f} {unit}, seeds {min(v):.1f} to {max(v):.1f}")
         for arm, v in values.items()
     ]
-    return with_minus("; ".join(words))
+    return "; ".join(words)

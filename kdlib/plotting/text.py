@@ -16,7 +16,9 @@ from matplotlib.ticker import LogFormatter, LogitFormatter, ScalarFormatter
 
 # Of an element whose text MathJax (its versions 3 and 2) leaves as it is.
 NO_MATHEMATICS = "mathjax_ignore tex2jax_ignore"
-_MARKUP = re.compile(r"[\\`*_{}\[\]<>|$#&~^!@]|:(?=//)")
+# What a negative number begins with; not within a word, a range, a date or an address.
+HYPHEN = re.compile(r"(?<![\w)\]/.-])-(?=\.?\d)")
+_MARKUP = re.compile(rf"[\\`*_{{}}\[\]<>|$#&~^!@]|:(?=//)|{HYPHEN.pattern}")
 # What writes an axis' numbers, with mathematics of its own; all other labels of an axis are names.
 _OF_NUMBERS = (LogFormatter, LogitFormatter, ScalarFormatter)
 
@@ -55,7 +57,7 @@ def in_markdown(name: str) -> str:
     """A name within Markdown that is shown as it is written, in one line; one of letters and digits stays as it is.
 
     Signs that mean something to Markdown, HTML or MathJax become character references, which are text to all three;
-    the element keeps MathJax from the text that they give.
+    the element keeps MathJax from the text that they give. So does the hyphen of a class "-5", which is no minus.
 
     >>> in_markdown("traffic light"), in_markdown("a_b")
     ('traffic light', '<span class="mathjax_ignore tex2jax_ignore">a&#95;b</span>')

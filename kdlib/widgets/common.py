@@ -22,7 +22,6 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
-from kdlib.plotting.tables import with_minus
 from kdlib.plotting.text import NO_MATHEMATICS, names_are_text
 
 HERE = Path(__file__).parent
@@ -217,7 +216,7 @@ def static_figure(widget: ExplorerWidget) -> HTML:
     with matplotlib.style.context("default", after_reset=True):
         names_are_text(widget.draw()).savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
-    words = html.escape(with_minus(widget.describe()), quote=True)
+    words = html.escape(widget.describe(), quote=True)
     return HTML(
         f'<figure class="kdlib-static {NO_MATHEMATICS}" '
         f'data-kdlib-static="{html.escape(widget.static_key, quote=True)}" '

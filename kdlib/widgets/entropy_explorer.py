@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.visual_concepts import THRESHOLD
+from kdlib.plotting.tables import with_minus
 from kdlib.widgets.cells import (
     MARK_COLOURS,
     check_cells,
@@ -157,7 +158,7 @@ class EntropyExplorer(anywidget.AnyWidget):
             f"Image {self.image + 1}, {self.image_names[self.image]}, and its entropy map in {network}, {layer}. "
             f"{here} Mean over {entry['images']} images: {counts['mean_foreground']:.2f} and "
             f"{counts['mean_background']:.2f}, share {counts['mean_share']:.2f}. The background's mean entropy is "
-            f"{entry['background_entropy']:.3f} nats, {ground}."
+            f"{with_minus(format(entry['background_entropy'], '.3f'))} nats, {ground}."
         )
 
     def draw(self) -> Figure:

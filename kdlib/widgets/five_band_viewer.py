@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.five_band import five_band_scores, normalise, soft_thresholds, stratify
+from kdlib.plotting.tables import with_minus
 from kdlib.widgets.common import (
     check_images,
     check_place,
@@ -121,7 +122,7 @@ class FiveBandViewer(anywidget.AnyWidget):
     def describe(self) -> str:
         """The present state in words: the text alternative of the still picture."""
         inner, outer = self.thresholds[self.step]
-        numbers = ", ".join(f"{SCORES[key]} {value:.3f}" for key, value in self.scores().items())
+        numbers = ", ".join(f"{SCORES[key]} {with_minus(f'{value:.3f}')}" for key, value in self.scores().items())
         return (
             f"Five bands of {title_of(self.model)}'s saliency on image {self.image + 1}, "
             f"{self.image_names[self.image]}, beside the true bands: at thresholds {inner:.3f} and {outer:.3f} "
@@ -144,7 +145,7 @@ class FiveBandViewer(anywidget.AnyWidget):
             axes.set_axis_off()
         bar = figure.colorbar(picture, ax=row, ticks=[-2, -1, 0, 1, 2], shrink=0.85)
         bar.ax.tick_params(labelsize=8)
-        numbers = "   ".join(f"{SCORES[key]} {value:.3f}" for key, value in self.scores().items())
+        numbers = "   ".join(f"{SCORES[key]} {with_minus(f'{value:.3f}')}" for key, value in self.scores().items())
         figure.suptitle(f"{title_of(self.model)}: {numbers}", fontsize=10)
         return figure
 

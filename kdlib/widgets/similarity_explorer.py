@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kdlib.errors import KdlibError, choose
 from kdlib.metrics.class_similarity import rank_correlation
+from kdlib.plotting.tables import with_minus
 from kdlib.widgets.common import (
     check_place,
     check_superclasses,
@@ -275,7 +276,7 @@ def similarity_explorer(
 
 
 def _words(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.2f}"
+    return "unknown" if math.isnan(value) else with_minus(f"{value:.2f}")
 
 
 def _colours(name: str) -> list[str]:

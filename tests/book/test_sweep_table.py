@@ -52,6 +52,10 @@ def test_a_bar_in_a_text_does_not_end_a_cell_of_the_page():
     assert as_markdown([{"words": "a|b"}]).splitlines()[2] == "| a\\|b |"
 
 
+def test_a_text_keeps_its_hyphen_where_a_number_has_the_sign_of_minus():
+    assert as_markdown([{"data_folder": "-5", "gain": -5.0}]).splitlines()[2] == "| -5 | −5 |"
+
+
 def test_seeds_without_names_count_from_the_parameter():
     assert numbers(outcome(1.0, 5).metrics)["gain/kd"].seeds == (5, 6)
     assert numbers({"temperature": 1}) == {} and numbers(None) == {}

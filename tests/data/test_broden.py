@@ -460,6 +460,36 @@ def test_an_image_that_is_listed_again_is_told(folder):
         BrodenFolder(folder)
 
 
+@pytest.mark.parametrize("place", ["/etc/passwd", "../000000.png", "more/../../a.png"])
+@pytest.mark.parametrize("column", ["image", "object"])
+def test_an_index_names_nothing_outside_of_the_folder(folder, column, place):
+    change_cell(folder, 0, column, place)
+    with pytest.raises(KdlibError, match=rf"index.csv names '{place}', which is not below images; copy or download"):
+        next(BrodenFolder(folder).batches(4))
+
+
+def test_an_image_that_is_listed_again_by_another_path_is_told(folder):
+    change_cell(folder, 1, "image", "./000000.png")
+    with pytest.warns(UserWarning, match="lists 1 images again; they count twice"):
+        BrodenFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("\u200b", "gives no name to number 13"),
+        ("bea\u00adch", "has 'beach' twice, as numbers 12 and 13"),
+        ("unlabelled", "names number 13 'unlabelled', which is no plain text or stands for no label"),
+        ('"a\nb"', r"names number 13 'a\\nb', which is no plain text"),
+    ],
+)
+def test_a_name_that_is_not_seen_or_means_no_label_is_told(layered, name, message):
+    table = f"code,number,name,frequency,coverage\n1,12,beach,1,1\n2,13,{name},1,1\n"
+    (layered / "c_scene.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(KdlibError, match=rf"c_scene.csv {message}"):
+        BrodenFolder(layered)
+
+
 def test_an_index_cut_short_is_noticed(folder):
     index = folder / "index.csv"
     content = index.read_text()

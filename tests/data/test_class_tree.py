@@ -49,7 +49,20 @@ class TestWhatIsRead:
         assert told(listing) == "2 pictures in sub-folders (read as their class's)"
 
     @pytest.mark.parametrize(
-        "hidden", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".hidden", "$RECYCLE.BIN", "#recycle", "@Recycle"]
+        "hidden",
+        [
+            ".ipynb_checkpoints",
+            "@eaDir",
+            "@__thumb",
+            "__MACOSX",
+            ".hidden",
+            "$RECYCLE.BIN",
+            "#recycle",
+            "@Recycle",
+            "~snapshot",
+            "FOUND.000",
+            "TheVolumeSettingsFolder",
+        ],
     )
     @pytest.mark.parametrize("where", [".", "cat", "cat/sub"])
     def test_hidden_and_foreign_folders_are_left_out_at_every_depth(self, tree, hidden, where):

@@ -187,6 +187,16 @@ class TestRefusals:
         with pytest.raises(KdlibError, match=r"png is coloured, and a mask holds votes in grey; unpack segm"):
             cub.load(root)
 
+    @pytest.mark.parametrize("palette", [[0, 0, 1, 0, 0, 2], [64, 0, 64, 200, 0, 0]])
+    def test_a_mask_in_the_colours_of_a_palette(self, root, palette):
+        for path in (root / "segmentations").rglob("*.png"):
+            numbers = Image.open(path).convert("L").point(lambda vote: min(vote, 1))
+            mask = Image.frombytes("P", numbers.size, numbers.tobytes())
+            mask.putpalette(palette)
+            mask.save(path)
+        with pytest.raises(KdlibError, match=r"png is coloured, and a mask holds votes in grey; unpack segm"):
+            cub.load(root)
+
     def test_an_empty_index_and_a_split_of_one_part(self, root, folder):
         text = (folder / "train_test_split.txt").read_text()
         (folder / "train_test_split.txt").write_text(text.replace(" 0\n", " 1\n"))

@@ -100,6 +100,14 @@ class TestDepth:
 
 
 class TestTransparency:
+    def test_grey_multiplied_by_its_opacity(self, tmp_path):
+        Image.fromarray(np.array([[[0, 255], [128, 128], [0, 0]]], np.uint8), "LA").save(tmp_path / "a.tif")
+        content = (tmp_path / "a.tif").read_bytes()
+        unassociated, associated = (struct.pack("<HHII", 338, 3, 1, kind) for kind in (2, 1))
+        assert content.count(unassociated) == 1
+        (tmp_path / "a.tif").write_bytes(content.replace(unassociated, associated))
+        assert pixels(tmp_path / "a.tif") == [[0] * 3, [255] * 3, WHITE]
+
     @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
     def test_shows_the_background_and_not_what_lies_under_it(self, tmp_path, suffix):
         red = np.array([[[255, 0, 0, 0], [255, 0, 0, 128], [255, 0, 0, 255]]], np.uint8)
@@ -160,6 +168,19 @@ STORED = {
     7: lambda up: up[::-1, ::-1].transpose(1, 0, 2),
     8: lambda up: np.rot90(up, -1),
 }
+
+
+class TestCanvas:
+    def test_what_the_first_picture_of_a_gif_leaves_free_is_background(self, tmp_path):
+        small = Image.new("P", (2, 1), 1)
+        small.putpalette([255, 0, 0, 0, 255, 0])
+        small.save(tmp_path / "a.gif", optimize=False)
+        content = bytearray((tmp_path / "a.gif").read_bytes())
+        content[6:10] = struct.pack("<HH", 4, 1)  # the canvas
+        place = content.index(b",", 13 + 3 * 2 ** ((content[10] & 7) + 1))
+        content[place + 1 : place + 5] = struct.pack("<HH", 1, 0)  # where the picture lies on it
+        (tmp_path / "a.gif").write_bytes(content)
+        assert pixels(tmp_path / "a.gif") == [WHITE, [0, 255, 0], [0, 255, 0], WHITE]
 
 
 class TestOrientation:
@@ -260,6 +281,11 @@ class TestSize:
             read_rgb(tmp_path / "huge.png")
         assert MAX_PIXELS == 178_956_970
 
+    @pytest.mark.parametrize(("side", "left"), [(64, 64), (2364, 64), (5000, 14), (13377, 4)])
+    def test_the_larger_the_side_the_less_is_left_of_the_ends(self, side, left):
+        assert without_far_ends(Image.new("L", (1000, 2)), side).size == (left, 2)
+        assert left / 2 * side**2 < 2.1 * MAX_PIXELS
+
     def test_before_anything_is_decoded(self, tmp_path, monkeypatch):
         monkeypatch.setattr(decode, "MAX_PIXELS", 100)
         Image.new("RGB", (11, 10)).save(tmp_path / "p.png")
@@ -279,10 +305,14 @@ class TestSize:
 
 
 class TestFiles:
-    @pytest.mark.parametrize(("suffix", "options"), [("jpg", {}), ("png", {"format": "JPEG"})])
-    def test_a_mask_of_jpeg_is_refused(self, tmp_path, suffix, options):
+    @pytest.mark.parametrize(
+        ("suffix", "options"), [("jpg", {}), ("png", {"format": "JPEG"}), ("png", {"format": "WEBP", "quality": 10})]
+    )
+    def test_a_mask_of_jpeg_or_webp_is_refused(self, tmp_path, suffix, options):
         Image.new("L", (8, 8), 3).save(tmp_path / f"mask.{suffix}", **options)
-        with pytest.raises(KdlibError, match=rf"mask.{suffix} is compressed as JPEG, which changes .*; unpack it$"):
+        with pytest.raises(
+            KdlibError, match=rf"mask.{suffix} is compressed as JPEG or WEBP, which changes .*; unpack it$"
+        ):
             read_numbers(tmp_path / f"mask.{suffix}", "unpack it")
         assert read_rgb(tmp_path / f"mask.{suffix}").size == (8, 8)
 
@@ -293,12 +323,22 @@ class TestFiles:
         path = tmp_path / f"bird.{suffix}"
         noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-        if (reader, suffix) != (read_numbers, "jpg"):
+        if reader is read_rgb or suffix not in ("jpg", "webp"):
             assert reader(path).size == (40, 40)
         whole = path.read_bytes()
         path.write_bytes({"text": b"no image", "half": whole[: len(whole) // 2], "empty": b""}[damage])
         with pytest.raises(KdlibError, match=rf"bird.{suffix} holds no whole image \(PNG, .*\); unpack it"):
             reader(path, "unpack it")
+
+    @pytest.mark.parametrize("path", [None, b"/tmp/a.png", 3])
+    def test_what_is_no_path(self, path):
+        with pytest.raises(KdlibError, match="the path of a picture must be a path, not "):
+            read_rgb(path)
+
+    def test_a_palette_that_is_not_there(self, tmp_path):
+        path = write_png(tmp_path / "p.png", 3, [0, 1], 2, bits=8)
+        with pytest.raises(KdlibError, match=r"p.png holds numbers of colours and no palette that names them; save it"):
+            read_rgb(path)
 
     def test_what_is_missing(self, tmp_path):
         with pytest.raises(KdlibError, match=r"nothing.png is missing; unpack it$"):
@@ -346,6 +386,13 @@ class TestNumbers:
         labels = np.array([[[44, 1, 0, 0]]], np.uint8)  # an alpha channel says nothing of numbers
         Image.fromarray(labels).save(tmp_path / "labels.png")
         assert np.asarray(read_numbers(tmp_path / "labels.png")).tolist() == labels.tolist()
+
+    def test_of_fewer_bits_are_the_same_numbers_and_levels_of_grey_if_asked_for(self, tmp_path):
+        for bits, packed, numbers in ((4, 0x19, [1, 9]), (2, 0b00011011, [0, 1, 2, 3])):
+            path = write_png(tmp_path / "grey.png", 0, [packed], len(numbers), bits=bits)
+            assert np.asarray(read_numbers(path)).tolist() == [numbers]
+            largest = 2**bits - 1
+            assert np.asarray(read_numbers(path, of_grey=True)).tolist() == [[255 * n // largest for n in numbers]]
 
     def test_of_more_than_8_bits_are_refused(self, tmp_path):
         Image.fromarray(RAMP).save(tmp_path / "grey.png")

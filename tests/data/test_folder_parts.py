@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +75,27 @@ class TestNames:
     def test_two_folders_of_one_part_are_refused(self, tmp_path):
         plant_parts(tmp_path, "train", "val", "dev")
         with pytest.raises(KdlibError, match=r"the folders dev and val of .* are both its val part; join them"):
+            counts(tmp_path)
+
+    def test_pictures_beside_the_parts_are_told(self, tmp_path):
+        plant_parts(tmp_path, "train", "test")
+        paint(tmp_path / "stray.png", 9000)
+        with pytest.warns(UserWarning, match=rf"holds 1 pictures right in {tmp_path.name}, of no class \(not read\)"):
+            counts(tmp_path)
+
+    def test_a_count_that_is_none(self, tmp_path):
+        plant(tmp_path, {"cat": 4, "dog": 4})
+        with pytest.raises(KdlibError, match=r"n_test must be a whole number of at least 1, not array"):
+            split_listings(tmp_path, 0, None, None, np.array([1, 2]))
+
+    def test_parts_of_unknown_names_whose_classes_are_written_differently_are_refused(self, tmp_path):
+        plant_parts(tmp_path, "entrenamiento", classes=("Cat", "Dog"))
+        plant_parts(tmp_path, "prueba", classes=("cat", "dog"))
+        with pytest.raises(KdlibError, match=r"entrenamiento and prueba in .* hold no picture but the same folders, "):
+            counts(tmp_path)
+        shutil.move(tmp_path / "entrenamiento", tmp_path / "train")
+        plant_parts(tmp_path, "test", classes=("Cat", "Dog"))
+        with pytest.raises(KdlibError, match=r"beside the part train of .* lies prueba, which is no part by its name"):
             counts(tmp_path)
 
     def test_a_hidden_part_is_none(self, tmp_path):

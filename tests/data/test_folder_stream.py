@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from photographs import plant
@@ -332,3 +333,27 @@ def test_a_decoding_process_that_is_killed_is_told_in_one_sentence(tree, tmp_pat
     told = done.stderr.splitlines()[-1]
     assert "KdlibError: a process that decodes pictures ended early: it was killed, most likely for want of me" in told
     assert "(take fewer workers than 1)" in told
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"cat", "dog"}, "class_names must be names in a fixed order, such as a tuple, not {"),
+        ({"cat": 0, "dog": 1}, "class_names must be names in a fixed order"),
+        ("catdog", "class_names must be names in a fixed order, such as a tuple, not 'catdog'"),
+        ((b"cat", b"dog"), "class_names must be texts, not b'cat'"),
+        (("cat", "dog", None), "class_names must be texts, not None"),
+        (("cat", "dog", "cat "), "class_names holds 'cat' 2 times, and a label must have one name of its own"),
+        (("cat", "dog", ""), "class_names holds an empty name"),
+    ],
+)
+def test_names_of_classes_that_say_no_order_are_refused(tmp_path, names, message):
+    plant(tmp_path, {"cat": 2, "dog": 2})
+    with pytest.raises(KdlibError, match=message):
+        FolderStream(tmp_path, class_names=names)
+
+
+def test_names_of_classes_in_any_sequence_give_one_hash(tmp_path):
+    plant(tmp_path, {"cat": 2, "dog": 2})
+    kinds = [("cat", "dog"), ["cat", "dog"], np.array(["cat", "dog"])]
+    assert len({FolderStream(tmp_path, class_names=names).content_hash() for names in kinds}) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -230,3 +231,32 @@ def test_shape_properties_and_siblings():
     assert whole.siblings(0) == [1]
     assert whole.siblings(2) == []
     assert whole.concept_map("part").num_concepts == 2
+
+
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_names_and_superclasses_in_any_sequence_give_one_hash(kind):
+    def make(kind):
+        images, labels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1, 2])
+        return ImageSet("pets", images, labels, kind(["cat", "dog", "car"]), kind(["animal", "thing"]), kind([0, 0, 1]))
+
+    assert make(kind).content_hash() == make(tuple).content_hash()
+    assert make(kind).class_names == ("cat", "dog", "car") and make(kind).superclass_of == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"class_names": "abc"}, "class_names of 'pets' must be names in a fixed order, such as a tuple, not 'abc'"),
+        ({"class_names": {"a", "b", "c"}}, "class_names of 'pets' must be names in a fixed order, .*, not {"),
+        ({"class_names": (b"a", b"b", b"c")}, "class_names of 'pets' must be texts, not b'a'; write it as one"),
+        ({"superclass_names": (None,)}, "superclass_names of 'pets' must be texts, not None"),
+        ({"superclass_of": None}, "superclass_of of 'pets' must be a whole number for each class, not None"),
+        ({"superclass_of": (0, 0, "0")}, "superclass_of of 'pets' must be a whole number for each class, not "),
+        ({"labels": [0, 1, 2]}, "images and labels of 'pets' must be tensors of torch; make them by torch.tensor"),
+    ],
+)
+def test_what_is_no_sequence_of_names_or_numbers_is_refused(given, message):
+    whole = {"images": torch.zeros(3, 1, 4, 4, dtype=torch.uint8), "labels": torch.tensor([0, 1, 2])}
+    whole |= {"class_names": ("a", "b", "c"), "superclass_names": ("all",), "superclass_of": (0, 0, 0)}
+    with pytest.raises(KdlibError, match=message):
+        ImageSet(name="pets", **(whole | given))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from archives import plant_cub, plant_voc
 from photographs import plant
 
-from kdlib.data import image_folder, repeated_files
+from kdlib.data import cub, image_folder, repeated_files, voc
 from kdlib.data.folder_stream import stream_splits
 from kdlib.data.repeated_files import repeated
 from kdlib.errors import KdlibError
@@ -37,6 +38,25 @@ def test_equal_files_under_other_names_are_told_in_one_line(tree):
     for load in (image_folder.load, stream_splits):
         with pytest.warns(UserWarning, match=message):
             load(tree, image_size=8)
+
+
+@pytest.mark.parametrize("reader", ["cub", "voc"])
+def test_photographs_with_masks_are_looked_at_too(tmp_path, reader):
+    if reader == "cub":
+        plant_cub(tmp_path)
+        folder, load = tmp_path / "CUB_200_2011/images", cub.load
+        part_of = dict(zip(cub.read_index(tmp_path).files, cub.read_index(tmp_path).is_training.tolist(), strict=True))
+        first, other = (
+            next(name for name, training in part_of.items() if training is which) for which in (True, False)
+        )
+    else:
+        plant_voc(tmp_path)
+        folder, load = tmp_path / "VOCdevkit/VOC2012/JPEGImages", voc.load
+        parts = ((folder.parent / "ImageSets/Segmentation" / f"{part}.txt").read_text() for part in ("train", "val"))
+        first, other = (f"{text.split()[0]}.jpg" for text in parts)
+    shutil.copy(folder / first, folder / other)
+    with pytest.warns(UserWarning, match="the same picture files lie in two parts .* scores there are not of new"):
+        load(tmp_path, image_size=8, n_val=1)
 
 
 def test_a_split_that_is_made_here_is_looked_at_too(tmp_path):

@@ -16,6 +16,9 @@ from kdlib.data import sst2
 from kdlib.data.drawn.sentences_grammar import LEXICON
 from kdlib.errors import KdlibError
 
+# The sentences below differ in rare words; one test looks for what is told of that.
+pytestmark = pytest.mark.filterwarnings("ignore:.* to the model ")
+
 TRAIN = [
     *((f"a good , touching film number {n}", 1) for n in range(12)),
     *((f"a bad film , number {n} of many", 0) for n in range(12)),
@@ -45,6 +48,14 @@ def add_phrases(folder: Path) -> None:
     (folder / "sentiment_labels.txt").write_text("\n".join(["phrase ids|sentiment values", *lines]), encoding="utf-8")
 
 
+def test_a_phrase_of_two_values_in_the_treebank_is_refused(folder):
+    add_phrases(folder)
+    with (folder / "dictionary.txt").open("a") as file:
+        file.write("good|1\n")
+    with pytest.raises(KdlibError, match=r"dictionary.txt, line 8, gives 'good' the number '1' after '0', and these"):
+        sst2.load(folder)
+
+
 class TestReading:
     def test_dev_is_reported_on_and_val_comes_out_of_train(self, folder):
         splits = sst2.load(folder)
@@ -63,6 +74,30 @@ class TestReading:
         assert not set(splits.train.words) & set(splits.val.words)
         assert len(set(splits.train.words + splits.val.words)) == 24
         assert splits.probe is splits.test
+
+    def test_signs_that_are_not_drawn_make_no_other_text(self, folder):
+        write_tsv(folder / "train.tsv", [*TRAIN, ("\ufeffutterly b\u00adad\u200b", 1)])
+        write_tsv(folder / "lexicon.tsv", [], "good\u200b\t1\nbad\t-1")
+        splits = sst2.load(folder)
+        assert ("utterly", "bad") not in splits.train.words + splits.val.words
+        assert not any("\u200b" in word for word in splits.train.vocabulary)
+        assert int(splits.test.lexical.abs().sum()) == 4
+
+    def test_texts_that_differ_in_unknown_words_alone_are_told(self, folder):
+        write_tsv(folder / "dev.tsv", [*DEV, ("a good , touching film number infinity", 1)])
+        message = r"to the model 6 texts of val and 1 of dev.tsv look like some of train: .* scores there are"
+        with pytest.warns(UserWarning, match=message):
+            sst2.load(folder)
+
+    def test_entries_of_a_lexicon_that_are_no_words_are_told(self, folder):
+        write_tsv(folder / "lexicon.tsv", [], "very good\t1\ngood\t1\nbad\t-1\n:)\t1")
+        with pytest.warns(UserWarning, match=r"lexicon.tsv holds 2 entries .* not used, such as 'very good'"):
+            sst2.load(folder)
+
+    @pytest.mark.parametrize("argument", ["n_train", "n_test"])
+    def test_a_count_that_is_none_is_named(self, folder, argument):
+        with pytest.raises(KdlibError, match=rf"{argument} must be a whole number of at least 2, not 4.5"):
+            sst2.load(folder, **{argument: 4.5})
 
     def test_windows_line_ends_and_more_columns_are_read(self, folder):
         rows = "\r\n".join(["label\tsource\tsentence", *(f"{label}\tx\t{text}" for text, label in DEV)])

@@ -28,6 +28,8 @@ def read(folder: Path, text: str | bytes, classes: tuple[str, ...] = CLASSES):
     [
         GOOD,
         "\ufeff" + GOOD,
+        "\ufeff\ufeff" + GOOD,
+        GOOD.replace(",animal", ', "animal"'),
         GOOD.replace("\n", "\r\n"),
         "\ufeff" + GOOD.replace("\n", "\r"),
         GOOD.rstrip("\n"),
@@ -140,3 +142,26 @@ def test_every_class_gets_its_superclass_in_whatever_order_the_lines_are(owner, 
     assert [names[index] for index in indices] == [
         unicodedata.normalize("NFC", owner[name]).strip() for name in classes
     ]
+
+
+def test_a_superclass_of_two_lines_is_refused(tmp_path):
+    with pytest.raises(KdlibError, match=r"line 4 of .* has the superclass .*, no plain text"):
+        read(tmp_path, GOOD.replace("dog,animal", "dog,ani\u2028mal"))
+
+
+@pytest.mark.parametrize("twin", ["animal\u200b", "ani\u00admal", "\ufeffanimal", "ANIMAL", "ani mal"])
+def test_superclasses_that_look_alike_are_refused(tmp_path, twin):
+    with pytest.raises(KdlibError, match=r"has the superclasses 'animal' and .*; write them alike, or rename one"):
+        read(tmp_path, GOOD.replace("dog,animal", f"dog,{twin}"))
+
+
+def test_a_file_in_a_part_or_class_is_refused_and_in_another_data_set_left_alone(tmp_path):
+    for name in ("flowers", "cat", "valid"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "flowers/superclasses.csv").touch()
+    assert read_superclasses(tmp_path, CLASSES) == (("all",), (0, 0, 0))
+    for name in ("cat", "valid"):
+        (tmp_path / name / "superclasses.csv").touch()
+        with pytest.raises(KdlibError, match=rf"{name}.superclasses.csv is not read; put it into"):
+            read_superclasses(tmp_path, CLASSES)
+        (tmp_path / name / "superclasses.csv").unlink()

@@ -103,3 +103,10 @@ class TestCsv:
                 assert all(isinstance(cell, str) for _, row in read_csv(path, "mend it") for cell in row)
             except KdlibError as error:
                 assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_other_encodings_are_named(tmp_path, encoding):
+    (tmp_path / "a.csv").write_text("class", encoding=encoding)
+    with pytest.raises(KdlibError, match=rf"a.csv is {encoding.upper()} text; save it as UTF-8"):
+        read_text(tmp_path / "a.csv", "")

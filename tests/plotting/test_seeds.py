@@ -56,3 +56,7 @@ def test_a_reference_is_a_dashed_line_with_its_name(axis):
 def test_words_give_mean_and_range():
     words = seeds_in_words({"kd": [70.0, 75.0], "scratch": [61.25]}, "%")
     assert "mean 72.5 %, seeds 70.0 to 75.0; " in words and words.endswith("mean 61.2 %, seeds 61.2 to 61.2")
+
+
+def test_the_sign_of_minus_is_for_numbers_and_not_for_names():
+    assert seeds_in_words({"-5": [-1.0]}, "points") == "-5: mean −1.0 points, seeds −1.0 to −1.0"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 
 import matplotlib.pyplot as plt
 import pytest
@@ -12,7 +14,7 @@ from IPython.display import Markdown
 from kdlib.data.image_set import ImageSet
 from kdlib.papers.first_steps.figures import softened_outputs
 from kdlib.plotting.style import image_grid, show
-from kdlib.plotting.tables import Table
+from kdlib.plotting.tables import Table, with_minus
 from kdlib.plotting.text import NO_MATHEMATICS, boxed, folded, in_markdown, names_are_text
 from kdlib.widgets import temperature_explorer
 from kdlib.widgets.common import static_figure
@@ -158,6 +160,11 @@ def test_markdown_shows_names_and_makes_nothing_of_them(name, read):
     apart = page.find_all("span")
     assert all(tag["class"] == NO_MATHEMATICS.split() for tag in apart)
     assert apart or not ("$" in name or "\\" in name)
+
+
+def test_a_name_that_reads_like_a_number_keeps_its_hyphen():
+    caption = with_minus(f"“{in_markdown('-5')}” and “{in_markdown('police-car -.5')}” at -5 °C")
+    assert html.unescape(re.sub("<[^>]*>", "", caption)) == "“-5” and “police-car -.5” at −5 °C"
 
 
 def test_a_table_shows_names_and_makes_no_mathematics_of_them():

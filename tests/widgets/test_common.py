@@ -14,7 +14,6 @@ from widget_toys import KINDS
 
 from kdlib.errors import KdlibError
 from kdlib.names import MODEL_COLOURS
-from kdlib.plotting.tables import with_minus
 from kdlib.widgets import display_widget, static_figure
 from kdlib.widgets.common import GROUP_COLOURS, HERE, check_place, make_sprite, model_colours
 
@@ -85,7 +84,7 @@ def test_the_still_picture_is_a_figure_with_a_png_and_words(kind, request):
     tags = dict(Figures(static_figure(widget).data).tags)
     assert list(tags) == ["figure", "img", "figcaption"]
     assert tags["figure"]["data-kdlib-static"] == widget.static_key and "kdlib-static" in tags["figure"]["class"]
-    assert tags["img"]["alt"] == with_minus(widget.describe()) and len(widget.describe()) > 80
+    assert tags["img"]["alt"] == widget.describe() and len(widget.describe()) > 80
     start, data = tags["img"]["src"].split(",")
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
     assert start == "data:image/png;base64" and picture.format == "PNG"

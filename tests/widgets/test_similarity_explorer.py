@@ -11,6 +11,7 @@ from widget_toys import CLASSES, SUPERCLASS_OF, SUPERCLASSES, toy_matrices
 
 from kdlib.errors import KdlibError
 from kdlib.widgets import similarity_explorer
+from kdlib.widgets.common import static_figure
 
 
 def uniform(k: int = 3) -> torch.Tensor:
@@ -128,3 +129,9 @@ def test_a_choice_that_does_not_exist_is_refused(similarity, trait, value):
     assert len(SUPERCLASSES) == 4
     with pytest.raises(KdlibError):
         setattr(similarity, trait, value)
+
+
+def test_a_still_picture_keeps_such_names_and_gives_numbers_the_sign(similarity):
+    similarity.class_names = ["-5", *similarity.class_names[1:]]
+    page = static_figure(similarity).data
+    assert "images of -5, " in page and "−" in page and "−5, " not in page
