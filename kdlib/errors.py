@@ -11,7 +11,7 @@ MOST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
 MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
 MOST_TEMPERATURE = 1e6  # all softened outputs are alike long before
-LEAST_TEMPERATURE = 1e-6  # all outputs are hard long before; near 0, logits divided by it overflow
+LEAST_TEMPERATURE = 1e-9  # all outputs are hard long before; near 0, logits divided by it overflow
 MOST_POWER = 100.0  # of gradients of size 1/2 to 2: their sums over pixels stay within float64
 MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
 _MOST_SHOWN = 80  # characters of a value in a message
@@ -187,7 +187,7 @@ def check_temperature(value: object, name: str = "temperature") -> float:
     >>> check_temperature(1e200)
     Traceback (most recent call last):
     ...
-    kdlib.errors.KdlibError: temperature must be a finite number greater than 1e-06 and less than 1e+06, not 1e+200
+    kdlib.errors.KdlibError: temperature must be a finite number greater than 1e-09 and less than 1e+06, not 1e+200
     """
     return finite_number(value, name, minimum=LEAST_TEMPERATURE, maximum=MOST_TEMPERATURE, exclusive=True)
 

@@ -90,7 +90,7 @@ def test_params_shows_the_form(folder, capsys):
     assert lines[1].split()[:3] == ["preset", "str", "'quick'"]
     assert "smoke | quick | long | gpu" in lines[1]
     assert next(line for line in lines if line.startswith("temperature")).split() == [
-        *("temperature", "float", "4.0", ">", "1e-06", "and", "<", "1000000"),
+        *("temperature", "float", "4.0", ">", "1e-09", "and", "<", "1000000"),
         *("softens", "both", "distributions"),
     ]
 
@@ -108,11 +108,11 @@ def test_run_prints_the_paths_it_wrote(folder, capsys, tmp_path):
     [
         (
             ["-p", "temperature=0"],
-            "temperature must be a finite number greater than 1e-06 and less than 1e+06, not 0.0",
+            "temperature must be a finite number greater than 1e-09 and less than 1e+06, not 0.0",
         ),
         (
             ["-p", "temperature=-1"],
-            "temperature must be a finite number greater than 1e-06 and less than 1e+06, not -1.0",
+            "temperature must be a finite number greater than 1e-09 and less than 1e+06, not -1.0",
         ),
         (["-p", "temperature=nan"], "temperature must be a finite number, not nan"),
         (["-p", "temperature=abc"], "temperature must be a number, not 'abc'"),
