@@ -84,9 +84,8 @@ def run(options: argparse.Namespace) -> None:
     # Refused before anything that takes seconds to load.
     check_parameters(form_of(read_cells(path), name), parameters, name)
     from kdlib.book.run import run_notebook
-    from kdlib.data.root import expanded
 
-    out = expanded(options.out, "--out") if options.out else Path("out") / name
+    out = _out(options.out, Path("out") / name)
     written = run_notebook(
         name,
         parameters,
@@ -115,9 +114,8 @@ def sweep(options: argparse.Namespace) -> int:
     from kdlib.book.sweep import run_sweep
     from kdlib.book.sweep_files import write_results
     from kdlib.book.sweep_table import printed, rows
-    from kdlib.data.root import expanded
 
-    out = expanded(options.out, "--out") if options.out else Path("out") / f"{path.stem}-sweep"
+    out = _out(options.out, Path("out") / f"{path.stem}-sweep")
     how = {"jobs": options.jobs, "scheduler": options.scheduler, "cell_timeout": options.cell_timeout}
     outcomes = run_sweep(path, grid, out, **how)
     written = write_results(out, path.stem, grid, outcomes)
@@ -128,6 +126,13 @@ def sweep(options: argparse.Namespace) -> int:
     if failed:
         print(f"kdlib: {failed} of {len(outcomes)} cells failed; the same command runs them again", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _out(given: str | None, otherwise: Path) -> Path:
+    """The place of --out, `~` as the home folder, an empty one refused; `otherwise` where the option is not given."""
+    from kdlib.data.root import expanded
+
+    return otherwise if given is None else expanded(given, "--out")
 
 
 def _probe(scheduler: str | None) -> None:
@@ -224,7 +229,9 @@ def cohort_train(options: argparse.Namespace) -> None:
     from kdlib.cohort.protocol import read_protocol
     from kdlib.cohort.train import train_cohort
 
-    folder = Path(options.out) if options.out else FOLDER
+    folder = _out(options.out, FOLDER)
+    if folder.exists() and not folder.is_dir():
+        raise KdlibError(f"--out={shown(options.out)} is a file, and the networks need a folder; name one")
     chosen = (options.data, options.arms, options.replicates)
     train_cohort(read_protocol(), *chosen, folder=folder, scheduler=options.scheduler)
 
@@ -239,11 +246,14 @@ def cohort_verify(options: argparse.Namespace) -> int:
 
 
 def cohort_premise(options: argparse.Namespace) -> None:
-    from kdlib.cohort.premise import judge, read_premise, save, table
+    from kdlib.cohort.premise import judge, read_premise, read_results, save, table
 
+    file = None if options.out is None else _out(options.out, Path())
+    if file is not None and file.exists():
+        read_results(file)  # what can't be added to is told before the hours that the answer takes
     rows = judge(read_premise(), options.candidate, options.replicates)
-    if options.out:
-        save(rows, Path(options.out))
+    if file is not None:
+        save(rows, file)
     print(table(rows))
 
 

@@ -11,6 +11,7 @@ MOST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000  # of one experiment: at quick, a seed takes a minute or more
 MOST_EPOCHS = 100_000  # of one training; the longest of the papers has 400
 MOST_TEMPERATURE = 1e6  # all softened outputs are alike long before
+LEAST_TEMPERATURE = 1e-9  # all outputs are hard long before; near 0, logits divided by it overflow
 MOST_POWER = 100.0  # of gradients of size 1/2 to 2: their sums over pixels stay within float64
 MOST_STUDENT_EPOCHS = MOST_EPOCHS // 2  # an arm may train twice as long as the students
 _MOST_SHOWN = 80  # characters of a value in a message
@@ -140,6 +141,21 @@ def check_seed(value: object, name: str = "seed") -> int:
     return positive_integer(value, name, minimum=0, maximum=MOST_SEED)
 
 
+def check_seeds(first: object, count: int) -> None:
+    """Refuse seeds that run beyond `MOST_SEED`: `count` of them, from `first` on.
+
+    >>> check_seeds(2**32 - 1, 2)
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: n_seeds=2 from seed=4294967295 on go beyond the largest seed, 4294967295; give ...
+    """
+    if check_seed(first) + count - 1 > MOST_SEED:
+        raise KdlibError(
+            f"n_seeds={count} from seed={first} on go beyond the largest seed, {MOST_SEED}; give a seed of at most "
+            f"{MOST_SEED + 1 - count}"
+        )
+
+
 def finite_number(
     value: object,
     name: str,
@@ -171,15 +187,28 @@ def finite_number(
     raise KdlibError(f"{name} must be a finite number {' and '.join(bounds)}".rstrip() + f", not {shown(value)}")
 
 
+def yes_or_no(value: object, name: str) -> bool:
+    """Return `value`, 0 or 1, as False or True: a setting that nothing lies between.
+
+    >>> yes_or_no(0.5, "relative")
+    Traceback (most recent call last):
+    ...
+    kdlib.errors.KdlibError: relative must be 0 or 1, not 0.5
+    """
+    if isinstance(value, (int, float)) and value in (0, 1):
+        return bool(value)
+    raise KdlibError(f"{name} must be 0 or 1, not {shown(value)}")
+
+
 def check_temperature(value: object, name: str = "temperature") -> float:
-    """Return `value` as a temperature: a finite float above 0 and below `MOST_TEMPERATURE`.
+    """Return `value` as a temperature: a finite float above `LEAST_TEMPERATURE` and below `MOST_TEMPERATURE`.
 
     >>> check_temperature(1e200)
     Traceback (most recent call last):
     ...
-    kdlib.errors.KdlibError: temperature must be a finite number greater than 0 and less than 1e+06, not 1e+200
+    kdlib.errors.KdlibError: temperature must be a finite number greater than 1e-09 and less than 1e+06, not 1e+200
     """
-    return finite_number(value, name, minimum=0, maximum=MOST_TEMPERATURE, exclusive=True)
+    return finite_number(value, name, minimum=LEAST_TEMPERATURE, maximum=MOST_TEMPERATURE, exclusive=True)
 
 
 def choose_device(value: object, name: str = "device") -> str:

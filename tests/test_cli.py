@@ -90,7 +90,7 @@ def test_params_shows_the_form(folder, capsys):
     assert lines[1].split()[:3] == ["preset", "str", "'quick'"]
     assert "smoke | quick | long | gpu" in lines[1]
     assert next(line for line in lines if line.startswith("temperature")).split() == [
-        *("temperature", "float", "4.0", ">", "0", "and", "<", "1000000"),
+        *("temperature", "float", "4.0", ">", "1e-09", "and", "<", "1000000"),
         *("softens", "both", "distributions"),
     ]
 
@@ -106,8 +106,14 @@ def test_run_prints_the_paths_it_wrote(folder, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-p", "temperature=0"], "temperature must be a finite number greater than 0 and less than 1e+06, not 0.0"),
-        (["-p", "temperature=-1"], "temperature must be a finite number greater than 0 and less than 1e+06, not -1.0"),
+        (
+            ["-p", "temperature=0"],
+            "temperature must be a finite number greater than 1e-09 and less than 1e+06, not 0.0",
+        ),
+        (
+            ["-p", "temperature=-1"],
+            "temperature must be a finite number greater than 1e-09 and less than 1e+06, not -1.0",
+        ),
         (["-p", "temperature=nan"], "temperature must be a finite number, not nan"),
         (["-p", "temperature=abc"], "temperature must be a number, not 'abc'"),
         (["-p", "n_seeds=0"], "n_seeds must be a whole number from 1 to 1000, not 0"),
@@ -246,3 +252,44 @@ def test_assignments_keep_later_equals_signs_and_refuse_nameless_ones():
 def test_summary_is_the_first_sentence_below_the_title(tmp_path):
     path = write_notebook(tmp_path / "x.ipynb", text="Does *it* work? Yes.")
     assert summary(read_cells(path)) == "Does it work?"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "toy", "--notebooks", "NOTEBOOKS"],
+        ["sweep", "toy", "-p", "temperature=1", "--notebooks", "NOTEBOOKS"],
+        ["cohort", "train", "--data", "concept_world"],
+        ["cohort", "premise"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("", "--out is empty; name a folder"), ("~no_such_user/out", "--out='~no_such_user/out': there is no such home")],
+)
+def test_a_place_for_results_that_can_t_be_is_refused_before_any_work(
+    monkeypatch, capsys, folder, command, out, message
+):
+    def train(*arguments, **options):
+        raise AssertionError("work was begun")
+
+    for work in ("cohort.train.train_cohort", "cohort.premise.judge", "book.run.run_notebook", "book.sweep.run_sweep"):
+        monkeypatch.setattr(f"kdlib.{work}", train)
+    command = [str(folder) if word == "NOTEBOOKS" else word for word in command]
+    assert main([*command, "--out", out]) == 2
+    assert capsys.readouterr().err.startswith(f"kdlib: {message}")
+
+
+def test_the_cohort_s_files_and_accuracies_go_where_they_are_meant(monkeypatch, tmp_path, capsys):
+    seen = []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("kdlib.cohort.train.train_cohort", lambda *_, folder, **__: seen.append(folder))
+    assert main(["cohort", "train", "--out", "~/files"]) == 0 and seen == [tmp_path / "files"]
+    (tmp_path / "notes").write_text("mine", encoding="utf-8")
+    assert main(["cohort", "train", "--out", "~/notes"]) == 2
+    assert "is a file, and the networks need a folder" in capsys.readouterr().err
+    monkeypatch.setattr("kdlib.cohort.premise.judge", lambda *_: pytest.fail("hours of training were begun"))
+    assert main(["cohort", "premise", "--out", "~/notes"]) == 2
+    assert "holds no accuracies of candidates" in capsys.readouterr().err
+    assert (tmp_path / "notes").read_text(encoding="utf-8") == "mine"

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from kdlib.book.limits import LIMITS
+from kdlib.book.parameters import check_parameters, read_parameters
+from kdlib.cohort.verify import verify
 from kdlib.data.augment import Augmentation
 from kdlib.data.drawn.concept_world import draw_scenes
 from kdlib.data.drawn.drawing import part_seed
@@ -27,6 +29,7 @@ from kdlib.metrics.information.maps import information_discarding
 from kdlib.metrics.information.response import noise_generator
 from kdlib.models import build
 from kdlib.models.seeded import seeded
+from kdlib.papers.han2023.roar import Ranking
 from kdlib.papers.study import Study
 from kdlib.runs.spec import make_spec
 from kdlib.train.loop import fit
@@ -63,6 +66,8 @@ TEACHER = nn.Sequential(nn.Conv2d(3, 2, 1))
         lambda seed: rank_codes(torch.rand(1, 1, 2, 2), (0.5,), seed=seed),
         lambda seed: random_rotation(3, seed),
         lambda seed: noise_generator(seed, 0),
+        lambda seed: Ranking(None, seed),
+        lambda seed: verify(None, 1, seed=seed),
     ],
 )
 def test_a_seed_beyond_the_bound_is_refused_in_one_sentence(use, seed):
@@ -70,10 +75,18 @@ def test_a_seed_beyond_the_bound_is_refused_in_one_sentence(use, seed):
         use(seed)
 
 
-def test_fit_refuses_it_before_a_step(splits):
+@pytest.mark.parametrize("seed", [2**32, -1, 1.0, True])
+@pytest.mark.parametrize("recipe", [RECIPE, Recipe(epochs=0, batch_size=2)], ids=["an epoch", "no epoch"])
+def test_fit_refuses_it_before_a_step(splits, recipe, seed):
     model = build("small_resnet", num_classes=2, features=16)
-    with pytest.raises(KdlibError, match="from 0 to 4294967295, not 4294967296"):
-        fit(lambda: model, splits, CrossEntropy(), RECIPE, 2**32, device="cpu")
+    with pytest.raises(KdlibError, match=f"from 0 to 4294967295, not {seed}"):
+        fit(lambda: model, splits, CrossEntropy(), recipe, seed, device="cpu")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, True])
+def test_what_python_s_own_generator_would_take_is_refused(seed):
+    with pytest.raises(KdlibError, match="from 0 to 4294967295, not "):
+        verify(None, 1, seed=seed)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.0, True, None, "0"])
@@ -88,5 +101,16 @@ def test_the_largest_seed_is_one_of_its_own():
 
 
 def test_a_study_refuses_seeds_that_run_beyond_the_bound():
-    with pytest.raises(KdlibError, match="not 4294967296"):
+    message = (
+        "n_seeds=2 from seed=4294967295 on go beyond the largest seed, 4294967295; give a seed of at most 4294967294"
+    )
+    with pytest.raises(KdlibError, match=message):
         Study("smoke", MOST_SEED, 2, "cpu")
+    form = read_parameters("seed = 0\nn_seeds = None")
+    with pytest.raises(KdlibError, match=message):
+        check_parameters(form, {"seed": str(MOST_SEED), "n_seeds": "2"}, "toy")
+    with pytest.raises(KdlibError, match="n_seeds=3 from seed=4294967295 on"):
+        check_parameters(read_parameters("seed = 0\nn_seeds = 3"), {"seed": str(MOST_SEED)}, "toy")
+    last = {"seed": MOST_SEED - 1, "n_seeds": 2}
+    assert check_parameters(form, last, "toy") == last
+    assert check_parameters(form, {"seed": MOST_SEED}, "toy") == {"seed": MOST_SEED}

@@ -35,7 +35,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The folder of the cell's results; it depends on the values alone, so that a larger grid finds it again."""
-        name = ",".join(f"{name}={_in_name(value)}" for name, value in self.values.items())
+        name = ",".join(f"{name}={in_name(value)}" for name, value in self.values.items())
         return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 9]}-{_hash(dict(self.values))}"
 
 
@@ -119,13 +119,22 @@ def _items(text: str) -> Iterator[str]:
     yield text[start:].strip()
 
 
-def _in_name(value: Any) -> str:
+def exact(value: Any) -> str:
+    """A value as it is told apart from all others: a float with all its digits.
+
+    >>> exact(4.0), exact(0.1234567), exact("cells")
+    ('4', '0.1234567', 'cells')
+    """
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def in_name(value: Any) -> str:
     """A value as part of a folder's name: itself if it is short and plain, else its beginning and a hash.
 
     Capitals count as not plain: some disks take `A` and `a` for one name.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        text = repr(value).removesuffix(".0")
+        text = exact(value)
         return text if _PLAIN.fullmatch(text) else _hash(value)
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlib.errors import (
+    LEAST_TEMPERATURE,
     MOST_EPOCHS,
     MOST_POWER,
     MOST_SEED,
@@ -58,7 +59,7 @@ _epochs = Limit(minimum=1, maximum=MOST_EPOCHS, whole=True)
 _side = Limit(minimum=1, maximum=MOST_SIDE, whole=True)
 _share = Limit(minimum=0, maximum=1)
 _positive = Limit(minimum=0, exclusive=True)
-_temperature = Limit(minimum=0, maximum=MOST_TEMPERATURE, exclusive=True)
+_temperature = Limit(minimum=LEAST_TEMPERATURE, maximum=MOST_TEMPERATURE, exclusive=True)
 
 # A list is checked element by element.
 LIMITS: dict[str, Limit] = {

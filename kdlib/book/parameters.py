@@ -26,6 +26,7 @@ from kdlib.book.limits import LIMITS, MOST_TEXT, Limit
 from kdlib.data.root import callers_folder
 from kdlib.errors import (
     KdlibError,
+    check_seeds,
     choose,
     finite_number,
     shown,
@@ -229,7 +230,12 @@ def check_parameters(form: Sequence[Parameter], values: Mapping[str, Any], noteb
     `values` may hold texts (from a command line) or typed values. `notebook` is the name used in messages.
     """
     by_name = {parameter.name: parameter for parameter in form}
-    return {
+    checked = {
         choose(name, by_name, f"parameter of {notebook}"): by_name[name].convert(value)
         for name, value in values.items()
     }
+    everything = {parameter.name: parameter.default for parameter in form} | checked
+    first, count = everything.get("seed"), everything.get("n_seeds")
+    if isinstance(first, int) and isinstance(count, int):  # else the preset's number, which the study knows
+        check_seeds(first, count)
+    return checked

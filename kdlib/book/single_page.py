@@ -31,6 +31,11 @@ _TEMPLATE = """
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock data_png -%}
 """
+# What widgets hold, as JSON. A browser takes `<!--<script` within it, such as in the name of a class, for the beginning
+# of a script whose end it then looks for; written as a number, the sign is the same to JSON and nothing to a browser.
+_WIDGETS = re.compile(
+    r"(<script type=.application/vnd\.jupyter\.widget-(?:state|view)\+json.>)(.*?)(</script>)", re.DOTALL
+)
 _DELIMITERS = {"inlineMath": [["$", "$"], ["\\(", "\\)"]], "displayMath": [["$$", "$$"], ["\\[", "\\]"]]}
 
 
@@ -113,4 +118,4 @@ def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str
     )
     resources = {"metadata": {"name": title}, "kdlib_head": scripts_for(notebook, static)}
     body, _ = exporter.from_notebook_node(notebook, resources=resources)
-    return body
+    return _WIDGETS.sub(lambda found: found[1] + found[2].replace("<", "\\u003c") + found[3], body)

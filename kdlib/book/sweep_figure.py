@@ -9,14 +9,17 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from kdlib.book.grid import Grid
+from kdlib.book.grid import Grid, exact, in_name
 from kdlib.book.sweep import Outcome
 from kdlib.book.sweep_table import numbers
+from kdlib.errors import one_line
 from kdlib.names import MODEL_NAMES
 from kdlib.plotting.panels import Panel, panels_over
 from kdlib.plotting.style import use_style
+from kdlib.plotting.text import names_are_text
 
 _DPI = 150
+_MOST_TEXT = 40  # characters of a value beside an axis
 _SEED = "seed"  # what differs in the seed alone is one measurement, repeated
 
 
@@ -31,7 +34,7 @@ def draw(notebook: str, grid: Grid, outcomes: Sequence[Outcome]) -> tuple[dict[s
     pictures = {}
     with mpl.rc_context({"svg.hashsalt": notebook}):
         use_style()
-        figure = panels_over(panels, x, description)
+        figure = names_are_text(panels_over(panels, x, description))
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=ending, dpi=_DPI, metadata=metadata)
@@ -84,7 +87,9 @@ def _title(name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as the figure names it, so that no two values have one name; a long one as its folder is called."""
+    text = one_line(exact(value))
+    return text if len(text) <= _MOST_TEXT else in_name(value)
 
 
 def _is_number(value: Any) -> bool:

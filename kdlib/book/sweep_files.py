@@ -8,7 +8,7 @@ from pathlib import Path
 from kdlib.book.grid import Grid
 from kdlib.book.sweep import Outcome
 from kdlib.book.sweep_figure import draw
-from kdlib.book.sweep_table import as_csv, as_markdown, rows
+from kdlib.book.sweep_table import as_csv, as_markdown, as_text, rows
 from kdlib.files import replace_file
 
 
@@ -16,10 +16,12 @@ def write_results(out: Path, notebook: str, grid: Grid, outcomes: Sequence[Outco
     """Write sweep.csv, sweep.md and, where any number was measured, sweep.png and sweep.svg into `out`; their paths."""
     table = rows(outcomes)
     pictures, description = draw(notebook, grid, outcomes)
-    page = f"# {notebook}, over {', '.join(grid.values)}\n\n{as_markdown(table)}"
+    page = f"# {as_text(notebook)}, over {', '.join(grid.values)}\n\n{as_markdown(table)}"
     if pictures:
-        page += f"\n![{description}](sweep.png)\n"
-    failures = [f"- {outcome.cell.name}: {outcome.failure}" for outcome in outcomes if outcome.metrics is None]
+        page += f"\n![{as_text(description)}](sweep.png)\n"
+    failures = [
+        f"- {as_text(f'{outcome.cell.name}: {outcome.failure}')}" for outcome in outcomes if outcome.metrics is None
+    ]
     if failures:
         page += "\n".join(["\nFailed:\n", *failures, ""])
     files: dict[str, str | bytes] = {"sweep.csv": as_csv(table), "sweep.md": page, **pictures}

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdlib.book.grid import exact
 from kdlib.book.sweep import Outcome
+from kdlib.errors import one_line
 from kdlib.printing import format_table
 
 Row = dict[str, Any]
+# Signs that mean something to Markdown, HTML or MathJax; a line within a word, as in n_seeds, does not.
+_MARKUP = re.compile(r"[\\`*{}\[\]<>|$#~^&!]|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def as_csv(table: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(table), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _written(value, 6) for name, value in row.items()} for row in table)
+    writer.writerows({name: _written(value, 6) for name, value in row.items()} for row in _named(table))
     return text.getvalue()
 
 
@@ -80,8 +85,9 @@ def as_markdown(table: Sequence[Row]) -> str:
     | 4 | done | −1.25 |
     """
     columns = _columns(table)
-    lines = [columns, *([_with_sign(row.get(name, "")) for name in columns] for row in table)]
-    texts = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+    cells = zip(table, _named(table), strict=True)
+    lines = [[_cell(whole.get(name, ""), short.get(name, "")) for name in columns] for whole, short in cells]
+    texts = [f"| {' | '.join(line)} |" for line in [list(map(as_text, columns)), *lines]]
     return "\n".join([texts[0], "|---" * len(columns) + "|", *texts[1:]]) + "\n"
 
 
@@ -93,7 +99,8 @@ def printed(table: Sequence[Row], width: int) -> str:
     state                  done
     accuracy/kd (percent)  81
     """
-    text, columns = format_table(table), _columns(table)
+    table, columns = _named(table), _columns(table)
+    text = format_table(table)
     if len(columns) <= len(table) or max(map(len, text.splitlines())) <= width:
         return text
     lines = [{"": name, **{str(at): row.get(name, "") for at, row in enumerate(table)}} for name in columns]
@@ -104,11 +111,30 @@ def _columns(table: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in table for name in row))
 
 
-def _with_sign(value: Any) -> str:
+def _cell(value: Any, shown: Any) -> str:
     from kdlib.plotting.tables import with_minus
 
-    text = _written(value, 4)
+    text = as_text(_written(shown, 4))
     return text if isinstance(value, str) else with_minus(text)  # a text, such as the name of a folder, is no number
+
+
+def as_text(words: str) -> str:
+    r"""Words within the page's Markdown that are shown as they are written, in one line.
+
+    >>> print(as_text("n_seeds"), as_text("<b>, *x* and $_y$"))
+    n_seeds \<b\>, \*x\* and \$\_y\$
+    """
+    return _MARKUP.sub(r"\\\g<0>", one_line(words))
+
+
+def _named(table: Sequence[Row]) -> list[Row]:
+    """The rows with the values of parameters, which stand before the state, in full: they tell rows apart."""
+    return [
+        {name: exact(value) if name in list(row)[: list(row).index("state")] else value for name, value in row.items()}
+        if "state" in row
+        else dict(row)
+        for row in table
+    ]
 
 
 def _written(value: Any, digits: int) -> str:

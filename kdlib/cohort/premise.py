@@ -15,6 +15,7 @@ from typing import Any
 
 from kdlib.cohort.population import Population, read_net
 from kdlib.errors import KdlibError, check_temperature, choose, finite_number, positive_integer
+from kdlib.files import replace_file
 from kdlib.runs.arms import Arm
 from kdlib.runs.parallel import train_missing_of
 from kdlib.runs.store import get_or_train
@@ -100,12 +101,20 @@ def save(rows: Sequence[Mapping[str, Any]], path: Path = RESULTS) -> None:
     kept = read_results(path) if path.exists() else []
     now = {row["candidate"] for row in rows}
     everything = [*(row for row in kept if row["candidate"] not in now), *rows]
-    path.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(everything, indent=1) + "\n")
 
 
 def read_results(path: Path = RESULTS) -> list[dict[str, Any]]:
-    """The rows on file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The rows on file; KdlibError where it holds something else, which is not to be written over."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(rows, list) and all("candidate" in row for row in rows)
+    except (OSError, ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise KdlibError(f"{path} holds no accuracies of candidates that others could be added to; name another file")
+    return rows
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from kdlib.cohort.cohort import Cohort
 from kdlib.cohort.weights import pack, unpack
-from kdlib.errors import KdlibError, positive_integer
+from kdlib.errors import KdlibError, check_seed, positive_integer
 from kdlib.runs.parallel import train_missing
 from kdlib.runs.store import get_or_train
 from kdlib.temporary import temporary_folder
@@ -57,6 +57,7 @@ def verify(
     trained with it. On another kind of processor the last bits of sums differ and grow with the epochs; then the
     accuracy decides: it must lie within 4 standard deviations of the arm's mean over its replicates.
     """
+    check_seed(seed)  # Python's own generator takes any number, and -1 for 1
     everything = [(arm, replicate) for arm in arms or cohort.arms for replicate in cohort.replicates(arm)]
     positive_integer(sample, "sample", maximum=len(everything))
     chosen = sorted(random.Random(seed).sample(everything, sample))

@@ -36,7 +36,7 @@ from kdlib.data.class_tree import (
 )
 from kdlib.data.splitting import split_off_val, take
 from kdlib.data.text_tables import at_a_glance
-from kdlib.errors import KdlibError, positive_integer
+from kdlib.errors import KdlibError, positive_integer, shown
 
 PARTS = ("train", "val", "test")
 PART_NAMES = {
@@ -170,6 +170,7 @@ def split_listings(
         held_out = listed["val"]
         val = held_out.at(take(held_out.labels, n_val, seed, "n_val", str(held_out.folder)))
         train = pool.at(take(pool.labels, n_train, seed, "n_train", str(pool.folder)))
+        _tell_unlearnt(train)
         return {"train": train, "val": val, "test": test}
     if n_val is None:
         most = len(pool.paths) if val_per_class is None else val_per_class * len(pool.class_names)
@@ -179,6 +180,7 @@ def split_listings(
     train = pool.at(train_indices)
     if n_train is None:
         _need_classes(train, len(train.paths))
+    _tell_unlearnt(train)
     return {"train": train, "val": pool.at(val_indices), "test": test}
 
 
@@ -189,6 +191,20 @@ def _need_classes(listing: Listing, left: int) -> None:
         raise KdlibError(
             f"besides val and test, {listing.folder} has {max(left, 0)} pictures of {min(left, classes)} of its "
             f"{len(listing.class_names)} classes to train on, and at least 2 of different classes are needed; add some"
+        )
+
+
+def _tell_unlearnt(train: Listing) -> None:
+    """Warn in one line of classes that no picture is left of to train on: a network can't learn them."""
+    seen = set(train.labels.tolist())
+    lacking = [name for label, name in enumerate(train.class_names) if label not in seen]
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        warnings.warn(
+            f"no picture of {', '.join(map(shown, lacking[:3]))}{more} of {train.folder} is among the "
+            f"{len(train.paths)} to train on, so that a network can't learn {'them' if len(lacking) > 1 else 'it'}; "
+            "add pictures, or take more to train on",
+            stacklevel=1,
         )
 
 

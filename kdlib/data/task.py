@@ -63,7 +63,8 @@ def _binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _mean_squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    return F.mse_loss(at_least_float32(_one_column(outputs)), labels.float())
+    wide = at_least_float32(_one_column(outputs))
+    return F.mse_loss(wide, labels.to(wide.dtype))
 
 
 def _one_column(outputs: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def attention_map(features: Tensor) -> Tensor:
     >>> attention_map(torch.tensor([[[[3.0, 0.0]], [[0.0, 2.0]]]]))  # energies 9/2 and 4/2
     tensor([[0.9138, 0.4061]])
     """
-    if features.ndim != 4:
+    if features.ndim != 4 or 0 in features.shape[1:]:
         raise KdlibError(f"features must have shape (batch, channels, height, width), not {tuple(features.shape)}")
     features = at_least_float32(features)
     # The scale cancels in the end; taken out first, squares neither vanish nor overflow.
@@ -48,7 +48,7 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
             f"attention maps of student and teacher must have one shape (batch, positions), not "
             f"{tuple(student_map.shape)} and {tuple(teacher_map.shape)}"
         )
-    return (student_map - teacher_map.detach()).square().mean()
+    return (at_least_float32(student_map) - teacher_map.detach()).square().mean()
 
 
 def observe_attention(layers: tuple[str, ...]) -> Observe:

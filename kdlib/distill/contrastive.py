@@ -15,6 +15,7 @@ from kdlib.distill.kd import label_terms
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
+from kdlib.distill.terms import unit_rows
 from kdlib.errors import KdlibError, check_seed, check_temperature, finite_number, positive_integer
 
 _MOST_NEGATIVES = 16_384  # the paper's number
@@ -134,7 +135,7 @@ def moved_rows(rows: Tensor, embeddings: Tensor, momentum: float) -> Tensor:
     >>> moved_rows(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), momentum=0.5)
     tensor([[0.7071, 0.7071]])
     """
-    return F.normalize(momentum * rows + (1 - momentum) * embeddings, dim=1)
+    return unit_rows(momentum * rows + (1 - momentum) * embeddings)
 
 
 class ContrastiveMemory(nn.Module):
@@ -212,8 +213,8 @@ class ContrastiveMemory(nn.Module):
 
         student_features: (B, d_s). teacher_features: (B, d_t). index: (B,) the images' numbers, none twice.
         """
-        student = F.normalize(self.embed_student(student_features), dim=1)
-        teacher = F.normalize(self.embed_teacher(teacher_features), dim=1)
+        student = unit_rows(self.embed_student(student_features))
+        teacher = unit_rows(self.embed_teacher(teacher_features))
         rows = self.draw(index)
         loss = student.new_zeros(())
         for side, (anchors, bank) in enumerate([(student, self.teacher_bank), (teacher, self.student_bank)]):

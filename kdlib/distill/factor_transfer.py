@@ -22,6 +22,7 @@ from kdlib.distill.feature_maps import matched_stages
 from kdlib.distill.kd import label_terms
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher, Observe, Teacher
+from kdlib.distill.terms import unit_rows
 from kdlib.errors import KdlibError, check_seed, check_temperature, finite_number, positive_integer
 
 _SLOPE = 0.1  # of the LeakyReLU below zero
@@ -38,7 +39,7 @@ def factors_of(maps: Tensor) -> Tensor:
     >>> factors_of(torch.tensor([[[[3.0]], [[4.0]]]]))
     tensor([[0.6000, 0.8000]])
     """
-    return F.normalize(at_least_float32(maps).flatten(1), dim=1)
+    return unit_rows(maps.flatten(1))
 
 
 def factor_loss(student_factors: Tensor, teacher_factors: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ def factor_loss(student_factors: Tensor, teacher_factors: Tensor) -> Tensor:
             f"factors of student and teacher must have one shape (batch, numbers), not "
             f"{tuple(student_factors.shape)} and {tuple(teacher_factors.shape)}"
         )
-    return (student_factors - teacher_factors.detach()).abs().mean()
+    return (at_least_float32(student_factors) - teacher_factors.detach()).abs().mean()
 
 
 def factor_encoder(channels: int, factors: int) -> nn.Sequential:

@@ -23,8 +23,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     Its gradient with respect to a student's logit is T (p_s^T - p_t^T) / B; 1/T comes from the softmax, and the
     probabilities' difference itself shrinks like 1/T, so T^2 keeps the gradient's size as T grows.
 
-    student_logits, teacher_logits: (B, K); a class that the teacher masks (-inf) contributes 0. 0 < temperature < 1e6.
-    The loss is computed in float32 at least. No gradient flows to the teacher.
+    student_logits, teacher_logits: (B, K); a class that the teacher masks (-inf) contributes 0. The temperature
+    lies between 1e-9 and 1e6. The loss is computed in float32 at least. No gradient flows to the teacher.
 
     >>> import torch
     >>> kd_loss(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]).log(), temperature=1.0)  # KL((3/4, 1/4) || (1/2, 1/2))

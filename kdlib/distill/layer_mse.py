@@ -11,7 +11,7 @@ from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher, Observe
-from kdlib.errors import KdlibError, finite_number
+from kdlib.errors import KdlibError, finite_number, yes_or_no
 from kdlib.models.probed import layer_path
 
 
@@ -85,7 +85,7 @@ def build_layer_mse(setting: Setting, *, layer: str = "fc1", relative: float = 0
             "needs one shape; choose nets with as many outputs there, or another layer"
         )
     scale = 1.0
-    if relative:
+    if yes_or_no(relative, "relative"):
         scale = output_variance(teacher, setting.train.inputs(slice(0, 512)), theirs)
         if not scale > 0:
             raise KdlibError(

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from kdlib.data.augment import Augmentation
 from kdlib.data.labelled_set import LabelledSet
-from kdlib.data.task import at_least_float32
 from kdlib.distill import Objective, TrainBatch
 from kdlib.distill.kd import kd_loss
 from kdlib.distill.penultimate import POOLED, observe_pooled, pooled_widths
 from kdlib.distill.setting import Setting
 from kdlib.distill.teacher import AnyTeacher
-from kdlib.distill.terms import label_cross_entropy, weighted
+from kdlib.distill.terms import label_cross_entropy, unit_rows, weighted
 from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
 
 _TURNS = 4
@@ -53,7 +52,7 @@ def similarities(embeddings: Tensor) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    units = F.normalize(at_least_float32(embeddings), dim=1)
+    units = unit_rows(embeddings)
     originals = units[: len(units) // _TURNS]
     return units[len(originals) :] @ originals.T
 

@@ -1,11 +1,15 @@
-"""Parts of losses that stay right at the edge: masked classes (a logit of -inf) and half precision."""
+"""Parts of losses that stay right at the edge: masked classes (a logit of -inf), half precision, very short vectors."""
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.data.task import CLASSIFICATION, at_least_float32
 
+# Beyond these, squares leave float32, and torch's `normalize` takes whatever is shorter than 1e-12 for zero.
+_SHORT, _LONG = 2.0**-30, 2.0**50
 _HIGH_TEMPERATURE = 32.0  # up to it, float32 keeps three digits of T^2 KL
 
 
@@ -36,6 +40,22 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """
     p = log_p.exp()
     return (p * (log_p - log_q).masked_fill(p == 0, 0)).sum(dim=1)
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Each row (B, d) divided by its Euclidean norm, in float32 at least, however short or long; zeros stay zeros.
+
+    >>> unit_rows(torch.tensor([[3e-20, 4e-20], [3e30, 4e30], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    rows = at_least_float32(rows)
+    largest = rows.detach().abs().amax(dim=1, keepdim=True)
+    # The scale cancels in the end; a power of two takes it out exactly. Rows of usual length keep theirs and their bits
+    usual = ((largest >= _SHORT) & (largest <= _LONG)) | (largest == 0) | ~largest.isfinite()
+    exponent = torch.where(usual, 0, -torch.frexp(largest).exponent).clamp(-126, 126)
+    return F.normalize(rows * torch.ldexp(torch.ones_like(largest), exponent), dim=1)
 
 
 def label_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -20,9 +20,11 @@ _WRAPPERS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module",
     "ema_state_dict", "model_ema", "state_dict_ema", "ema",
 )  # fmt: skip
-_INSERTED = ("module", "_orig_mod")  # what data-parallel training and torch.compile put into names, at any depth
+# What data-parallel and sharded training, torch.compile and recomputed activations put into names, at any depth
+_INSERTED = ("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module")
 _OUTER = ("model", "net", "network")  # attributes by which a trainer's object holds the network
 _OWN = "normalise."  # our nets' normalisation, which other people's weights do not hold
+_VARIANCE = ".running_var"  # of which the network takes the square root
 _COUNTER = ".num_batches_tracked"  # read in training alone; files from before torch 0.4.1 do not have it
 _AVERAGED = "n_averaged"  # how many networks a running average is of: torch keeps it beside their weights
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -78,9 +80,14 @@ def _fitting(name: str, tensor: Tensor, expected: Tensor, path: Path) -> Tensor:
             f"'{name}' in checkpoint {path} is of type {kind}, and the model computes with plain "
             f"{str(expected.dtype).removeprefix('torch.')}; save the state_dict of the network in that type"
         )
-    tensor = tensor.to(expected.dtype)
+    given, tensor = tensor, tensor.to(expected.dtype)
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if bool(torch.isfinite(given.double()).all()):
+            narrow = str(expected.dtype).removeprefix("torch.")
+            raise KdlibError(f"'{name}' in checkpoint {path} has numbers too large for {narrow}; train it in that type")
         raise KdlibError(f"'{name}' in checkpoint {path} is not finite; train the network again")
+    if name.endswith(_VARIANCE) and bool((tensor < 0).any()):
+        raise KdlibError(f"'{name}' in checkpoint {path} is a variance and below 0; the file is damaged, get it again")
     return tensor
 
 

@@ -18,7 +18,7 @@ from kdlib.capture import last_stages
 from kdlib.cores import cores
 from kdlib.data.broden import BrodenFolder
 from kdlib.data.labelled_set import Splits
-from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seed, choose, positive_integer
+from kdlib.errors import MOST_SEEDS, MOST_STUDENT_EPOCHS, check_seeds, choose, positive_integer
 from kdlib.models import build
 from kdlib.papers.presets import PARTS, PRESETS, Preset, load_data, need_a_batch, sizes_of
 from kdlib.runs.arms import Arm, Net, arm_spec
@@ -41,7 +41,7 @@ class Study:
 
     def __init__(self, preset: str, seed: int, n_seeds: int, device: str) -> None:
         positive_integer(n_seeds, "n_seeds", maximum=MOST_SEEDS)
-        check_seed(check_seed(seed) + n_seeds - 1)  # the last of them
+        check_seeds(seed, n_seeds)
         self.preset, self.seed = preset, seed
         self.seeds = tuple(range(seed, seed + n_seeds))
         self.device = resolve_device(device)

@@ -10,6 +10,7 @@ from typing import Any
 
 from kdlib.distill.catalogue import METHODS
 from kdlib.errors import (
+    LEAST_TEMPERATURE,
     MOST_EPOCHS,
     MOST_TEMPERATURE,
     KdlibError,
@@ -18,6 +19,7 @@ from kdlib.errors import (
     finite_number,
     positive_integer,
     shown,
+    yes_or_no,
 )
 from kdlib.models import check_model
 from kdlib.runs.teachers import KnownTeacher
@@ -26,10 +28,12 @@ from kdlib.train.recipe import Recipe
 # What these options mean is the same in every method.
 _RANGES: dict[str, dict[str, Any]] = {
     "alpha": {"minimum": 0, "maximum": 1},
-    "temperature": {"minimum": 0, "maximum": MOST_TEMPERATURE, "exclusive": True},
-    "nce_temperature": {"minimum": 0, "maximum": MOST_TEMPERATURE, "exclusive": True},
+    **{
+        option: {"minimum": LEAST_TEMPERATURE, "maximum": MOST_TEMPERATURE, "exclusive": True}
+        for option in ("temperature", "nce_temperature")
+    },
     **{option: {"minimum": 0} for option in ("weight", "logits", "similarity", "turned")},
-    **{option: {"minimum": 0, "maximum": 1} for option in ("rate", "relative")},
+    "rate": {"minimum": 0, "maximum": 1},
 }
 _MOST_WHOLE = {"negatives": 10**6, "dimension": 65_536, "epochs": MOST_EPOCHS}
 _NOT_THE_NETWORKS = {"seed": "specification's seed"} | dict.fromkeys(
@@ -113,6 +117,8 @@ def _check_objective(name: str, options: tuple[tuple[str, Any], ...]) -> None:
                 raise KdlibError(f"{option} of objective '{name}' must be text, not {shown(value)}")
         elif value is None and default is None:
             continue
+        elif option == "relative":
+            yes_or_no(value, option)
         elif option in _MOST_WHOLE:
             positive_integer(value, option, maximum=_MOST_WHOLE[option])
         else:

@@ -49,6 +49,7 @@ def fit(
     draws from its own generator, so a training that resumes gives the very bits of one that ran through. after_epoch:
     called with the state from which training can go on. feed: where batches come from, by default sets in memory.
     """
+    check_seed(seed)  # also where there is no epoch that would draw from it
     feed = feed or Feed(splits.to(resolve_device(device)), recipe)
     if recipe.batch_size > len(feed.train):
         raise KdlibError(f"batch_size {recipe.batch_size} is larger than the training set of {len(feed.train)} images")

@@ -48,7 +48,7 @@ def test_cells_are_all_combinations_the_last_parameter_fastest():
     [
         ({}, r"no cell without -p; give one, such as -p name=1,2,4 \(parameters of toy: preset, seed"),
         ({"temprature": "1,2"}, "unknown parameter of toy 'temprature'; did you mean 'temperature'"),
-        ({"temperature": "1,0"}, "temperature must be a finite number greater than 0 and less than 1e.06, not 0.0"),
+        ({"temperature": "1,0"}, "temperature must be a finite number greater than 1e-09 and less than 1e.06, not 0.0"),
         ({"temperature": "1,hot"}, "temperature must be a number, not 'hot'"),
         ({"temperature": "1,,2"}, "temperature has an empty value in 'temperature=1,,2'"),
         ({"temperature": ""}, "temperature has an empty value"),

@@ -65,8 +65,8 @@ def test_a_text_becomes_a_value_of_the_default_s_type(form, name, text, value):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("temperature", "0", "temperature must be a finite number greater than 0 and less than 1e+06, not 0.0"),
-        ("temperature", "-1", "temperature must be a finite number greater than 0 and less than 1e+06, not -1.0"),
+        ("temperature", "0", "temperature must be a finite number greater than 1e-09 and less than 1e+06, not 0.0"),
+        ("temperature", "-1", "temperature must be a finite number greater than 1e-09 and less than 1e+06, not -1.0"),
         ("temperature", "nan", "temperature must be a finite number, not nan"),
         ("temperature", "inf", "temperature must be a finite number, not inf"),
         ("temperature", "abc", "temperature must be a number, not 'abc'"),

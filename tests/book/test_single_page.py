@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import nbformat
 import pytest
 
@@ -27,3 +30,17 @@ def test_the_notebook_itself_stays_as_it_is(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=cells)
     page = write_page(notebook, "toy", tmp_path)
     assert "A seed." in page and notebook.cells[0].source == "A {term}`seed`."
+
+
+@pytest.mark.parametrize("name", ["<!--<script>", "</script><b>", "a < b"])
+def test_a_name_within_a_widget_ends_no_script_and_begins_none(tmp_path, name):
+    mime = "application/vnd.jupyter.widget-state+json"
+    state = {"state": {"one": {"model_name": "AnyModel", "state": {"class_names": [name]}}}, "version_major": 2}
+    output = nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "one"}})
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("", outputs=[output])], metadata={"widgets": {mime: state}}
+    )
+    (held,) = re.findall(
+        rf'<script type="{re.escape(mime)}">(.*?)</script>', write_page(notebook, "toy", tmp_path), re.S
+    )
+    assert json.loads(held) == state and "<" not in held

@@ -89,7 +89,7 @@ def test_the_table_of_parameters_stands_below_their_cell(project, ran):
     rows = cells[place + 1].source.splitlines()
     assert rows[0] == "| parameter | default | range | meaning |"
     assert len(rows) == 2 + len(read_parameters(PARAMETERS))
-    assert "| `temperature` | `4.0` | 0 to 1e+06, both excluded | softens both distributions |" in rows
+    assert "| `temperature` | `4.0` | 1e-09 to 1e+06, both excluded | softens both distributions |" in rows
     assert "| `preset` | `'quick'` | `smoke`, `quick`, `long`, `gpu` | size of the experiment |" in rows
 
 

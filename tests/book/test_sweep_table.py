@@ -7,6 +7,8 @@ import io
 
 import matplotlib.pyplot as plt
 import pytest
+from bs4 import BeautifulSoup
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from toy_sweeps import metrics
 
 from kdlib.book.grid import Cell, Grid
@@ -95,4 +97,34 @@ def test_without_a_measured_number_there_is_a_table_and_no_picture(tmp_path):
     assert len(write_results(tmp_path, "toy", GRID, [outcome(1.0), FAILED])) == 4
     assert [path.name for path in write_results(tmp_path, "toy", GRID, [FAILED])] == ["sweep.csv", "sweep.md"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.csv", "sweep.md"]
-    assert "- temperature=8,seed=0: toy failed | really" in (tmp_path / "sweep.md").read_text()
+    assert "- temperature=8,seed=0: toy failed \\| really" in (tmp_path / "sweep.md").read_text()
+
+
+NAMES = ["$a$ $\\frac", "<script>x()</script>", "a|b*c*`d`_e_", "[l](http://x)", "!{}", "two\nlines", "x" * 3000]
+
+
+def test_every_name_is_text_in_the_table_the_page_and_the_figure(tmp_path):
+    grid = Grid({"data_folder": tuple(NAMES)})
+    outcomes = [Outcome(cell, metrics({"temperature": 1.0, "seed": 0, "n_seeds": 1})) for cell in grid.cells]
+    failed = Outcome(Cell({"data_folder": "other"}), None, "<script>y()</script> is *no* $name$")
+    assert len(write_results(tmp_path, "toy", grid, [*outcomes, failed])) == 4
+    read = list(csv.DictReader(io.StringIO((tmp_path / "sweep.csv").read_text())))
+    assert [row["data_folder"] for row in read] == [*NAMES, "other"]
+    page = markdown2html_mistune((tmp_path / "sweep.md").read_text())
+    soup = BeautifulSoup(page, "html.parser")
+    assert not soup.select("script, em, code, p a, td a") and len(soup.select("tbody tr")) == len(NAMES) + 1
+    shown = [row.td.get_text() for row in soup.select("tbody tr")]
+    assert shown[:5] == NAMES[:5] and shown[5] == "two\\nlines"
+    assert soup.select("li")[0].get_text() == "data_folder=other: <script>y()</script> is *no* $name$"
+    lines = panels_of(outcomes, *axes_of(grid))[0].lines[""]
+    assert len(lines) == len(NAMES) and all(len(place) <= 40 for place in lines)
+
+
+def test_values_that_differ_in_a_late_digit_are_two_rows_and_two_lines():
+    grid = Grid({"temperature": (1.0, 8.0), "alpha": (0.12345671, 0.12345672)})
+    outcomes = [Outcome(cell, metrics(dict(cell.values) | {"seed": 0, "n_seeds": 2})) for cell in grid.cells]
+    assert list(panels_of(outcomes, *axes_of(grid))[0].lines) == ["alpha 0.12345671", "alpha 0.12345672"]
+    table = rows(outcomes)
+    read = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert [row["alpha"] for row in read[:2]] == ["0.12345671", "0.12345672"] and read[0]["temperature"] == "1"
+    assert "| 1 | 0.12345672 | done |" in as_markdown(table) and "0.12345672" in printed(table, 200)

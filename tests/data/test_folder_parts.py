@@ -232,6 +232,18 @@ class TestTooFew:
         with pytest.raises(KdlibError, match=r"n_test=8 leaves none of the 8 images of .* to train on; give fewer"):
             split_listings(tmp_path, 0, None, None, 8)
 
+    def test_classes_without_a_picture_to_train_on_are_told(self, tmp_path):
+        plant(tmp_path / "few", {f"c{number}": 1 for number in range(20)})
+        with pytest.warns(
+            UserWarning, match=r"^no picture of 'c\d+', 'c\d+', 'c\d+' and \d more of .*few is among the 14 "
+        ):
+            counts(tmp_path / "few")
+        plant_parts(tmp_path / "parts", "train", "val", "test", classes=CLASSES[:2])
+        with pytest.warns(
+            UserWarning, match=r"no picture of '(cat|dog)' of .*train is among the 1 to train on, .* learn it"
+        ):
+            split_listings(tmp_path / "parts", 0, 1, None, None)
+
     def test_nothing_is_told_of_a_plain_tree(self, tmp_path):
         plant(tmp_path, {"cat": 5, "dog": 5})
         with warnings.catch_warnings():

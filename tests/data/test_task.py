@@ -115,3 +115,9 @@ def test_a_binary_training_learns_from_one_logit():
     assert score(linear_model(), splits.test) < 0.75  # it says "no" to all
     assert run.history[-1]["val_accuracy"] > 0.9 and score(run.model(), splits.test) > 0.9
     assert BINARY.predict(predict(run.model(), splits.test)).unique().tolist() == [0, 1]
+
+
+def test_the_error_of_a_double_is_taken_from_the_whole_label():
+    exact = torch.tensor([2.0**24 + 1], dtype=torch.float64)
+    assert REGRESSION.loss(exact[:, None] + 1, exact) == 1
+    assert REGRESSION.loss(exact[:, None] + 1, torch.tensor([2**24 + 1])) == 1

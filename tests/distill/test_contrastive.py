@@ -276,7 +276,7 @@ def test_images_of_one_class_alone_are_refused():
     [
         ({"negatives": 0}, "negatives must be a whole number of at least 1, not 0"),
         ({"dimension": 0}, "dimension must be a whole number of at least 1, not 0"),
-        ({"temperature": 0}, "nce_temperature must be a finite number greater than 0 and less than 1e.06, not 0"),
+        ({"temperature": 0}, "nce_temperature must be a finite number greater than 1e-09 and less than 1e.06, not 0"),
         ({"momentum": 1.5}, "momentum must be a finite number at least 0 and at most 1, not 1.5"),
     ],
 )

@@ -119,8 +119,17 @@ def test_kd_at_a_high_temperature_is_right_to_five_digits(dtype, temperature):
     assert kd_loss(teacher, teacher, temperature).item() == 0
 
 
+@pytest.mark.parametrize("temperature", [1e-9, 1e-38, 1e-45, 1e-300])
+def test_a_temperature_by_which_logits_overflow_is_refused(temperature):
+    with pytest.raises(KdlibError, match="greater than 1e-09 and less than"):
+        kd_loss(random_logits(1), random_logits(2), temperature)
+    with pytest.raises(KdlibError, match="greater than 1e-09 and less than"):
+        LIMITS["temperature"].check(temperature, "temperature")
+    assert bool(kd_loss(random_logits(1), random_logits(2), 1.1e-9).isfinite())
+
+
 def test_a_temperature_whose_square_overflows_is_refused():
-    message = r"^temperature must be a finite number greater than 0 and less than 1e\+06, not 1e\+200$"
+    message = r"^temperature must be a finite number greater than 1e-09 and less than 1e\+06, not 1e\+200$"
     with pytest.raises(KdlibError, match=message):
         kd_loss(torch.zeros(1, 2), torch.zeros(1, 2), 1e200)
     with pytest.raises(KdlibError, match=message):

@@ -9,12 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.distill import TrainBatch
-from kdlib.distill.attention_transfer import AttentionTransfer, attention_map
-from kdlib.distill.contrastive import ContrastiveDistillation, ContrastiveMemory, log_mean_normaliser
-from kdlib.distill.factor_transfer import FactorTransfer, Paraphraser, factor_encoder, observe_factors
+from kdlib.distill.attention_transfer import AttentionTransfer, attention_loss, attention_map
+from kdlib.distill.contrastive import ContrastiveDistillation, ContrastiveMemory, log_mean_normaliser, moved_rows
+from kdlib.distill.factor_transfer import (
+    FactorTransfer,
+    Paraphraser,
+    factor_encoder,
+    factor_loss,
+    factors_of,
+    observe_factors,
+)
 from kdlib.distill.layer_mse import LayerMSE
-from kdlib.distill.self_supervision import SelfSupervision, make_head
+from kdlib.distill.self_supervision import SelfSupervision, make_head, similarities
 from kdlib.distill.teacher import KnownOutputs
+from kdlib.distill.terms import unit_rows
+from kdlib.errors import KdlibError
 
 INF = torch.inf
 HALVES = [torch.float16, torch.bfloat16]
@@ -132,3 +141,34 @@ def test_factors_of_a_teacher_whose_layer_gives_half_precision():
     with torch.no_grad():
         seen = observe_factors("0", Paraphraser(4))(net, torch.rand(2, 1, 4, 4))
     assert seen["factors"].dtype == torch.float32 and bool(seen["factors"].isfinite().all())
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e-13, 1e-9, 1e10, 1e19, 1e25])
+def test_a_direction_does_not_depend_on_the_length_of_the_vector(scale):
+    maps, embeddings = numbers(1, 2, 3, 4, 4), numbers(2, 8, 6)
+    for of, small in ((factors_of, maps), (similarities, embeddings), (unit_rows, embeddings)):
+        given = (small * scale).requires_grad_()
+        found = of(given)
+        assert torch.allclose(found, of(small), atol=1e-5)
+        (gradient,) = torch.autograd.grad((found * torch.linspace(0, 1, found.numel()).view_as(found)).sum(), given)
+        assert bool(gradient.isfinite().all()) and bool(gradient.any())
+    moved = moved_rows(embeddings * scale, embeddings.flip(0) * scale, 0.5)
+    assert torch.allclose(moved, moved_rows(embeddings, embeddings.flip(0), 0.5), atol=1e-5)
+
+
+def test_a_direction_of_usual_length_has_the_bits_of_torchs_own():
+    rows = numbers(1, 16, 9) * torch.logspace(-8, 12, 16)[:, None]
+    assert torch.equal(unit_rows(rows), torch.nn.functional.normalize(rows, dim=1))
+    assert torch.equal(unit_rows(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_maps_and_factors_in_half_precision_are_compared_in_float32(dtype):
+    mine, its = torch.full((1, 10), 1e-4).to(dtype), torch.full((1, 10), 3e-4).to(dtype)
+    for loss in (attention_loss, factor_loss):
+        assert torch.equal(loss(mine, its), loss(mine.float(), its.float()))
+
+
+def test_a_layer_without_channels_has_no_attention_map():
+    with pytest.raises(KdlibError, match=r"must have shape .*, not \(2, 0, 3, 3\)"):
+        attention_map(torch.zeros(2, 0, 3, 3))

@@ -316,7 +316,7 @@ class TestBadInput:
         [
             ({"weight": -1.0}, "weight must be a finite number at least 0, not -1.0"),
             ({"alpha": 1.5}, "alpha must be a finite number at least 0 and at most 1"),
-            ({"temperature": 0.0}, "temperature must be a finite number greater than 0"),
+            ({"temperature": 0.0}, "temperature must be a finite number greater than 1e-09"),
         ],
     )
     def test_an_option_out_of_range_is_refused(self, option, message):

@@ -120,3 +120,9 @@ def test_layers_of_two_shapes_are_refused_in_the_loss_too():
 def test_an_unknown_layer_is_refused_by_naming_the_nearest(splits):
     with pytest.raises(KdlibError, match="nearest"):
         build_layer_mse(setting_of(splits), layer="layr2")
+
+
+@pytest.mark.parametrize("relative", [0.5, 2, -1, float("nan"), "1"])
+def test_relative_is_0_or_1_and_nothing_between(splits, relative):
+    with pytest.raises(KdlibError, match="relative must be 0 or 1, not "):
+        build_layer_mse(setting_of(splits), layer=LAYER, relative=relative)

@@ -73,9 +73,15 @@ def test_gallery_takes_the_first_image_of_each_class(study):
     [
         ({"preset": "quik"}, "unknown preset 'quik'; did you mean 'quick'"),
         ({"data": "fashion"}, "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
-        ({"temperature": 0}, "temperature must be a finite number greater than 0 and less than 1e.06, not 0"),
-        ({"temperature": float("nan")}, "temperature must be a finite number greater than 0 and less than 1e.06, not "),
-        ({"temperature": "abc"}, "temperature must be a finite number greater than 0 and less than 1e.06, not 'abc'"),
+        ({"temperature": 0}, "temperature must be a finite number greater than 1e-09 and less than 1e.06, not 0"),
+        (
+            {"temperature": float("nan")},
+            "temperature must be a finite number greater than 1e-09 and less than 1e.06, not ",
+        ),
+        (
+            {"temperature": "abc"},
+            "temperature must be a finite number greater than 1e-09 and less than 1e.06, not 'abc'",
+        ),
         ({"n_seeds": 0}, "n_seeds must be a whole number from 1 to 1000, not 0"),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, not -1"),
         ({"device": "tpu"}, "unknown device 'tpu'"),

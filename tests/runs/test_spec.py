@@ -76,10 +76,11 @@ def test_options_that_no_objective_has_are_refused_in_the_specification(objectiv
         ("contrastive", "negatives", 0, "negatives must be a whole number from 1 to 1000000, not 0"),
         ("contrastive", "negatives", 10**12, "negatives must be a whole number from 1 to 1000000, not 1000000000000"),
         ("contrastive", "dimension", 1.5, "dimension must be a whole number from 1 to 65536, not 1.5"),
-        ("contrastive", "nce_temperature", 0, "nce_temperature must be a finite number greater than 0"),
+        ("contrastive", "nce_temperature", 0, "nce_temperature must be a finite number greater than 1e-09"),
         ("self_supervision", "epochs", 10**23, "epochs must be a whole number from 1 to 100000, not 1000000"),
         ("self_supervision", "turned", -0.1, "turned must be a finite number at least 0, not -0.1"),
-        ("layer_mse", "relative", 2, "relative must be a finite number at least 0 and at most 1, not 2"),
+        ("layer_mse", "relative", 2, "relative must be 0 or 1, not 2"),
+        ("layer_mse", "relative", 0.5, "relative must be 0 or 1, not 0.5"),
         ("kd", "temperature", 1e200, "less than 1e.06, not 1e.200"),
     ],
 )

@@ -23,7 +23,7 @@ from kdlib.data.image_set import ImageSet
 from kdlib.data.labelled_set import Splits
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.distill.cross_entropy import CrossEntropy
-from kdlib.errors import KdlibError, choose, positive_integer
+from kdlib.errors import KdlibError, check_seed, choose, positive_integer
 from kdlib.explain.saliency import loss_gradients, saliency
 from kdlib.metrics.diffroar import KEPT, DiffRoar, RankCodes, Retrain, diffroar, masked, rank_codes
 from kdlib.models import MODELS, build
@@ -166,6 +166,7 @@ class Ranking:
 
     def __post_init__(self) -> None:
         choose(self.gradients, GRADIENTS, "kind of gradient")
+        check_seed(self.seed)
 
 
 def magnitudes(ranking: Ranking, images: ImageSet) -> Tensor:

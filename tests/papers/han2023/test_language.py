@@ -87,7 +87,7 @@ def test_sst_takes_the_grammar_s_place(tmp_path):
     ("arguments", "message"),
     [
         ({"preset": "quik"}, "unknown preset 'quik'; did you mean 'quick'"),
-        ({"preset": "smoke", "temperature": 0.0}, "temperature must be a finite number greater than 0"),
+        ({"preset": "smoke", "temperature": 0.0}, "temperature must be a finite number greater than 1e-09"),
         ({"preset": "smoke", "sst_folder": "nowhere"}, "sst_folder='nowhere' is no folder"),
     ],
 )
