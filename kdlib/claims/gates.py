@@ -43,8 +43,8 @@ class Gate:
 
     kind: one of `KINDS`. reads: the measurement, several for the kind "off floor and ceiling" alone. sentence: why the
     contrast says nothing without it. minus: what is taken from it within each replicate. threshold, floor, ceiling: in
-    the unit of the measurement; of "off floor and ceiling" the threshold is in percent of the replicates. subject: the
-    measurement in prose, made from its name where it is empty.
+    the unit of the measurement; of "off floor and ceiling" the threshold is in percent of the replicates. subject: what
+    is judged, in prose (with a `minus`, the whole difference); made from the names where it is empty.
 
     >>> gate = Gate("at least", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)
     >>> Gate("atleast", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)

@@ -54,7 +54,8 @@ def rule_in_words() -> str:
     """
     words = "; ".join(f"*{word}* if {RULE[word]}" for word in WORDS)
     return (
-        f"The rule, fixed beforehand: {words}. A replicate is a teacher of its own with one student of every kind, "
+        f"The rule, fixed beforehand: {words}. Where a base rate decides what is large, the smallest effect is an "
+        "odds ratio. A replicate is a teacher of its own with one student of every kind, "
         "so the interval speaks of teachers and students alike. A supported effect *survives its controls* if it is "
         "larger than what each control does alone: the 95 % interval of the rest lies on the claimed side of zero. A "
         "paper makes many claims, and where there is no effect one in forty is supported by chance; so a p-value "

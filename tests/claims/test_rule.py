@@ -140,7 +140,15 @@ class TestReplicatesThatWouldDecide:
 def test_every_word_is_explained_to_readers():
     assert set(RULE) == set(WORDS) and len(WORDS) == 5
     assert all(f"*{word}* if {RULE[word]}" in rule_in_words() for word in WORDS)
-    for what in ("Student's t", "gate", "survives its controls", "Holm", "exploratory", "replicates would decide"):
+    for what in (
+        "Student's t",
+        "gate",
+        "survives its controls",
+        "Holm",
+        "exploratory",
+        "odds ratio",
+        "replicates would decide",
+    ):
         assert what in rule_in_words()
 
 
