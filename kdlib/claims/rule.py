@@ -39,8 +39,9 @@ RULE = {
     CONTRADICTED: "it lies on the other side of zero",
     NOT_SUPPORTED: "it lies within plus or minus the smallest effect that would matter: an effect large enough to "
     "matter is excluded",
-    INCONCLUSIVE: "none of these holds; we then say how many replicates would decide. Fewer replicates than the claim "
-    "asks for give an estimate only, and so does a measure that is equal in both arms of every replicate",
+    INCONCLUSIVE: "none of these holds (we then say how many replicates would decide), and always with fewer "
+    "replicates than the claim asks for, which give an estimate only, or where both arms gave the same value in every "
+    "replicate (the measure is then at its floor or ceiling and can't tell them apart)",
     NO_TEST: "a gate failed, a condition without which the difference says nothing: that the teacher is good, say, "
     "that KD made its student more accurate, or that the measure is not at its floor",
 }
