@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from kdlib.files import replace_file
+from kdlib.errors import KdlibError
+from kdlib.files import refuse_unwritable, replace_file
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -37,3 +38,13 @@ def test_what_a_kill_left_of_a_file_goes_with_the_next_one(tmp_path):
     replace_file(tmp_path / "file.txt", "whole")
     # What belongs to a living process or to a user stays.
     assert {path.name for path in tmp_path.iterdir()} == {"file.txt", f".file.txt.{os.getppid()}", ".file.txt.old"}
+
+
+def test_a_folder_that_can_t_be_written_to_is_told_and_nothing_is_left(tmp_path):
+    refuse_unwritable(tmp_path / "new/folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "file/below", "link"):
+        with pytest.raises(KdlibError, match=r"cannot write results to .*; name another folder"):
+            refuse_unwritable(tmp_path / name)
