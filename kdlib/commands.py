@@ -223,8 +223,9 @@ def cohort_train(options: argparse.Namespace) -> None:
     from kdlib.cohort.listing import FOLDER
     from kdlib.cohort.protocol import read_protocol
     from kdlib.cohort.train import train_cohort
+    from kdlib.data.root import expanded
 
-    folder = Path(options.out) if options.out else FOLDER
+    folder = expanded(options.out, "--out") if options.out else FOLDER
     chosen = (options.data, options.arms, options.replicates)
     train_cohort(read_protocol(), *chosen, folder=folder, scheduler=options.scheduler)
 
@@ -239,11 +240,17 @@ def cohort_verify(options: argparse.Namespace) -> int:
 
 
 def cohort_premise(options: argparse.Namespace) -> None:
-    from kdlib.cohort.premise import judge, read_premise, save, table
+    from kdlib.cohort.premise import judge, read_premise, read_results, save, table
+    from kdlib.data.root import expanded
+    from kdlib.files import refuse_unwritable
 
+    out = expanded(options.out, "--out") if options.out else None
+    if out is not None:  # before hours of training
+        refuse_unwritable(out.parent)
+        read_results(out)
     rows = judge(read_premise(), options.candidate, options.replicates)
-    if options.out:
-        save(rows, Path(options.out))
+    if out is not None:
+        save(rows, out)
     print(table(rows))
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from kdlib.cohort.population import Population, read_net
 from kdlib.errors import KdlibError, check_temperature, choose, finite_number, positive_integer
+from kdlib.files import replace_file
 from kdlib.runs.arms import Arm
 from kdlib.runs.parallel import train_missing_of
+from kdlib.runs.place import read_file, reason
 from kdlib.runs.store import get_or_train
 from kdlib.stats import paired_contrast
 
@@ -97,15 +99,24 @@ def judge(
 
 def save(rows: Sequence[Mapping[str, Any]], path: Path = RESULTS) -> None:
     """Write the rows; those of candidates that were judged before and not now stay."""
-    kept = read_results(path) if path.exists() else []
+    kept = read_results(path)
     now = {row["candidate"] for row in rows}
     everything = [*(row for row in kept if row["candidate"] not in now), *rows]
-    path.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(everything, indent=1) + "\n")
 
 
 def read_results(path: Path = RESULTS) -> list[dict[str, Any]]:
-    """The rows on file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The rows on file; none where there is no file. Raises KdlibError if they can't be read."""
+    try:
+        rows = json.loads(read_file(path))
+        if not (isinstance(rows, list) and all("candidate" in row for row in rows)):
+            raise ValueError("it holds no rows")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise KdlibError(f"the results in {path} can't be read ({reason(error)}); name another file") from error
+    return rows
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
