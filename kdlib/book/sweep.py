@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.execute import checked_values, notebook_form, read_notebook, values_of
-from kdlib.book.grid import Cell, Grid
+from kdlib.book.grid import Cell, Grid, Outcome
 from kdlib.book.notebooks import NotebookFailed
 from kdlib.book.progress import Board, Say
 from kdlib.book.results import made_folder, replace_set
@@ -29,15 +29,6 @@ from kdlib.runs.place import read_file, reason
 from kdlib.temporary import temporary_folder
 
 _MOST_REASON = 300  # characters of why a cell failed
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: its metrics, as in `metrics.json`, or why it failed."""
-
-    cell: Cell
-    metrics: dict[str, Any] | None
-    failure: str = ""
 
 
 @dataclass(frozen=True)

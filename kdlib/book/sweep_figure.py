@@ -9,8 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from kdlib.book.grid import Grid
-from kdlib.book.sweep import Outcome
+from kdlib.book.grid import Grid, Outcome
 from kdlib.book.sweep_table import numbers
 from kdlib.names import MODEL_NAMES
 from kdlib.plotting.panels import Panel, panels_over

@@ -7,12 +7,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kdlib.book.grid import Outcome
 from kdlib.printing import format_table
-
-if TYPE_CHECKING:  # it reads numbers of metrics by this module
-    from kdlib.book.sweep import Outcome
 
 Row = dict[str, Any]
 
