@@ -247,10 +247,12 @@ def cohort_verify(options: argparse.Namespace) -> int:
 
 def cohort_premise(options: argparse.Namespace) -> None:
     from kdlib.cohort.premise import judge, read_premise, read_results, save, table
+    from kdlib.folders import refuse_unwritable
 
     file = None if options.out is None else _out(options.out, Path())
-    if file is not None and file.exists():
-        read_results(file)  # what can't be added to is told before the hours that the answer takes
+    if file is not None:  # before the hours that the answer takes
+        refuse_unwritable(file.parent)
+        read_results(file)
     rows = judge(read_premise(), options.candidate, options.replicates)
     if file is not None:
         save(rows, file)
@@ -260,11 +262,16 @@ def cohort_premise(options: argparse.Namespace) -> None:
 def cohort_threshold(options: argparse.Namespace) -> None:
     from kdlib.cohort.premise import read_premise
     from kdlib.cohort.protocol import read_protocol
-    from kdlib.cohort.threshold import save, scratch_shares, table, threshold
+    from kdlib.cohort.threshold import read_results, save, scratch_shares, table, threshold
+    from kdlib.folders import refuse_unwritable
 
+    file = None if options.out is None else _out(options.out, Path())
+    if file is not None:  # before the minutes that the answer takes
+        refuse_unwritable(file.parent)
+        read_results(file)
     shares = scratch_shares(read_protocol().population(options.data), read_premise().replicates)
-    if options.out:
-        save(options.data, shares, Path(options.out))
+    if file is not None:
+        save(options.data, shares, file)
     print(table(shares))
     print(f"tau = {threshold(shares):g}")
 

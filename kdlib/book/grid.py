@@ -40,6 +40,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: its metrics, as in `metrics.json`, or why it failed."""
+
+    cell: Cell
+    metrics: dict[str, Any] | None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
 class Grid:
     """The values of each parameter, in the order given; the cells are all their combinations, the last one fastest."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from kdlib.errors import KdlibError
 from kdlib.files import replace_file
+from kdlib.folders import refuse_unwritable, turn
 
 _MOST_BESIDE = 1000  # files of others in a folder that is still exchanged as a whole
 _AT_CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux; macOS has RENAME_SWAP, 2 too
@@ -25,8 +26,9 @@ _AT_CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 def made_folder(folder: Path) -> Iterator[None]:
     """The folder for the time of the block, made where it is not there; if the block fails and left it empty, it goes.
 
-    Raises KdlibError if it can't be made.
+    Raises KdlibError if it can't be made or written to: a run is not worth beginning then.
     """
+    refuse_unwritable(folder)
     try:
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,7 @@ def replace_set(folder: Path, texts: Mapping[str, str], gone: Collection[str] = 
     folder = folder.resolve()
     name = hashlib.sha256(folder.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     fresh = folder.with_name(f".kdlib-{name}-{uuid.uuid4().hex[:8]}")
-    with _turn(folder.parent):
+    with turn(folder.parent):
         for leftover in folder.parent.glob(f".kdlib-{name}-*"):  # of a process that was killed here
             shutil.rmtree(leftover, ignore_errors=True)
         try:
@@ -66,24 +68,6 @@ def replace_set(folder: Path, texts: Mapping[str, str], gone: Collection[str] = 
             replace_file(folder / file, text)
         for file in gone:
             (folder / file).unlink(missing_ok=True)
-
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One process at a time; the system ends a turn with its process. Without such locks, all at once."""
-    try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _exchangeable(folder: Path) -> bool:

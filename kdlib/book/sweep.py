@@ -14,28 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.execute import checked_values, notebook_form, read_notebook, values_of
-from kdlib.book.grid import Cell, Grid
+from kdlib.book.grid import Cell, Grid, Outcome
 from kdlib.book.notebooks import NotebookFailed
 from kdlib.book.progress import Board, Say
 from kdlib.book.results import made_folder, replace_set
 from kdlib.book.run import METRICS, executed_files, failed_name, run_notebook
 from kdlib.book.several import several_at_once
 from kdlib.book.stamps import fingerprint
+from kdlib.book.sweep_table import numbers
 from kdlib.errors import KdlibError, one_line, shortened
 from kdlib.files import replace_file
 from kdlib.runs.cluster import SchedulerLost, connected
+from kdlib.runs.place import read_file, reason
 from kdlib.temporary import temporary_folder
 
 _MOST_REASON = 300  # characters of why a cell failed
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: its metrics, as in `metrics.json`, or why it failed."""
-
-    cell: Cell
-    metrics: dict[str, Any] | None
-    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,7 @@ def run_sweep(
             waiting.append(task)
         else:
             outcomes[cell.name] = Outcome(cell, metrics)
-            board.say(f"{task.label}: done before, {metrics['execution'].get('finished', '')[:10]}")
+            board.say(f"{task.label}: done before, {str(metrics['execution'].get('finished') or '')[:10]}")
     with made_folder(out):
         run = _run_here(path, out, board, jobs, cell_timeout)
         if scheduler is not None:
@@ -88,11 +81,25 @@ def run_sweep(
 
 
 def _kept(folder: Path, notebook: str, key: str) -> dict[str, Any] | None:
-    """The metrics of a run in this folder whose stamp has the fingerprint `key`; None if there are none."""
+    """The metrics of a whole run in this folder whose stamp has the fingerprint `key`; None if there is none.
+
+    Raises KdlibError if they can't be read now: that tells nothing about them, and they may have taken hours.
+    """
     try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        whole = metrics["execution"]["fingerprint"] == key and (folder / notebook).is_file()
-    except (OSError, ValueError, KeyError, TypeError):  # no run, or one that is to be replaced
+        metrics = json.loads(read_file(folder / METRICS))
+        if metrics["execution"]["fingerprint"] != key:
+            return None
+        read_file(folder / f"{Path(notebook).stem}.html")
+        executed = json.loads(read_file(folder / notebook))
+        whole = "cells" in executed and all(number.values for number in numbers(metrics).values())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise KdlibError(
+            f"the results in {folder} can't be read ({reason(error)}), and are not made anew for that; try again once "
+            "they can be read, or move them away"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # damaged, and to be replaced
         return None
     return metrics if whole else None
 

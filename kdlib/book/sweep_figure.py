@@ -9,8 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from kdlib.book.grid import Grid, exact, in_name
-from kdlib.book.sweep import Outcome
+from kdlib.book.grid import Grid, Outcome, exact, in_name
 from kdlib.book.sweep_table import numbers
 from kdlib.errors import one_line
 from kdlib.names import MODEL_NAMES

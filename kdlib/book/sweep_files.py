@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdlib.book.grid import Grid
-from kdlib.book.sweep import Outcome
+from kdlib.book.grid import Grid, Outcome
 from kdlib.book.sweep_figure import draw
 from kdlib.book.sweep_table import as_csv, as_markdown, as_text, rows
 from kdlib.files import replace_file

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdlib.book.grid import exact
-from kdlib.book.sweep import Outcome
+from kdlib.book.grid import Outcome, exact
 from kdlib.errors import one_line
 from kdlib.printing import format_table
 

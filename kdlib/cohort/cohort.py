@@ -118,7 +118,9 @@ class Cohort:
         for name, row in self._index[arm].items():
             if replicate in row["replicates"]:
                 if name not in self._files:
-                    self._files[name] = ArmFile(self.folder / name, row["sha256"])
+                    file = ArmFile(self.folder / name, row["sha256"])
+                    file.check_owner(self.population.data, arm, row["replicates"])
+                    self._files[name] = file
                 return self._files[name]
         there = self.replicates(arm)
         raise KdlibError(

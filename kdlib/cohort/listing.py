@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdlib.errors import KdlibError
-from kdlib.runs.place import reason
+from kdlib.errors import KdlibError, shown
+from kdlib.runs.place import read_file, reason
 
 PROTOCOL = Path(__file__).parent / "protocol.toml"
 FOLDER = Path(__file__).parent / "published"
@@ -31,18 +32,40 @@ def overview(protocol: Path = PROTOCOL, folder: Path = FOLDER) -> list[dict[str,
 
 def read_index(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """Arm -> file -> its replicates and checksum; empty where there is none."""
+    path = folder / INDEX
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if not isinstance(index, dict):
-            raise ValueError("it is no object")
-        return index
+        index = json.loads(read_file(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else "it is no index"
-        raise KdlibError(
-            f"the cohort's {folder / INDEX} can't be read ({why}); get it again from the repository"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _no_index(path, "it is no JSON") from error
+    except OSError as error:
+        raise KdlibError(f"the cohort's {path} can't be read ({reason(error)}); try again once it can be") from error
+    if not isinstance(index, dict):
+        raise _no_index(path, "it is no object")
+    for arm, files in index.items():
+        if not isinstance(files, dict):
+            raise _no_index(path, f"its arm {shown(arm)} has no files")
+        for name, row in files.items():
+            if not _is_row(arm, name, row):
+                raise _no_index(path, f"its row of {shown(name)} is none")
+    return index
+
+
+def _is_row(arm: str, name: str, row: Any) -> bool:
+    """Whether the index may say this of a file; its name leads nowhere but into the cohort's folder."""
+    if not re.fullmatch(rf"{re.escape(arm)}\.\d+-\d+\.safetensors", name) or "/" in arm or not isinstance(row, dict):
+        return False
+    replicates = row.get("replicates")
+    numbers = isinstance(replicates, list) and bool(replicates) and all(type(number) is int for number in replicates)
+    return numbers and isinstance(row.get("sha256"), str) and type(row.get("bytes")) is int
+
+
+def _no_index(path: Path, why: str) -> KdlibError:
+    return KdlibError(
+        f"the cohort's {path} can't be read ({why}); get it again from the repository, or move it away and make it "
+        "anew by `kdlib cohort train`"
+    )
 
 
 def replicates_on_file(files: Mapping[str, Mapping[str, Any]]) -> set[int]:

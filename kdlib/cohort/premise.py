@@ -1,7 +1,8 @@
 """The premise, by accuracy alone: for each candidate protocol, does KD make a student more accurate, at what cost?
 
 It settles data, sizes, epochs and KD's settings of the cohort before any measure of interpretability is taken. It reads
-the accuracy on val, on which things may be chosen, and looks into no network. Its replicates are used for nothing else.
+the accuracy on val, on which things may be chosen, and looks into no network. Its replicates are no part of the
+cohort; their students from scratch set tau (`kdlib.cohort.threshold`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from kdlib.errors import KdlibError, check_temperature, choose, finite_number, p
 from kdlib.files import replace_file
 from kdlib.runs.arms import Arm
 from kdlib.runs.parallel import train_missing_of
+from kdlib.runs.place import read_file, reason
 from kdlib.runs.store import get_or_train
 from kdlib.stats import paired_contrast
 
@@ -98,7 +100,7 @@ def judge(
 
 def save(rows: Sequence[Mapping[str, Any]], path: Path = RESULTS) -> None:
     """Write the rows; those of candidates that were judged before and not now stay."""
-    kept = read_results(path) if path.exists() else []
+    kept = read_results(path)
     now = {row["candidate"] for row in rows}
     everything = [*(row for row in kept if row["candidate"] not in now), *rows]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,14 +108,15 @@ def save(rows: Sequence[Mapping[str, Any]], path: Path = RESULTS) -> None:
 
 
 def read_results(path: Path = RESULTS) -> list[dict[str, Any]]:
-    """The rows on file; KdlibError where it holds something else, which is not to be written over."""
+    """The rows on file; none where there is no file. Raises KdlibError if they can't be read."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(rows, list) and all("candidate" in row for row in rows)
-    except (OSError, ValueError, TypeError):
-        whole = False
-    if not whole:
-        raise KdlibError(f"{path} holds no accuracies of candidates that others could be added to; name another file")
+        rows = json.loads(read_file(path))
+        if not (isinstance(rows, list) and all("candidate" in row for row in rows)):
+            raise ValueError("it holds no rows")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise KdlibError(f"the results in {path} can't be read ({reason(error)}); name another file") from error
     return rows
 
 

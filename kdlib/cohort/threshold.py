@@ -16,8 +16,11 @@ from typing import Any
 
 from kdlib.capture import last_stages
 from kdlib.cohort.population import Population
+from kdlib.errors import KdlibError
+from kdlib.files import replace_file
 from kdlib.metrics.dissection.dissect import dissect
 from kdlib.runs.parallel import train_missing_of
+from kdlib.runs.place import read_file, reason
 from kdlib.runs.store import get_or_train
 
 RESULTS = Path(__file__).parent / "threshold.json"
@@ -53,15 +56,26 @@ def threshold(shares: Mapping[int, Sequence[float]]) -> float:
 
 def save(data: str, shares: Mapping[int, Sequence[float]], path: Path = RESULTS) -> None:
     """Write the shares of one population; those of others stay."""
-    kept = read_results(path) if path.exists() else {}
+    kept = read_results(path)
     rows = {str(replicate): list(values) for replicate, values in shares.items()}
     kept[data] = {"taus": list(TAUS), "shares": rows, "tau": threshold(shares)}
-    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    replace_file(path, json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def read_results(path: Path = RESULTS) -> dict[str, Any]:
-    """Data set -> the shares on file and the tau that follows from them."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Data set -> the shares on file and the tau that follows from them; none where there is no file.
+
+    Raises KdlibError if they can't be read.
+    """
+    try:
+        found = json.loads(read_file(path))
+        if not (isinstance(found, dict) and all("shares" in row for row in found.values())):
+            raise ValueError("it holds no shares")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise KdlibError(f"the shares in {path} can't be read ({reason(error)}); name another file") from error
+    return found
 
 
 def table(shares: Mapping[int, Sequence[float]]) -> str:

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 
 from kdlib.cohort.card import CARD, card
-from kdlib.cohort.listing import FOLDER, INDEX, read_index, replicates_on_file
+from kdlib.cohort.listing import FOLDER, read_index, replicates_on_file
+from kdlib.cohort.on_file import check_data, clear_unnamed, look_through, write_index
 from kdlib.cohort.population import Population
 from kdlib.cohort.protocol import Protocol
 from kdlib.cohort.weights import arm_file, pack, unpack
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import choose
 from kdlib.files import replace_file
+from kdlib.folders import refuse_unwritable, turn
 from kdlib.runs.cluster import connected
 from kdlib.runs.parallel import train_missing_of
 from kdlib.runs.remote import Study, train_missing_on
@@ -46,11 +48,13 @@ def train_cohort(
     say: Callable[[str], None] = print,
 ) -> None:
     """Train the arms (all if none is named) of these data sets in the first `replicates` replicates and write their
-    files and the data card; what is on file already is left as it is.
+    files and the data card; what is on file already is left as it is, and what of it is damaged is moved aside and
+    made anew.
 
     workers: processes on this machine, by default one a core. scheduler: the address of a Dask scheduler whose workers
     train instead (see `kdlib.runs.remote`). Raises KdlibError for names and numbers that the protocol does not have,
-    and for a scheduler that does not answer, before anything is trained.
+    for a scheduler that does not answer, for files of another protocol and for a folder that can't be written to,
+    before anything is trained.
     """
     wanted = {}
     for name in data or protocol.populations:
@@ -60,12 +64,15 @@ def train_cohort(
     with _trainer(scheduler, workers) as train:
         for name, chosen in wanted.items():
             population, place = protocol.populations[name], folder / name
+            records = look_through(place, population, chosen, say)
             for block in blocks:
                 on_file = read_index(place)
                 missing = [arm for arm in chosen if not set(block) <= replicates_on_file(on_file.get(arm, {}))]
                 if not missing:
                     continue
+                refuse_unwritable(place)
                 splits = {replicate: population.splits(replicate) for replicate in block}
+                check_data(records, splits)
                 train(
                     [
                         Study(
@@ -97,7 +104,8 @@ def write_arm(
 ) -> None:
     """Write one arm's file and its row of the index; both appear whole or not at all.
 
-    A file of fewer replicates of this block, written before, goes when the index no longer names it.
+    A file of fewer replicates of this block, written before, goes when the index no longer names it. Processes that
+    write other arms into the same folder take turns.
     """
     specs = [population.spec(arm, replicate) for replicate in block]
     runs = [get_or_train(spec, splits[one], device="cpu") for spec, one in zip(specs, block, strict=True)]
@@ -126,16 +134,17 @@ def write_arm(
     }
     content = arm_file(packed, torch.stack(predictions), record)
     name = file_name(arm, block)
-    place.mkdir(parents=True, exist_ok=True)
-    replace_file(place / name, content)
-    index = read_index(place)
     row = {"replicates": list(block), "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    files = index.setdefault(arm, {})
-    replaced = [other for other, of in files.items() if other != name and set(of["replicates"]) & set(block)]
-    index[arm] = {other: of for other, of in files.items() if other not in replaced} | {name: row}
-    replace_file(place / INDEX, json.dumps(index, indent=1, sort_keys=True) + "\n")
-    for other in replaced:
-        (place / other).unlink(missing_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    with turn(place):
+        index = read_index(place)
+        files = index.get(arm, {})
+        if any(set(block) < set(of["replicates"]) for of in files.values()):
+            return  # another process wrote more of this block meanwhile
+        replace_file(place / name, content)
+        kept = {other: of for other, of in files.items() if not set(of["replicates"]) & set(block)}
+        write_index(place, index | {arm: kept | {name: row}})
+        clear_unnamed(place)
 
 
 def file_name(arm: str, block: Sequence[int]) -> str:

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from kdlib.errors import KdlibError
-from kdlib.runs.place import reason
+from kdlib.errors import KdlibError, shown
+from kdlib.runs.place import read_file, reason
 from kdlib.train.state import State
 
 FORMAT = 1
@@ -65,17 +65,25 @@ def arm_file(packed: State, predictions: Tensor, record: Mapping[str, Any]) -> b
     return save_tensors(tensors, {"format": str(FORMAT), "record": json.dumps(record, sort_keys=True)})
 
 
+class DamagedFile(KdlibError):
+    """A file of the cohort is missing, or has other content than was written; it can be made anew."""
+
+
 class ArmFile:
     """A file that `arm_file` wrote, checked against its checksum and read."""
 
     def __init__(self, path: Path, sha256: str) -> None:
         remedy = "get it again from the repository, or make it by `kdlib cohort train`"
         try:
-            content = path.read_bytes()
+            content = read_file(path)
+        except FileNotFoundError as error:
+            raise DamagedFile(f"the cohort's file {path} can't be read ({reason(error)}); {remedy}") from error
         except OSError as error:
-            raise KdlibError(f"the cohort's file {path} can't be read ({reason(error)}); {remedy}") from error
+            raise KdlibError(
+                f"the cohort's file {path} can't be read ({reason(error)}); try again once it can be, or move it away"
+            ) from error
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise KdlibError(f"the cohort's file {path} is damaged (its checksum does not fit); {remedy}")
+            raise DamagedFile(f"the cohort's file {path} is damaged (its checksum does not fit); {remedy}")
         try:
             with safe_open(path, "pt") as file:
                 header = file.metadata() or {}
@@ -86,11 +94,20 @@ class ArmFile:
                         "kdlib that came with it"
                     )
                 self.packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise KdlibError(f"the cohort's file {path} can't be understood ({error}); {remedy}") from error
-        self.record: dict[str, Any] = json.loads(header["record"])
-        self.predictions = self.packed.pop(_PREDICTIONS).long()
+            self.record: dict[str, Any] = json.loads(header["record"])
+            self.predictions = self.packed.pop(_PREDICTIONS).long()
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise DamagedFile(f"the cohort's file {path} can't be understood ({error}); {remedy}") from error
         self.path = path
+
+    def check_owner(self, data: str, arm: str, replicates: Sequence[int]) -> None:
+        """Raise KdlibError if the file says that it holds other networks than these."""
+        own = [self.record.get(name) for name in ("data", "arm", "replicates")]
+        if own != [data, arm, list(replicates)]:
+            raise KdlibError(
+                f"the cohort's file {self.path} holds other networks than its index says ({shown(own)}); get both "
+                "again from the repository, or move both away and make them by `kdlib cohort train`"
+            )
 
     @property
     def replicates(self) -> list[int]:

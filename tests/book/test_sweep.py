@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from toy_notebooks import write_notebook
 from toy_sweeps import MEASURES, Executed, toy
 
 from kdlib.book import run as run_module
+from kdlib.book import sweep as sweep_module
 from kdlib.book.grid import read_grid
 from kdlib.book.notebooks import form_of, read_cells
 from kdlib.book.sweep import run_sweep
@@ -68,6 +70,71 @@ def test_cells_of_another_source_or_broken_ones_are_run_again(notebook, executed
     write_notebook(notebook, MEASURES, "print('changed')")
     sweep(notebook, tmp_path / "out", temperature="1,4,8")
     assert len(executed.asked) == 8
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"execution": None},
+        {"measurements": [1]},
+        {"measurements": {"accuracy/kd": {}}},
+        {"measurements": {"accuracy/kd": {"values": ["x"], "unit": "percent"}}},
+        {"measurements": {"accuracy/kd": {"values": [], "unit": "percent"}}},
+    ],
+)
+def test_a_cell_whose_metrics_are_damaged_is_run_again(notebook, executed, tmp_path, damage):
+    [first] = sweep(notebook, tmp_path / "out", temperature="4")
+    (tmp_path / "out/temperature=4/metrics.json").write_text(json.dumps({**first.metrics, **damage}))
+    assert sweep(notebook, tmp_path / "out", temperature="4") == [first]
+    assert len(executed.asked) == 2
+
+
+def test_a_cell_that_lacks_its_page_or_has_half_a_notebook_is_run_again(notebook, executed, tmp_path):
+    sweep(notebook, tmp_path / "out", temperature="1,4,8")
+    (tmp_path / "out/temperature=1/toy.html").unlink()
+    half = (tmp_path / "out/temperature=4/toy.ipynb").read_text()[:50]
+    (tmp_path / "out/temperature=4/toy.ipynb").write_text(half)
+    sweep(notebook, tmp_path / "out", temperature="1,4,8")
+    assert [asked["temperature"] for asked in executed.asked[3:]] == [1.0, 4.0]
+
+
+def test_a_date_that_is_none_is_no_reason_to_run_a_cell_again(notebook, executed, tmp_path):
+    [first] = sweep(notebook, tmp_path / "out", temperature="4")
+    first.metrics["execution"]["finished"] = None
+    (tmp_path / "out/temperature=4/metrics.json").write_text(json.dumps(first.metrics))
+    assert sweep(notebook, tmp_path / "out", temperature="4") == [first]
+    assert len(executed.asked) == 1
+
+
+def test_a_cell_that_can_t_be_read_now_is_not_run_over(notebook, executed, tmp_path, monkeypatch):
+    sweep(notebook, tmp_path / "out", temperature="4")
+
+    def fails(path):
+        raise OSError(24, "Too many open files", str(path))
+
+    monkeypatch.setattr(sweep_module, "read_file", fails)
+    with pytest.raises(KdlibError, match=r"temperature=4 can't be read \(Too many open files\).*try again"):
+        sweep(notebook, tmp_path / "out", temperature="4")
+    assert len(executed.asked) == 1
+
+
+def test_a_pipe_in_the_place_of_metrics_is_not_waited_for(notebook, executed, tmp_path):
+    (tmp_path / "out/temperature=4").mkdir(parents=True)
+    os.mkfifo(tmp_path / "out/temperature=4/metrics.json")
+    with pytest.raises(KdlibError, match="it is no file"):
+        sweep(notebook, tmp_path / "out", temperature="4")
+
+
+def test_a_folder_that_can_t_be_written_to_is_refused_before_anything_runs(notebook, executed, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+
+    def fails(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fails)
+    with pytest.raises(KdlibError, match=r"cannot write results to .*out: Read-only file system; name another"):
+        sweep(notebook, tmp_path / "out", temperature="4")
+    assert executed.asked == []
 
 
 def test_a_failed_cell_is_told_in_one_line_and_the_others_go_on(notebook, executed, tmp_path):

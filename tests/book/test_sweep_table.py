@@ -11,8 +11,7 @@ from bs4 import BeautifulSoup
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from toy_sweeps import metrics
 
-from kdlib.book.grid import Cell, Grid
-from kdlib.book.sweep import Outcome
+from kdlib.book.grid import Cell, Grid, Outcome
 from kdlib.book.sweep_figure import axes_of, draw, panels_of
 from kdlib.book.sweep_files import write_results
 from kdlib.book.sweep_table import as_csv, as_markdown, numbers, printed, rows

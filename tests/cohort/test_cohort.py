@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -13,7 +14,7 @@ from kdlib.cohort.cohort import Cohort, load_cohort
 from kdlib.cohort.listing import overview
 from kdlib.cohort.train import train_cohort
 from kdlib.cohort.verify import verify
-from kdlib.cohort.weights import pack, unpack
+from kdlib.cohort.weights import ArmFile, arm_file, pack, unpack
 from kdlib.errors import KdlibError
 from kdlib.runs.store import get_or_train
 
@@ -108,8 +109,11 @@ def test_a_second_training_gives_the_same_bits_and_uses_no_stored_run(toy, count
 def test_a_network_that_was_exchanged_has_other_bits(toy, published):
     index = json.loads((published / "toy/index.json").read_text())
     [(name, row)] = index["scratch"].items()
-    (published / "toy" / name).write_bytes((published / "toy" / next(iter(index["short"]))).read_bytes())
-    row["sha256"] = next(iter(index["short"].values()))["sha256"]
+    scratch = ArmFile(published / "toy" / name, row["sha256"])
+    short = toy._file("short", 0)
+    content = arm_file(short.packed, short.predictions, scratch.record)
+    (published / "toy" / name).write_bytes(content)
+    row["sha256"] = hashlib.sha256(content).hexdigest()
     (published / "toy/index.json").write_text(json.dumps(index))
     [found] = verify(load_cohort("toy", device="cpu", folder=published), 1, arms=["scratch"], workers=1)
     assert not found.same_bits

@@ -67,6 +67,16 @@ def test_results_are_kept_beside_those_of_other_candidates(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"arm": "scratch"}]'])
+def test_a_file_that_holds_no_results_is_refused_before_anything_is_trained(tmp_path, capsys, text, count_trainings):
+    (tmp_path / "p.json").write_text(text)
+    assert main(["cohort", "premise", "--out", str(tmp_path / "p.json")]) == 2
+    assert "p.json can't be read" in capsys.readouterr().err
+    assert main(["cohort", "premise", "--out", str(tmp_path / "p.json/below")]) == 2
+    assert "cannot write results to" in capsys.readouterr().err
+    assert count_trainings == [] and (tmp_path / "p.json").read_text() == text
+
+
 def test_a_gain_is_the_mean_of_paired_differences_with_student_s_interval():
     rows = [
         {"candidate": "toy", "arm": "teacher", "val_accuracy": [90.0, 90.0, 90.0], "seconds": [5.0, 5.0, 5.0]},
