@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from kdlib.claims.ledger import refresh_between_markers
+from kdlib.claims.readme import refresh_between_markers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "_build/html/notebooks/han2023_concept_detectors.html"

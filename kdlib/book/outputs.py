@@ -84,7 +84,7 @@ def commit_outputs(
     jobs: int | None = None,
 ) -> list[Path]:
     """Execute at `preset`, then write the cleaned notebooks to notebooks/ and their metrics to book/results/<preset>/;
-    the README's table of results follows.
+    the README's table and picture of the results follow.
 
     Only for the preset that notebooks have as their default, because a stored output must fit the stored parameters.
     Chapters whose committed outputs fit, and that were not executed here, stay as they are. Raises KdlibError while
@@ -124,8 +124,7 @@ def _commit(project: Project, preset: str, say: Say, execute: str, jobs: int | N
     readme = project.root / "README.md"
     if readme.is_file():
         from kdlib.claims import read_records
-        from kdlib.claims.ledger import refresh_readme
+        from kdlib.claims.readme import refresh_readme
 
-        refresh_readme(readme, read_records([results.parent]))
-        written.append(readme)
+        written += refresh_readme(readme, read_records([results.parent]))
     return [*written, results / TIMES]

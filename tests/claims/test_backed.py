@@ -9,7 +9,7 @@ import pytest
 from prose import check_prose
 
 from kdlib.claims import Record, read_records
-from kdlib.claims.ledger import readme_table, refresh_between_markers
+from kdlib.claims.readme import PICTURE, refresh_between_markers, results_in_readme
 from kdlib.claims.records import SUFFIX
 from kdlib.errors import KdlibError
 
@@ -78,8 +78,7 @@ def test_markdown_cells_and_outputs_of_a_notebook_are_read(tmp_path: Path) -> No
 
 def test_the_results_in_the_readme_are_current(records: list[Record]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    if "<!-- results:begin -->" not in readme:
-        pytest.skip("the README shows no table of results")
-    assert refresh_between_markers(readme, "results", readme_table(records)) == readme, (
-        "kdlib.claims.ledger.refresh_readme mends it"
-    )
+    body, picture = results_in_readme(records)
+    mend = "kdlib.claims.readme.refresh_readme mends it"
+    assert refresh_between_markers(readme, "results", body) == readme, mend
+    assert (ROOT / PICTURE).read_text(encoding="utf-8") == picture, mend

@@ -14,13 +14,9 @@ import pytest
 from prose import check_prose
 
 from kdlib.claims import WORDS, Record, load_claims
-from kdlib.claims.ledger import (
-    compile_ledger,
-    ledger_page,
-    readme_table,
-    refresh_between_markers,
-    refresh_readme,
-)
+from kdlib.claims.forest_rows import NOT_YET
+from kdlib.claims.ledger import compile_ledger, ledger_page
+from kdlib.claims.readme import results_in_readme
 from kdlib.claims.verdicts import RULE
 from kdlib.errors import KdlibError
 
@@ -28,9 +24,20 @@ Make = Callable[..., Record]
 CLAIMS = load_claims("han2023")
 
 
+def plotted(page: str, claim_id: str) -> str:
+    """The line of the forest plot about one claim."""
+    (line,) = [line for line in page.splitlines() if f'id="forest-{claim_id}"' in line]
+    return line
+
+
+def word_in(line: str) -> str:
+    """The verdict that a line of the forest plot shows."""
+    return re.sub(r"<svg.*?</svg> ", "", re.search(r'<strong class="forest-verdict">(.*?)</strong>', line)[1])
+
+
 def rows(page: str, claim_id: str) -> list[list[str]]:
-    """The cells of the table rows about one claim, of the paper's own section where the page has sections."""
-    section = page.partition(f"(ledger-{CLAIMS[claim_id].paper.key})=")[2].partition("(ledger-")[0] or page
+    """The cells of the table rows about one claim, of the paper's own section."""
+    section = page.partition(f"(ledger-{CLAIMS[claim_id].paper.key})=")[2].partition("(ledger-")[0]
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for line in section.splitlines()
@@ -39,30 +46,32 @@ def rows(page: str, claim_id: str) -> list[list[str]]:
 
 
 class TestCompile:
-    def test_a_row_gives_claim_verdict_measurement_reported_values_and_page(self, make_record: Make) -> None:
+    def test_the_plot_gives_verdict_measurement_and_chapter_and_the_table_what_is_reported(
+        self, make_record: Make
+    ) -> None:
         page = compile_ledger(CLAIMS, [make_record()])
-        assert rows(page, "han2023.1b") == [
-            [
-                "1b: KD gives more concept detectors",
-                "**supported**",
-                "+7.2 (+5.3 to +9.1) points of the layer's units",
-                r"scratch 275, KD 312 detectors of 512 units \[page:fig, page:note\]",
-                "{doc}`quick, 3 seeds </notebooks/han2023_concept_detectors>`",
-            ]
-        ]
+        line = plotted(page, "han2023.1b")
+        link = '<a href="../notebooks/han2023_concept_detectors.html">1b: KD gives more concept detectors</a>'
+        assert link in line and word_in(line) == "supported"
+        assert "+7.2 (+5.3 to +9.1) points of the layer&#x27;s units; quick, 3 seeds<" in line
+        reported = r"scratch 275, KD 312 detectors of 512 units \[page:fig, page:note\]"
+        assert rows(page, "han2023.1b") == [["1b: KD gives more concept detectors", reported]]
 
-    def test_every_claim_has_a_row_measured_or_not(self, make_record: Make) -> None:
+    def test_every_claim_is_plotted_measured_or_not(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record()])
         judged = {"han2023.1b", "han2023.2b"}
         for claim_id in CLAIMS:
-            (row,) = rows(page, claim_id)
-            assert (row[1] == "not yet measured") is (claim_id not in judged)
+            assert (word_in(plotted(page, claim_id)) == NOT_YET) is (claim_id not in judged)
+            assert len(rows(page, claim_id)) == 1
 
     def test_a_null_result_is_printed_like_any_other(self, make_record: Make) -> None:
+        null = plotted(compile_ledger(CLAIMS, [make_record()]), "han2023.2b")
+        assert word_in(null) == "not supported"
+        assert ">+0.13 (−0." in null
+
+    def test_a_measured_number_stands_once_on_the_page(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record()])
-        (null,) = rows(page, "han2023.2b")
-        assert null[1] == "**not supported**"
-        assert null[2].startswith("+0.13 (−0.")
+        assert page.count("+7.2 (+5.3 to +9.1)") == 1
 
     def test_the_summary_counts_the_rows(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("quick"), make_record("gpu", seeds=1)])
@@ -74,13 +83,15 @@ class TestCompile:
         assert f"At preset `quick` ({quick}): 1 supported, 1 not supported, 0 contradicted, 0 inconclusive." in page
         assert f"At preset `gpu` ({gpu}): 0 supported, 0 not supported, 0 contradicted, 2 inconclusive." in page
 
-    def test_one_row_per_preset_quick_first(self, make_record: Make) -> None:
+    def test_the_largest_preset_is_plotted_and_the_others_stand_in_a_table(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("gpu", seeds=1), make_record("quick")])
-        first, second = rows(page, "han2023.1b")
-        assert (first[1], second[1]) == ("**supported**", "**inconclusive**")
-        assert "`quick, 3 seeds <" in first[4]
-        assert "`gpu, 1 seed <" in second[4]
-        assert second[2].startswith("+7 ") and second[2].endswith("(one seed, no interval)")
+        line = plotted(page, "han2023.1b")
+        assert word_in(line) == "inconclusive"
+        assert "+7 points of the layer&#x27;s units (one seed, no interval); gpu, 1 seed<" in line
+        _, quick = rows(page, "han2023.1b")
+        run = "{doc}`quick, 3 seeds </notebooks/han2023_concept_detectors>`"
+        assert quick[1:] == ["**supported**", "+7.2 (+5.3 to +9.1) points of the layer's units", run]
+        assert "other presets" not in compile_ledger(CLAIMS, [make_record("quick")])
 
     def test_smoke_backs_nothing(self, make_record: Make) -> None:
         assert compile_ledger(CLAIMS, [make_record("smoke")]) == compile_ledger(CLAIMS, [])
@@ -100,7 +111,7 @@ class TestCompile:
 
     def test_what_we_have_second_hand_is_headed_so(self) -> None:
         heads = [line for line in ledger_page([]).splitlines() if line.startswith("| Claim |")]
-        assert heads and all("| Reported (second-hand) |" in head for head in heads)
+        assert heads and all(head == "| Claim | Reported (second-hand) |" for head in heads)
 
     def test_the_papers_stand_in_the_order_of_the_book(self) -> None:
         page = ledger_page([])
@@ -137,12 +148,13 @@ class TestCompile:
         assert "synthetic cells" not in page
         assert "1 percentage points" not in page.replace(".1 percentage points", "")
         assert not re.search(r"\b[CE]\d+b?\b", page)
-        assert "han2023.1" not in page  # ids too long for a narrow column
+        seen = re.sub(r'id="[^"]*"', "", page)
+        assert "han2023.1" not in seen  # ids too long for a narrow column
 
     def test_tables_hold_together(self, make_record: Make) -> None:
         for line in compile_ledger(CLAIMS, [make_record()]).splitlines():
             if line.startswith("|"):
-                assert len(re.findall(r"(?<!\\)\|", line)) == 6, line
+                assert len(re.findall(r"(?<!\\)\|", line)) == 3, line
 
     def test_same_input_same_page(self, make_record: Make) -> None:
         records = [make_record("gpu"), make_record("quick")]
@@ -166,15 +178,15 @@ class TestCompile:
     def test_from_folders(self, make_record: Make, tmp_path: Path) -> None:
         record = make_record()
         (tmp_path / "han2023_concept_detectors.metrics.json").write_text(record.to_json(), encoding="utf-8")
-        assert rows(ledger_page([tmp_path]), "han2023.1b")[0][1] == "**supported**"
-        assert "**supported**" not in rows(ledger_page([]), "han2023.1b")[0]
+        assert word_in(plotted(ledger_page([tmp_path]), "han2023.1b")) == "supported"
+        assert word_in(plotted(ledger_page([]), "han2023.1b")) == NOT_YET
 
 
 class TestProse:
     def test_the_compiled_pages_are_backed(self, make_record: Make) -> None:
         records = [make_record("quick"), make_record("gpu", seeds=1), make_record("smoke")]
         check_prose(compile_ledger(CLAIMS, records), records)
-        check_prose(readme_table(records), records)
+        check_prose(results_in_readme(records)[0], records)
 
     def test_a_page_is_not_backed_by_less_than_what_made_it(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record()])
@@ -186,18 +198,17 @@ class TestProse:
         with pytest.raises(KdlibError, match=r"'not yet measured' of han2023\.1b"):
             check_prose(compile_ledger(CLAIMS, []), [make_record()])
 
-    def test_every_verdict_of_a_row_changed_by_hand_is_found(self, make_record: Make) -> None:
+    def test_every_verdict_of_the_plot_changed_by_hand_is_found(self, make_record: Make) -> None:
         records = [make_record()]
         page = compile_ledger(CLAIMS, records)
         for claim_id in CLAIMS:
-            (row,) = [line for line in page.splitlines() if line.startswith(f"| {CLAIMS[claim_id].short_id}: ")]
-            cells = row.split(" | ")
+            line = plotted(page, claim_id)
             for word in WORDS:
-                if word == cells[1].strip("*"):
+                if word == word_in(line):
                     continue
-                forged = " | ".join([cells[0], f"**{word}**", *cells[2:]])
+                forged = line.replace(f"{word_in(line)}</strong>", f"{word}</strong>")
                 with pytest.raises(KdlibError, match=re.escape(f"'{word}' of {claim_id}")):
-                    check_prose(page.replace(row, forged), records)
+                    check_prose(page.replace(line, forged), records)
 
     @pytest.mark.parametrize(
         ("line", "backed"),
@@ -235,54 +246,6 @@ class TestProse:
             check_prose(line, [make_record("smoke")])
 
 
-class TestReadme:
-    def test_only_what_is_measured_stands_in_it(self, make_record: Make) -> None:
-        table = readme_table([make_record()])
-        assert len(rows(table, "han2023.1b")) == len(rows(table, "han2023.2b")) == 1
-        assert rows(table, "han2023.1a") == []
-        assert "[quick, 3 seeds](notebooks/han2023_concept_detectors.ipynb)" in table
-        assert "{doc}" not in table  # plain Markdown
-        assert "(book/using.md)" in table
-        assert table.startswith("Han, Kim, Choi, Yoon: *On the Impact of")
-
-    def test_nothing_measured(self, make_record: Make) -> None:
-        assert readme_table([make_record("smoke")]) == readme_table([]) == "No results yet.\n"
-
-    def test_refreshing_twice_changes_nothing(self, make_record: Make) -> None:
-        text = "# Title\n<!-- results:begin -->\nold\n<!-- results:end -->\nRest\n"
-        body = readme_table([make_record()])
-        once = refresh_between_markers(text, "results", body)
-        assert body.strip() in once
-        assert "old" not in once
-        assert once.startswith("# Title\n")
-        assert once.endswith("<!-- results:end -->\nRest\n")
-        assert refresh_between_markers(once, "results", body) == once
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "",
-            "<!-- results:begin -->",
-            "<!-- results:end --><!-- results:begin -->",
-            "<!-- results:begin --><!-- results:end --><!-- results:end -->",
-            "<!-- other:begin --><!-- other:end -->",
-        ],
-    )
-    def test_markers_must_stand_once_and_in_order(self, text: str) -> None:
-        with pytest.raises(KdlibError, match="each once"):
-            refresh_between_markers(text, "results", "new")
-
-    def test_the_file_is_written_only_where_it_changes(self, make_record: Make, tmp_path: Path) -> None:
-        path = tmp_path / "README.md"
-        path.write_text("# T\n<!-- results:begin -->\n<!-- results:end -->\n", encoding="utf-8")
-        assert refresh_readme(path, [make_record()])
-        assert readme_table([make_record()]).strip() in path.read_text(encoding="utf-8")
-        assert not refresh_readme(path, [make_record()])
-        assert list(tmp_path.iterdir()) == [path]
-        with pytest.raises(KdlibError, match="cannot refresh"):
-            refresh_readme(tmp_path / "none.md", [])
-
-
 @pytest.mark.book
 @pytest.mark.slow
 def test_the_ledger_builds_as_a_page_with_warnings_as_errors(make_record: Make, tmp_path: Path) -> None:
@@ -295,7 +258,7 @@ def test_the_ledger_builds_as_a_page_with_warnings_as_errors(make_record: Make, 
     files = {
         "_config.yml": "title: Book\nauthor: us\nlogo: ''\nexecute:\n  execute_notebooks: 'off'\n",
         "_toc.yml": f"format: jb-book\nroot: index\nchapters:\n{chapters}",
-        "index.md": "# Home\n\n" + readme_table(records),
+        "index.md": "# Home\n",
         "book/using.md": "# Run it your way\n",
         "book/ledger.md": compile_ledger(CLAIMS, records),
         "notebooks/han2023_concept_detectors.ipynb": json.dumps(
@@ -313,7 +276,9 @@ def test_the_ledger_builds_as_a_page_with_warnings_as_errors(make_record: Make, 
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     page = (tmp_path / "_build/html/book/ledger.html").read_text(encoding="utf-8")
-    assert page.count("../notebooks/han2023_concept_detectors.html") >= 4  # every row of a verdict leads to its page
+    # Every verdict leads to its page, those in the plot and those at other presets.
+    assert page.count("../notebooks/han2023_concept_detectors.html") >= 4
+    assert 'class="forest-row"' in page
     assert "What was fixed before measuring" in page
     assert "[page:fig, page:note]" in page
     assert "{doc}" not in page and "**" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable
 
 from kdlib.claims.claim_files import papers
-from kdlib.claims.ledger import NOT_YET, may_back
+from kdlib.claims.forest_rows import NOT_YET
+from kdlib.claims.ledger import may_back
 from kdlib.claims.records import Record
 from kdlib.claims.verdicts import WORDS
 from kdlib.errors import KdlibError
 
 RUN = re.compile(r"(\w+), \d+ seeds?\b")
 CLAIM_ID = re.compile(r"\b[a-z]+\d{4}\.\d+[a-z]?\b")
-SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of the ledger or of the README begins
+SHORT_ID = re.compile(r"\|\s*(\d+[a-z]?): ")  # how a row of a table in the ledger begins
 VERDICT = re.compile("|".join((*WORDS, NOT_YET)))  # "not supported" starts before the "supported" in it, so it is found
 
 
@@ -21,7 +22,7 @@ def check_prose(text: str, records: Iterable[Record]) -> None:
     """Raise `KdlibError` where `text` gives a verdict that no record backs.
 
     A line that names claims (`han2023.1b`) and holds a verdict word must have that word on file for one of them;
-    a row of the ledger or of the README, which names its claim as `1b`, at the row's own preset and for the paper
+    a row of a table in the ledger, which names its claim as `1b`, at the row's own preset and for the paper
     named last above it (`han2023`). "Not yet measured" must be true as well. Smoke records back nothing.
 
     >>> check_prose("Label smoothing lost detectors (han2023.2b: supported).", [])

@@ -11,7 +11,7 @@ from browser_checks import find_chromium
 from matplotlib.image import imread
 from widget_toys import write_page
 
-from kdlib.claims.ledger import refresh_between_markers
+from kdlib.claims.readme import refresh_between_markers
 
 ROOT = Path(__file__).resolve().parents[2]
 
