@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -164,6 +165,7 @@ def test_a_long_tmpdir_has_its_sockets_in_a_shorter_folder_and_the_next_start_cl
 def test_where_no_path_is_short_enough_for_a_socket_the_variable_is_named(place, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(place / ("long" * 30)))
     monkeypatch.setattr(temporary, "_SHORT", (str(place / "gone"),))
+    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)  # of an earlier test
     with pytest.raises(KdlibError, match=r"no socket can be made in TMPDIR='.*long.*set TMPDIR to a shorter one"):
         own_the_files_of_multiprocessing.__wrapped__()
 

@@ -45,9 +45,8 @@ def fit(
 ) -> Run:
     """Train a fresh model on `splits.train`; choose the best epoch on `splits.val`; never look at test.
 
-    build: makes the model with its initial weights. seed: of the order of images and their augmentation; each epoch
-    draws from its own generator, so a training that resumes gives the very bits of one that ran through. after_epoch:
-    called with the state from which training can go on. feed: where batches come from, by default sets in memory.
+    build: makes the model. seed: of the order and augmentation of images; each epoch has its own generator, so a resumed
+    training has the bits of one that ran through. after_epoch: gets the state to go on from. feed: None for memory.
     """
     check_seed(seed)  # also where there is no epoch that would draw from it
     feed = feed or Feed(splits.to(resolve_device(device)), recipe)

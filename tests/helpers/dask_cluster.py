@@ -87,19 +87,19 @@ def local_cluster(folder: Path, *workers: str, deaths: int = 3) -> Iterator[Loca
 @contextmanager
 def once(holds: Callable[[], object], then: Callable[[], None]) -> Iterator[None]:
     """Within the block, another thread calls `then` as soon as `holds()`; the test fails if that never comes."""
-    done = threading.Event()
+    begun = threading.Event()
     left = threading.Event()
 
     def watch() -> None:
         if wait_until(lambda: bool(holds() or left.is_set()), PATIENCE) and not left.is_set():
+            begun.set()  # before, or the block might end in between
             then()
-            done.set()
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield
-        assert done.is_set(), "what should have happened on the way did not"
+        assert begun.is_set(), "what should have happened on the way did not"
     finally:
         left.set()
         thread.join()
