@@ -45,7 +45,7 @@ def fit(
 ) -> Run:
     """Train a fresh model on `splits.train`; choose the best epoch on `splits.val`; never look at test.
 
-    build: makes the model. seed: of the order and augmentation of images; each epoch has its own generator, so a resumed
+    build: makes the model. seed: of the images' order and augmentation; an epoch has its own generator: a resumed
     training has the bits of one that ran through. after_epoch: gets the state to go on from. feed: None for memory.
     """
     check_seed(seed)  # also where there is no epoch that would draw from it
