@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from kdlib import __version__, commands
 from kdlib.errors import KdlibError, choose, one_line, shortened
-from kdlib.lifeline import ENDING_SIGNALS, end_with_torchrun
+from kdlib.lifeline import ENDING_SIGNALS, do_without_a_grammar, end_with_torchrun
 from kdlib.temporary import clear_leftovers
 
 
@@ -274,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["params", "no_such_notebook", "--notebooks", "no/such/folder"])
     2
     """
+    do_without_a_grammar()
     end_with_torchrun()
     with _ended_by_signals():
         return _answered(arguments)

@@ -273,8 +273,16 @@ def _usual_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def do_without_a_grammar() -> None:
+    """Spare this process a second: jsonschema, which nbformat imports, compiles a grammar of web addresses where it
+    finds one to import. No notebook's schema has that format.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+
 def _run_module(name: str, arguments: Sequence[str]) -> None:
     end_with_parent()
+    do_without_a_grammar()
     sys.argv = [name, *arguments]
     module, _, function = name.partition(":")
     if function:

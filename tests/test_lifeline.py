@@ -126,3 +126,18 @@ def test_a_folder_that_a_guard_can_not_empty_keeps_its_owners_file(tmp_path, mon
     assert sorted(path.name for path in folder.iterdir()) == [".kdlib-owner", "deep"]
     lifeline._remove(str(folder))
     assert not folder.exists()
+
+
+def test_a_notebook_s_process_is_spared_the_grammar_of_addresses_and_still_checks_notebooks(tmp_path):
+    (tmp_path / "reads.py").write_text(
+        "import sys, nbformat\n"
+        "nbformat.validate(nbformat.v4.new_notebook())\n"
+        "try:\n"
+        "    cells = [{'cell_type': 'none'}]\n"
+        "    nbformat.validate({'nbformat': 4, 'nbformat_minor': 4, 'metadata': {}, 'cells': cells})\n"
+        "except nbformat.ValidationError:\n"
+        "    print('refused,', 'compiled' if 'lark' in sys.modules else 'spared')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(python_module("reads"), capture_output=True, text=True, env=env)
+    assert done.stdout == "refused, spared\n", done.stderr
