@@ -15,6 +15,7 @@ from toy_notebooks import WIDGETS, write_notebook
 from kdlib.book.execute import REPOSITORY as ROOT
 from kdlib.book.notebooks import list_notebooks
 from kdlib.book.run import run_notebook
+from kdlib.claims import all_claims, load_claims
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
@@ -148,3 +149,19 @@ def test_the_page_that_kdlib_run_writes_is_complete_in_itself(browser, tmp_path)
         slider.fill("7")
         slider.press("Enter")
         page.wait_for_function("document.querySelector('.progress-bar').style.width === '70%'")
+
+
+@pytest.mark.parametrize("width", [380, 1300])
+def test_the_ledger_is_filtered_and_sorted_on_its_page(browser, server, built_book, width):
+    with opened(browser, f"{server}/book/ledger.html", viewport={"width": width, "height": 800}) as page:
+        total = len(all_claims())
+        status = page.locator(".kdlib-forest [role=status]")
+        assert status.inner_text() == f"{total} of {total} claims shown"
+        page.get_by_label("Paper").select_option("cheng2020")
+        own = len(load_claims("cheng2020"))
+        assert status.inner_text() == f"{own} of {total} claims shown"
+        page.get_by_label("Order").select_option("effect")
+        assert page.locator(".forest-row:visible").count() == own
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        links = page.locator(".forest-claim a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+        assert links and all((built_book / "book" / link).is_file() for link in links)
