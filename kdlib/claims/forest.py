@@ -185,8 +185,8 @@ def _interval(row: ForestRow) -> str:
         low, high = (f"{place(end):.2f}%" for end in row.interval)
         parts.append(f'<line class="forest-line" x1="{low}" x2="{high}" y1="50%" y2="50%" stroke="{colour}"/>')
     for side in row.beyond:
-        edge = "1%" if side == "left" else "99%"
-        parts.append(f'<svg x="{edge}" y="50%"><path d="{ARROWS[side]}" fill="{colour}"/></svg>')
+        edge = place(-LIMIT if side == "left" else LIMIT)
+        parts.append(f'<svg x="{edge:.2f}%" y="50%"><path d="{ARROWS[side]}" fill="{colour}"/></svg>')
     # A mark at the end of the axis would say that the mean lies there.
     if shape and abs(row.effect) <= LIMIT:
         parts.append(f'<svg x="{place(row.effect):.2f}%" y="50%"><path d="{shape}" fill="{colour}"/></svg>')

@@ -103,8 +103,7 @@ def _row(row: ForestRow, lines: Sequence[str], top: int, height: int) -> list[st
         low, high = map(_at, row.interval)
         parts.append(f'<path d="M{low:.1f} {middle}H{high:.1f}" stroke="{colour}" stroke-width="3"/>')
     for side in row.beyond:
-        edge = _PLOT if side == "left" else _PLOT + _PLOT_WIDTH
-        parts.append(_shape(ARROWS[side], edge, middle, colour))
+        parts.append(_shape(ARROWS[side], _at(-LIMIT if side == "left" else LIMIT), middle, colour))
     if shape and abs(row.effect) <= LIMIT:
         parts.append(_shape(shape, _at(row.effect), middle, colour))
     if shape:

@@ -28,7 +28,8 @@ SHAPES = {
     "X": "M-6-3l3-3l3 3l3-3l3 3l-3 3l3 3l-3 3l-3-3l-3 3l-3-3l3-3z",
     "d": "M0-6.5l4.5 6.5l-4.5 6.5l-4.5-6.5z",
 }
-ARROWS = {"left": "M0 0l8-5v10z", "right": "M0 0l-8-5v10z"}
+#: Arrow heads likewise: they begin at (0, 0), where the line ends, and point outwards.
+ARROWS = {"left": "M-8 0l8-5v10z", "right": "M8 0l-8-5v10z"}
 
 
 @dataclass(frozen=True)
