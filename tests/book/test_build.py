@@ -18,10 +18,10 @@ from kdlib.errors import KdlibError
 def test_a_failure_stops_the_build_and_keeps_what_was_done(project, ran):
     append(project.notebooks / "first.ipynb", "\n1 / 0")
     with pytest.raises(NotebookFailed, match="first failed"):
-        build_book(project, say=lambda line: None)
+        build_book(project, jobs=1, say=lambda line: None)
     assert not (project.build / "html").exists()
     with pytest.raises(NotebookFailed):
-        build_book(project, say=lambda line: None)
+        build_book(project, jobs=1, say=lambda line: None)
     assert [name for name, _ in ran] == ["second", "first", "first"]
 
 
