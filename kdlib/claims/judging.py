@@ -22,7 +22,7 @@ from kdlib.claims.rule import (
     NO_TEST,
     SUPPORTED,
     needed_in_words,
-    word_of,
+    word_and_reason,
     would_decide,
 )
 from kdlib.errors import KdlibError
@@ -82,7 +82,7 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
     effect = _effect(measured, *arms, what, in_odds)
     interval = t_interval(list(effect.values()), what)
     minimum = max(claim.minimum_seeds, MINIMUM_REPLICATES)
-    word, reason = word_of(
+    word, reason = word_and_reason(
         interval,
         direction=claim.direction,
         smallest_effect=smallest,

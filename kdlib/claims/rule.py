@@ -25,7 +25,7 @@ from kdlib.claims.gates import GateOutcome
 from kdlib.claims.interval_words import size
 from kdlib.claims.paired import TInterval
 from kdlib.claims.replicates_needed import MOST, replicates_needed
-from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, word_of
 from kdlib.errors import choose, finite_number, positive_integer
 
 NO_TEST = "no test"
@@ -65,7 +65,7 @@ def rule_in_words() -> str:
     )
 
 
-def word_of(
+def word_and_reason(
     interval: TInterval,
     *,
     direction: str,
@@ -84,44 +84,45 @@ def word_of(
 
     >>> from kdlib.claims.paired import t_interval
     >>> found = t_interval([7.0, 8.0, 6.5, 7.2, 6.8, 7.9, 7.4, 6.1], "detectors")
-    >>> word_of(found, direction="greater", smallest_effect=3.5, unit="percent")
+    >>> word_and_reason(found, direction="greater", smallest_effect=3.5, unit="percent")
     ('supported', 'the interval lies on the claimed side of zero')
-    >>> word_of(found, direction="less", smallest_effect=3.5, unit="percent", minimum_replicates=16)
+    >>> word_and_reason(found, direction="less", smallest_effect=3.5, unit="percent", minimum_replicates=16)
     ('inconclusive', 'an estimate: 8 replicates are too few, the claim asks for at least 16')
     """
     smallest = finite_number(smallest_effect, "smallest_effect", minimum=0, exclusive=True)
     minimum = positive_integer(minimum_replicates, "minimum_replicates", minimum=2)
-    low, high = interval.low, interval.high
-    if choose(direction, DIRECTIONS, "direction") == "less":
-        low, high = -high, -low
+    choose(direction, DIRECTIONS, "direction")
     failed = [outcome.sentence for outcome in gates if not outcome.passed]
     matters = f"the {size(smallest, unit)} that would matter"
     if failed:
         return NO_TEST, "; ".join(failed)
+    word = word_of(
+        interval.values,
+        (interval.low, interval.high),
+        direction=direction,
+        smallest_effect=smallest,
+        minimum_seeds=minimum,
+    )
     if interval.n < minimum:
-        return INCONCLUSIVE, f"an estimate: {interval.n} replicates are too few, the claim asks for at least {minimum}"
+        return word, f"an estimate: {interval.n} replicates are too few, the claim asks for at least {minimum}"
     if all(value == 0 for value in interval.values):
-        return INCONCLUSIVE, (
+        return word, (
             "both arms gave the same value in every replicate: the measure is at its floor or ceiling here and can't "
             "tell them apart"
         )
     same = ", but every replicate gave the same difference: check that they differ" if interval.all_equal else ""
-    if low > 0:
-        small = f", though the effect is smaller than {matters}" if high < smallest else ""
-        return SUPPORTED, f"the interval lies on the claimed side of zero{small}{same}"
-    if high < 0:
-        small = f", though the effect is smaller than {matters}" if low > -smallest else ""
-        return CONTRADICTED, f"the interval lies on the side opposite to the claimed one{small}{same}"
-    if -smallest <= low and high <= smallest:
-        return NOT_SUPPORTED, f"the interval excludes an effect larger than {matters}"
-    # From here on zero lies within low to high, and they reach beyond smallest, beyond -smallest, or both.
+    low, high = (interval.low, interval.high) if direction == "greater" else (-interval.high, -interval.low)
+    if word in (SUPPORTED, CONTRADICTED):
+        side = "claimed side of zero" if word == SUPPORTED else "side opposite to the claimed one"
+        small = f", though the effect is smaller than {matters}" if max(abs(low), abs(high)) < smallest else ""
+        return word, f"the interval lies on the {side}{small}{same}"
+    if word == NOT_SUPPORTED:
+        return word, f"the interval excludes an effect larger than {matters}"
+    # Inconclusive: zero lies within low to high, and they reach beyond smallest, beyond -smallest, or both.
     if high < smallest:
-        return (
-            INCONCLUSIVE,
-            f"the interval excludes {matters} on the claimed side, but not as large an effect the other way",
-        )
+        return word, f"the interval excludes {matters} on the claimed side, but not as large an effect the other way"
     side = "on either side" if low <= -smallest else "on the claimed side"
-    return INCONCLUSIVE, f"the interval leaves possible both no effect and {matters} {side}"
+    return word, f"the interval leaves possible both no effect and {matters} {side}"
 
 
 def would_decide(

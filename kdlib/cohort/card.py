@@ -25,6 +25,10 @@ every arm, from the same first weights and in the same order of images; where th
 and val are its own too. Test and probe are the same for all. So replicates are independent given test and probe, and
 an interval over them speaks of teachers and students alike."""
 
+_PREMISE = """\
+Accuracy on val, by which the protocol was chosen; gains with their 95 % intervals. The seconds tell candidates apart
+only roughly: the machine did other work beside."""
+
 _USE = """\
 `load_cohort("{data}")` gives the networks, their logits and accuracies. `kdlib cohort train` makes the files again,
 and `kdlib cohort verify --sample 2` trains two networks anew and compares: bit for bit on a like machine, by accuracy
@@ -51,7 +55,7 @@ def card(protocol: Protocol, folder: Path = FOLDER, premise: Path = RESULTS) -> 
     lines = ["# The cohort", "", _WHAT, ""]
     if premise.exists():
         lines += ["## The premise", ""]
-        lines += ["Accuracy on val, by which the protocol was chosen; gains with their 95 % intervals.", ""]
+        lines += [_PREMISE, ""]
         lines += [premise_table(read_results(premise)), ""]
     for data, population in protocol.populations.items():
         lines += [f"## {DATA_SETS[population.data].title}", ""]

@@ -84,7 +84,8 @@ def train_cohort(
                 for arm in missing:
                     write_arm(place, population, arm, block, splits)
                     say(f"{name}: {arm}, replicates {block[0]} to {block[-1]}, written")
-                replace_file(folder / CARD, card(protocol, folder))
+                with turn(folder):
+                    replace_file(folder / CARD, card(protocol, folder))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from kdlib.claims import load_claims, verdict
 from kdlib.claims.gates import Gate, evaluate
 from kdlib.claims.paired import TInterval, t_interval
-from kdlib.claims.rule import NO_TEST, RULE, WORDS, needed_in_words, rule_in_words, word_of, would_decide
+from kdlib.claims.rule import NO_TEST, RULE, WORDS, needed_in_words, rule_in_words, word_and_reason, would_decide
 from kdlib.errors import KdlibError
 from kdlib.stats import Contrast
 
@@ -32,11 +32,11 @@ GRID += [t_interval([value] * n, "x") for value in (0.0, 1.0, -20.0) for n in (3
 
 
 def word(found: TInterval, direction: str = "greater", **given) -> str:
-    return word_of(found, direction=direction, smallest_effect=S, unit="percent", **given)[0]
+    return word_and_reason(found, direction=direction, smallest_effect=S, unit="percent", **given)[0]
 
 
 def reason(found: TInterval, direction: str = "greater", **given) -> str:
-    return word_of(found, direction=direction, smallest_effect=S, unit="percent", **given)[1]
+    return word_and_reason(found, direction=direction, smallest_effect=S, unit="percent", **given)[1]
 
 
 def twin(found: TInterval, direction: str, minimum: int) -> str:
@@ -163,4 +163,4 @@ def test_every_word_is_explained_to_readers():
 )
 def test_what_is_no_rule_is_refused(given, message):
     with pytest.raises(KdlibError, match=message):
-        word_of(GRID[0], **{"direction": "greater", "smallest_effect": S, "unit": "percent", **given})
+        word_and_reason(GRID[0], **{"direction": "greater", "smallest_effect": S, "unit": "percent", **given})
