@@ -44,6 +44,38 @@ class Checked:
             yield (activations.float() if half else activations), concepts
 
 
+class Kept:
+    """Activation batches that are made once: what the first whole round gives is kept if it is small enough.
+
+    images: how many there are in all. Of larger ones nothing is kept, and each round makes them again.
+    """
+
+    MOST = 512 * 2**20  # bytes
+
+    def __init__(self, batches: ActivationBatches, images: int) -> None:
+        self._batches, self._images = batches, images
+        self._pairs: list[tuple[Tensor, Mapping[str, Tensor]]] = []
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:
+        if self._pairs:
+            yield from self._pairs
+            return
+        pairs, fits = [], True
+        for activations, concepts in self._batches:
+            if not pairs:
+                bytes_an_image = (activations.nbytes + sum(map(_size, concepts.values()))) / max(1, len(activations))
+                fits = bytes_an_image * self._images <= self.MOST
+            if fits:
+                pairs.append((activations, concepts))
+            yield activations, concepts
+        self._pairs = pairs
+
+
+def _size(labels: Tensor) -> int:
+    """Bytes of labels; those of whole images stand once an image."""
+    return labels[..., :1, :1].nbytes if labels.stride()[-2:] == (0, 0) else labels.nbytes
+
+
 class _LayerBatches:
     """(activations, masks) of one captured layer for every batch of a probe set."""
 
@@ -109,8 +141,8 @@ def layer_activations(
     """Within the block: ((B, U, h, w) activations of `layer`, {category: (B, H, W) labels}) for all of `probe`.
 
     Labels are (B, L, H, W) where pixels of the batch have several of a category, as a `BrodenFolder` gives them. It can
-    be iterated several times; each time the model runs again, in eval mode and without gradients. On leaving, also by
-    an error, the model is in the mode and on the device it was in.
+    be iterated several times; the model runs again each time, unless all of it is small enough to be kept. It runs in
+    eval mode and without gradients. On leaving, also by an error, it is in the mode and on the device it was in.
     """
     home = _home(model)
     try:
@@ -118,6 +150,6 @@ def layer_activations(
             target = _moved(model, device or home)
             model.eval()
             _require_finite(model)
-            yield _LayerBatches(model, seen, layer, probe, batch_size, target)
+            yield Kept(_LayerBatches(model, seen, layer, probe, batch_size, target), len(probe))
     finally:
         model.to(home)

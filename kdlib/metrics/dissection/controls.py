@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.errors import KdlibError, check_seed, finite_number, positive_integer
-from kdlib.metrics.dissection.activations import ActivationBatches, Checked, concept_names_of, layer_activations
+from kdlib.metrics.dissection.activations import ActivationBatches, Checked, Kept, concept_names_of, layer_activations
 from kdlib.metrics.dissection.dissect import QUANTILE, TAU, Dissection, dissect_activations, score_tally
 from kdlib.metrics.dissection.tally import count_pixels
 
@@ -46,7 +46,11 @@ class _Rotated:
             yield torch.einsum("vu,buhw->bvhw", rotation, activations), concepts
 
 
-def dissect_rotated(
+def _rotated(batches: ActivationBatches, images: int, seed: int, layer: str) -> ActivationBatches:
+    return Kept(_Rotated(batches, seed, layer), images)
+
+
+def dissect_with_mixture(
     model: nn.Module,
     probe,
     layer: str,
@@ -56,25 +60,23 @@ def dissect_rotated(
     denominator: str = "lite",
     batch_size: int = 128,
     device: torch.device | str | None = None,
-) -> Dissection:
-    """`kdlib.metrics.dissection.dissect.dissect` of the layer's activations in a randomly rotated basis.
+) -> tuple[Dissection, Dissection]:
+    """`kdlib.metrics.dissection.dissect.dissect` of a layer, and of the same layer in a basis rotated at random.
+
+    seed: of the rotation. The model runs once for both where the activations fit into memory.
 
     >>> from kdlib.data.image_set import ConceptMap, ImageSet
     >>> masks = ConceptMap("object", torch.arange(32).view(2, 4, 4) % 2, ("unlabelled", "cat"))
     >>> probe = ImageSet("toy", torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4), torch.tensor([0, 1]),
     ...                  ("a", "b"), ("all",), (0, 0), concepts=(masks,))
-    >>> dissect_rotated(nn.Sequential(nn.Conv2d(1, 3, 1)), probe, "0").num_units
-    3
+    >>> own, mixed = dissect_with_mixture(nn.Sequential(nn.Conv2d(1, 3, 1)), probe, "0")
+    >>> own.num_units, mixed.layer
+    (3, '0, rotated')
     """
+    names, how = concept_names_of(probe), {"quantile": quantile, "denominator": denominator, "num_images": len(probe)}
     with layer_activations(model, probe, layer, batch_size=batch_size, device=device) as batches:
-        return dissect_activations(
-            _Rotated(batches, seed, layer),
-            concept_names_of(probe),
-            quantile=quantile,
-            denominator=denominator,
-            layer=f"{layer}, rotated",
-            num_images=len(probe),
-        )
+        own = dissect_activations(batches, names, layer=layer, **how)
+        return own, dissect_activations(_rotated(batches, len(probe), seed, layer), names, layer=f"{layer}, rotated", **how)
 
 
 @dataclass(frozen=True)

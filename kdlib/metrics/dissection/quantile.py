@@ -50,10 +50,23 @@ class UpperQuantile:
         self._seen += values.shape[1]
         if self._seen > self.count:
             raise KdlibError(f"each unit was given {self._seen} values, not the {self.count} announced")
+        if self._kept is not None and self._kept.shape[1] == self._keep and values.device.type == "cpu":
+            values = self._above_kept(values)
         self._pending.append(values)
         # Merging only when as much is waiting as is kept makes the total work linear in `count`.
         if sum(piece.shape[1] for piece in self._pending) >= self._keep:
             self._merge()
+
+    def _above_kept(self, values: Tensor) -> Tensor:
+        """(U, m) what of (U, n) values can still matter, -inf behind where a unit has less than another."""
+        assert self._kept is not None
+        higher = values > self._kept.amin(1, keepdim=True)
+        unit, place = higher.nonzero().unbind(1)
+        counts = higher.sum(1)
+        column = torch.arange(len(unit)) - (counts.cumsum(0) - counts)[unit]
+        found = values.new_full((len(values), int(counts.max())), -torch.inf)
+        found[unit, column] = values[unit, place]
+        return found
 
     def _merge(self) -> None:
         pieces = self._pending if self._kept is None else [self._kept, *self._pending]

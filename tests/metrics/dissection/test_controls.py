@@ -8,7 +8,8 @@ from torch import nn
 
 from kdlib.data.image_set import ConceptMap, ImageSet
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection.controls import dissect_held_out, dissect_rotated, random_rotation
+from kdlib.metrics.dissection import activations
+from kdlib.metrics.dissection.controls import dissect_held_out, dissect_with_mixture, random_rotation
 from kdlib.metrics.dissection.dissect import dissect
 
 NAMES = ("unlabelled", *(f"patch {number}" for number in range(8)))
@@ -60,7 +61,7 @@ def test_rotations_prefer_no_direction():
 def test_units_that_see_one_concept_each_lose_it_in_a_random_basis():
     probe, model = planted(), looking()
     upright = dissect(model, probe, "0", quantile=0.004)
-    turned = dissect_rotated(model, probe, "0", quantile=0.003)
+    _, turned = dissect_with_mixture(model, probe, "0", quantile=0.003)
     assert upright.count(0.5) == 8
     assert turned.score.mean() < upright.score.mean() - 0.2
     assert turned.num_units == 8
@@ -72,9 +73,39 @@ def test_a_rotated_layer_is_the_layer_times_the_rotation():
     with torch.no_grad():
         turned[0].weight.copy_((random_rotation(8, seed=5) @ model[0].weight[:, :, 0, 0])[:, :, None, None])
     expected = dissect(turned, probe, "0", quantile=0.004)
-    found = dissect_rotated(model, probe, "0", seed=5, quantile=0.004)
+    own, found = dissect_with_mixture(model, probe, "0", seed=5, quantile=0.004)
     assert torch.allclose(found.thresholds, expected.thresholds, atol=1e-5)
     assert torch.allclose(found.score, expected.score, atol=1e-3)
+    assert torch.equal(own.score, dissect(model, probe, "0", quantile=0.004).score)  # of the layer as it is
+
+
+class Counted(nn.Module):
+    """Counts the images that a model is shown."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.shown = model, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.shown += len(images)
+        return self.inner(images)
+
+
+def test_activations_that_fit_into_memory_are_made_once_and_larger_ones_in_each_pass(monkeypatch):
+    probe, model = planted(), Counted(looking())
+    kept = dissect_with_mixture(model, probe, "inner", quantile=0.004, batch_size=32)
+    assert model.shown == len(probe)
+    monkeypatch.setattr(activations.Kept, "MOST", 0)
+    again = dissect_with_mixture(model, probe, "inner", quantile=0.004, batch_size=32)
+    assert model.shown == len(probe) * (1 + 4)  # two passes of each of two dissections
+    for one, other in zip(kept, again, strict=True):
+        assert torch.equal(one.score, other.score) and torch.equal(one.thresholds, other.thresholds)
+
+
+def test_a_round_that_is_left_early_keeps_nothing():
+    rounds = activations.Kept([(torch.zeros(1, 2, 1, 1), {}), (torch.ones(1, 2, 1, 1), {})], images=2)
+    next(iter(rounds))
+    assert [float(maps.sum()) for maps, _ in rounds] == [0.0, 2.0]
 
 
 def test_a_true_detector_keeps_its_score_on_held_out_images():

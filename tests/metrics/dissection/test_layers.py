@@ -18,7 +18,7 @@ from torch import nn
 
 from kdlib.data.broden import BrodenFolder
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection.controls import dissect_held_out, dissect_rotated
+from kdlib.metrics.dissection.controls import dissect_held_out, dissect_with_mixture
 from kdlib.metrics.dissection.dissect import Dissection, dissect, dissect_activations
 
 IMAGES, SIDE, MASK = 11, 8, (6, 5)
@@ -271,7 +271,7 @@ def test_the_held_out_score_counts_all_layers(model, layered):
 
 def test_a_rotated_basis_counts_all_layers(model, layered):
     folder = BrodenFolder(layered)
-    turned = dissect_rotated(model, folder, "1", quantile=0.2)
+    own, turned = dissect_with_mixture(model, folder, "1", quantile=0.2)
     upright = dissect(model, folder, "1", quantile=0.2)
     for category, area in upright.tally.concept_area.items():
         assert torch.equal(turned.tally.concept_area[category], area)
