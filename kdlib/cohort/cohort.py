@@ -76,10 +76,10 @@ class Cohort:
         return self._outputs[name]
 
     def accuracy(self, arm: str, replicate: int, part: str = "test") -> float:
-        """The fraction of images of one part that the network classifies rightly; for test from the file."""
-        if part == "test":
+        """The fraction of images of one part that the network classifies rightly; for val and test from the file."""
+        if part in ("val", "test"):
             file = self._file(arm, replicate)
-            return file.record["test_accuracy"][file.replicates.index(replicate)]
+            return file.record[f"{part}_accuracy"][file.replicates.index(replicate)]
         rows = getattr(self.splits(replicate), part)
         return rows.task.mean_score(self.logits(arm, replicate, part), rows.labels)
 
@@ -129,12 +129,17 @@ class Cohort:
         )
 
 
+def is_published(data: str, folder: Path = FOLDER) -> bool:
+    """Whether networks of this data set are on file."""
+    return (folder / data / INDEX).exists()
+
+
 def load_cohort(data: str, *, device: str = "auto", folder: Path = FOLDER) -> Cohort:
     """The published networks of a data set.
 
     Raises KdlibError where the cohort has none of this data set, and for files that are damaged or of another version.
     """
     population = read_protocol().population(data)
-    if not (folder / data / INDEX).exists():
+    if not is_published(data, folder):
         raise KdlibError(f"no networks of {data} are published yet; make them by `kdlib cohort train --data {data}`")
     return Cohort(population, folder / data, device)

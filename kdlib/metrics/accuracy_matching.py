@@ -91,6 +91,20 @@ def accuracy_matched(
     return Matched(difference, tuple(values), below, above, weight)
 
 
+def can_be_matched(accuracy: Sequence[float], schedules: Sequence[Sequence[float]]) -> bool:
+    """Whether an arm's mean accuracy lies within those of schedules, over at least three replicates.
+
+    >>> can_be_matched([75.0, 76.0, 77.0], [[70.0, 71.0, 72.0], [80.0, 81.0, 82.0]])
+    True
+    >>> can_be_matched([85.0, 86.0, 87.0], [[70.0, 71.0, 72.0], [80.0, 81.0, 82.0]])
+    False
+    """
+    if len(accuracy) < _FEWEST or len(schedules) < 2:
+        return False
+    means = [float(np.mean(values)) for values in schedules]
+    return min(means) <= float(np.mean(accuracy)) <= max(means)
+
+
 def _theta(arm: np.ndarray, below: np.ndarray, above: np.ndarray) -> tuple[float, float]:
     """theta and w from (2, n) accuracies and measures."""
     (accuracy, measure), (low, low_measure), (high, high_measure) = (rows.mean(axis=1) for rows in (arm, below, above))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kdlib.cores import cores
 from kdlib.data import cub, voc
@@ -14,6 +14,7 @@ from kdlib.data.labelled_set import Splits
 from kdlib.data.registry import load
 from kdlib.errors import KdlibError, choose
 from kdlib.names import DATA_SETS
+from kdlib.runs.arms import Net
 from kdlib.train.processes import current
 from kdlib.train.recipe import Recipe
 
@@ -26,6 +27,7 @@ class Preset:
 
     teacher_model, student_model: "" for the study's own network. streamed_size: side of the images where a folder is
     streamed instead of held in memory. method_recipes: of methods whose students have a recipe of their own.
+    other_nets: what arms name besides teacher and student.
     for_folder: the sizes where the data are a folder of one's own, these if None.
     """
 
@@ -42,7 +44,24 @@ class Preset:
     student_model: str = ""
     streamed_size: int | None = None
     method_recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    other_nets: Mapping[str, Net] = field(default_factory=dict)
     for_folder: Preset | None = None
+
+    def with_student_epochs(self, epochs: int) -> Preset:
+        """The preset with this many epochs for every student.
+
+        >>> two = Preset(64, 64, 64, 64, 1, method_recipes={"own": Recipe(epochs=4)}).with_student_epochs(2)
+        >>> two.student_recipe.epochs, two.method_recipes["own"].epochs
+        (2, 2)
+        """
+        return replace(
+            self,
+            student_recipe=replace(self.student_recipe, epochs=epochs),
+            method_recipes={method: replace(own, epochs=epochs) for method, own in self.method_recipes.items()},
+            other_nets={
+                name: replace(net, recipe=replace(net.recipe, epochs=epochs)) for name, net in self.other_nets.items()
+            },
+        )
 
 
 PRESETS = {

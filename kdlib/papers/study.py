@@ -6,7 +6,6 @@ It knows no paper's arms and no paper's sizes; each paper's own study names them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -52,10 +51,14 @@ class Study:
         """One of the parts train, val, test, probe."""
         return getattr(self.splits, choose(part, PARTS, "part"))
 
+    def splits_of(self, spec: RunSpec) -> Any:
+        """The data that a run is trained on and measured by: the study's, where all its runs have the same."""
+        return self.splits
+
     def run_of(self, spec: RunSpec, label: str = "") -> Run:
         """The run of a specification, from the store or trained now."""
         if spec not in self._runs:
-            self._runs[spec] = get_or_train(spec, self.splits, device=str(self.device), label=label)
+            self._runs[spec] = get_or_train(spec, self.splits_of(spec), device=str(self.device), label=label)
         return self._runs[spec]
 
     def train_specs(self, specs: Sequence[RunSpec]) -> None:
@@ -66,21 +69,25 @@ class Study:
         """The trained network, in eval mode on the study's device."""
         return self.run_of(spec).model(which, self.device)
 
+    def rows_of(self, spec: RunSpec, part: str) -> Any:
+        """One of the parts train, val, test, probe, as the network of a specification has it."""
+        return self.part(part)
+
     def outputs_of(self, spec: RunSpec, part: str = "test", which: str = "last") -> Tensor:
         """A network's outputs for one part of the data (N, ...), computed once."""
         name = (spec, part, which)
         if name not in self._outputs:
-            self._outputs[name] = predict(self.model_of(spec, which), self.part(part))
+            self._outputs[name] = predict(self.model_of(spec, which), self.rows_of(spec, part))
         return self._outputs[name]
 
     def score_of(self, spec: RunSpec, part: str = "test", which: str = "last") -> float:
         """A network's score on one part of the data, as its task has it: a classifier's is its accuracy in [0, 1]."""
-        rows = self.part(part)
+        rows = self.rows_of(spec, part)
         return rows.task.mean_score(self.outputs_of(spec, part, which), rows.labels)
 
     def untrained_of(self, spec: RunSpec) -> nn.Module:
         """The network before training, on the study's device: what a measure finds if nothing was learned."""
-        options = self.part("train").model_options() | dict(spec.model_options)
+        options = self.part("test").model_options() | dict(spec.model_options)
         return build(spec.model, seed=spec.seed, **options).to(self.device).eval()
 
 
@@ -119,9 +126,7 @@ class ImageStudy(Study):
         self.probe_folder = BrodenFolder(probe_folder, workers=cores()) if probe_folder else None
         if student_epochs is not None:
             epochs = positive_integer(student_epochs, "student_epochs", maximum=MOST_STUDENT_EPOCHS)
-            longer = replace(self.sizes.student_recipe, epochs=epochs)
-            others = {method: replace(one, epochs=epochs) for method, one in self.sizes.method_recipes.items()}
-            self.sizes = replace(self.sizes, student_recipe=longer, method_recipes=others)
+            self.sizes = self.sizes.with_student_epochs(epochs)
         self.data_name = names.DATA_SETS[data].title if isinstance(data, str) else data.name
 
     @cached_property
@@ -145,19 +150,19 @@ class ImageStudy(Study):
             return self.probe_folder
         return super().part(part)
 
-    def nets(self) -> dict[str, dict[str, int]]:
-        """Shape of the teacher and of the students."""
-        return {"teacher": self.sizes.teacher, "student": self.sizes.student}
+    def nets(self) -> dict[str, Net]:
+        """The networks that arms name: teacher, student, and what else the preset has."""
+        sizes = self.sizes
+        return {
+            "teacher": Net(sizes.teacher_model or self.network, sizes.teacher, sizes.teacher_recipe),
+            "student": Net(sizes.student_model or self.network, sizes.student, sizes.student_recipe),
+            **sizes.other_nets,
+        }
 
     def spec(self, arm: str, seed: int | None = None) -> RunSpec:
         """What makes the run of `arm` with `seed` (the study's first if None)."""
-        sizes = self.sizes
-        nets = {
-            "teacher": Net(sizes.teacher_model or self.network, sizes.teacher, sizes.teacher_recipe),
-            "student": Net(sizes.student_model or self.network, sizes.student, sizes.student_recipe),
-        }
-        own = sizes.method_recipes
-        return arm_spec(self.arms, arm, self.seed if seed is None else seed, nets, first_seed=self.seed, recipes=own)
+        which, own = self.seed if seed is None else seed, self.sizes.method_recipes
+        return arm_spec(self.arms, arm, which, self.nets(), first_seed=self.seed, recipes=own)
 
     def run(self, arm: str, seed: int | None = None) -> Run:
         """The run of `arm` with `seed`, from the store or trained now."""
@@ -167,12 +172,10 @@ class ImageStudy(Study):
         """Make sure of every arm's run at every seed and of their teachers, several in parallel on a CPU."""
         train_together([self], arms)
 
-    def matched(self, seed: int, arm: str = "kd") -> str:
-        """The epoch of "scratch_long" (a state's name) with the val score nearest to `arm`'s at its end."""
-        column = f"val_{self.part('val').task.score}"
-        wanted = self.run(arm, seed).history[-1][column]
-        rows = self.run("scratch_long", seed).history
-        return f"epoch_{int(min(rows, key=lambda row: abs(row[column] - wanted))['epoch'])}"
+    def wanted(self, arms: Sequence[str]) -> list[tuple[list[RunSpec], Splits]]:
+        """The runs of these arms at every seed, and of the teacher, with the data that they are trained on."""
+        runs = [("teacher", self.seed), *((arm, seed) for seed in self.seeds for arm in arms)]
+        return [([self.spec(*run) for run in runs], self.splits)]
 
     def model(self, arm: str, seed: int | None = None, which: str = "last") -> nn.Module:
         """The trained network, in eval mode on the study's device."""
@@ -208,15 +211,12 @@ class ImageStudy(Study):
 
 def train_together(studies: Sequence[ImageStudy], arms: Sequence[str]) -> None:
     """`ImageStudy.train` for several studies on one device, the trainings of all of them in parallel on a CPU."""
-    wanted = []
-    for study in studies:
-        runs = [("teacher", study.seed), *((arm, seed) for seed in study.seeds for arm in arms)]
-        specs = [study.spec(*run) for run in runs]
+    wanted = [(study, specs, splits) for study in studies for specs, splits in study.wanted(arms)]
+    for _, specs, splits in wanted:
         for spec in specs:  # before any of them is trained
-            need_a_batch(len(study.splits.train), spec.recipe.batch_size, study.splits.name)
-        wanted.append((specs, study.splits))
-    train_missing_of(wanted, device=str(studies[0].device))
-    for study, (specs, _) in zip(studies, wanted, strict=True):
+            need_a_batch(len(splits.train), spec.recipe.batch_size, splits.name)
+    train_missing_of([(specs, splits) for _, specs, splits in wanted], device=str(studies[0].device))
+    for study, specs, _ in wanted:
         for spec in specs:
             study.run_of(spec)
 

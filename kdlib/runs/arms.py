@@ -26,7 +26,7 @@ class Arm:
     objective, options: a method of `kdlib.distill.catalogue`. teacher: the arm that teaches, "" without one. net:
     "student" or "teacher", whose size and recipe it has. one_for_all: one network for all seeds, not one a seed.
     seed_offset: added to the seed. recipe: name of the method whose own recipe it has, where a preset has some.
-    longer: times as many epochs, with a checkpoint after each if more than 1.
+    length: of its training, in that of its recipe; the whole schedule is stretched with it.
     """
 
     objective: str
@@ -36,7 +36,7 @@ class Arm:
     one_for_all: bool = False
     seed_offset: int = 0
     recipe: str = ""
-    longer: int = 1
+    length: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def arm_spec(
     return make_spec(
         net.model,
         row.objective,
-        longer(own.get(row.recipe or arm, net.recipe), row.longer),
+        stretched(own.get(row.recipe or arm, net.recipe), row.length),
         later_seed(first, row.seed_offset),
         model_options=net.options,
         objective_options=row.options,
@@ -83,16 +83,18 @@ def arm_spec(
     )
 
 
-def longer(recipe: Recipe, times: int) -> Recipe:
-    """The recipe with `times` times the epochs, and a checkpoint after each of them; itself for 1.
+def stretched(recipe: Recipe, length: float) -> Recipe:
+    """The recipe with `length` times its epochs, at least one, and its milestones where they were in proportion.
 
-    >>> longer(Recipe(epochs=2), 2).checkpoints
-    (1, 2, 3, 4)
+    >>> longer = stretched(Recipe(epochs=14, schedule="step", milestones=(7,)), 10 / 7)
+    >>> longer.epochs, longer.milestones
+    (20, (10,))
     """
-    if times == 1:
+    if length == 1:
         return recipe
-    epochs = times * recipe.epochs
-    return replace(recipe, epochs=epochs, checkpoints=tuple(range(1, epochs + 1)))
+    epochs = max(1, round(length * recipe.epochs))
+    milestones = tuple(min(epochs, max(1, round(length * milestone))) for milestone in recipe.milestones)
+    return replace(recipe, epochs=epochs, milestones=milestones)
 
 
 def basic_arms(temperature: float, alpha: float, smoothing: float) -> dict[str, Arm]:

@@ -60,7 +60,8 @@ class Kept:
         if self._pairs:
             yield from self._pairs
             return
-        pairs, fits = [], True
+        pairs: list[tuple[Tensor, Mapping[str, Tensor]]] = []
+        fits = True
         for activations, concepts in self._batches:
             if not pairs:
                 bytes_an_image = (activations.nbytes + sum(map(_size, concepts.values()))) / max(1, len(activations))

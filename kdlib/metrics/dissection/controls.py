@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,10 +74,13 @@ def dissect_with_mixture(
     >>> own.num_units, mixed.layer
     (3, '0, rotated')
     """
-    names, how = concept_names_of(probe), {"quantile": quantile, "denominator": denominator, "num_images": len(probe)}
+    names = concept_names_of(probe)
+    how: dict[str, Any] = {"quantile": quantile, "denominator": denominator, "num_images": len(probe)}
     with layer_activations(model, probe, layer, batch_size=batch_size, device=device) as batches:
         own = dissect_activations(batches, names, layer=layer, **how)
-        return own, dissect_activations(_rotated(batches, len(probe), seed, layer), names, layer=f"{layer}, rotated", **how)
+        return own, dissect_activations(
+            _rotated(batches, len(probe), seed, layer), names, layer=f"{layer}, rotated", **how
+        )
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,3 @@ def smaller(n_train: int, teacher_epochs: int, student_epochs: int, n_seeds: int
 MANY_ARMS = smaller(n_train=1900, teacher_epochs=9, student_epochs=3)
 # The same networks in a chapter of two arms, which has the time for more seeds.
 TWO_ARMS = smaller(n_train=1900, teacher_epochs=9, student_epochs=3, n_seeds=6)
-
-
-def deeper_students(presets: dict[str, Preset], depth: int) -> dict[str, Preset]:
-    """The presets with students of another depth, 6 n + 2; all else stays.
-
-    >>> deeper_students(MANY_ARMS, 14)["quick"].student
-    {'depth': 14, 'width': 8, 'features': 128}
-    """
-    return {name: replace(sizes, student=sizes.student | {"depth": depth}) for name, sizes in presets.items()}

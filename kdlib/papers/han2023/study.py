@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kdlib.data.labelled_set import Splits
 from kdlib.papers.han2023.arms import han2023_arms
 from kdlib.papers.han2023.presets import PRESETS
-from kdlib.papers.study import ImageStudy
+from kdlib.papers.presets import Preset
+from kdlib.papers.replicates import ReplicateStudy
+from kdlib.runs.arms import Net
+
+_DEEPER = {"depth": 14}  # 6 n + 2
 
 
-class HanStudy(ImageStudy):
-    """An `ImageStudy` of the arms in `kdlib.papers.han2023.arms`.
+class HanStudy(ReplicateStudy):
+    """A `ReplicateStudy` of the arms in `kdlib.papers.han2023.arms`.
 
     temperature, alpha: of KD and the arms made from it; alpha weights the soft term. smoothing: label smoothing's
-    alpha. others: as `ImageStudy` has them.
+    alpha. others: as `ReplicateStudy` has them.
     """
 
     def __init__(
@@ -28,7 +34,14 @@ class HanStudy(ImageStudy):
         temperature: float = 1.0,
         alpha: float = 0.5,
         smoothing: float = 0.1,
+        presets: Mapping[str, Preset] = PRESETS,
         **others: Any,
     ) -> None:
         arms = han2023_arms(temperature, alpha, smoothing)
-        super().__init__(arms, data, preset, seed, n_seeds, device, **({"presets": PRESETS} | others))
+        super().__init__(arms, data, preset, seed, n_seeds, device, presets=presets, **others)
+
+    def nets(self) -> dict[str, Net]:
+        """Teacher, student and, where the preset has none of its own, a deeper student."""
+        nets = super().nets()
+        student = nets["student"]
+        return {"deeper": replace(student, options=dict(student.options) | _DEEPER)} | nets
