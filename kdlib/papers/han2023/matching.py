@@ -64,6 +64,19 @@ class Matching:
         values = zip(self.measure[arm_a], self.measure[arm_b], beyond_a, beyond_b, strict=True)
         return [(a - b) - (rest_a - rest_b) for a, b, rest_a, rest_b in values]
 
+    def null_check(self) -> list[float] | None:
+        """Scratch against its other schedules at its own accuracy, one value a replicate: no effect, if matching works.
+
+        >>> accuracy = {"short": [70, 71, 72], "scratch": [75, 76, 77], "long": [80, 81, 82]}
+        >>> measure = {"short": [10, 11, 12], "scratch": [15, 16, 17], "long": [20, 21, 22]}
+        >>> Matching(accuracy, measure, ["short", "scratch", "long"], {}).null_check()
+        [0.0, 0.0, 0.0]
+        """
+        others = [name for name in self.schedules if name != "scratch"]
+        if not can_be_matched(self.accuracy["scratch"], [self.accuracy[name] for name in others]):
+            return None
+        return self._matched("scratch", others)
+
     def _matched(self, arm: str, schedules: Sequence[str]) -> list[float]:
         lengths = {name: (self.accuracy[name], self.measure[name]) for name in schedules}
         return list(accuracy_matched(self.accuracy[arm], self.measure[arm], lengths).values)
