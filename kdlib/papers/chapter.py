@@ -128,6 +128,10 @@ class Chapter:
         sentences = [f"- **{self.claims[id_].short_id}**: {found.sentence}" for id_, found in record.verdicts.items()]
         display(folded("The numbers in full, and the rule", [*sentences, "", rule_in_words(), "", _second(record)]))
 
+    def is_judged(self, short_id: str) -> bool:
+        """Whether a claim of the paper was judged in this run."""
+        return f"{self.paper}.{short_id}" in self.record.verdicts
+
     def verdict_in_words(self, short_id: str) -> str:
         """A judged claim in half a sentence, for the box.
 

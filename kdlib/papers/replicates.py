@@ -19,6 +19,7 @@ from kdlib.cohort.population import TEST_SEED, Population
 from kdlib.cohort.protocol import read_protocol
 from kdlib.data.labelled_set import Splits
 from kdlib.errors import KdlibError, choose
+from kdlib.metrics.dissection.dissect import TAU
 from kdlib.names import DATA_SETS
 from kdlib.papers.presets import PRESETS, Preset, load_data
 from kdlib.papers.study import ImageStudy
@@ -102,6 +103,12 @@ class ReplicateStudy(ImageStudy):
     def rows_of(self, spec: RunSpec, part: str) -> Any:
         """One of the parts, as the network's replicate has it."""
         return getattr(self.splits_of(spec), part) if part in ("train", "val") else self.part(part)
+
+    @property
+    def tau(self) -> float:
+        """From which intersection over union on a unit is a detector: the population's, else Han et al.'s."""
+        population = None if self.one_teacher else read_protocol().populations.get(str(self.data))
+        return TAU if population is None or population.tau is None else population.tau
 
     # ---- networks ----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,6 +95,13 @@ class Dissection:
     def curve(self, taus: Sequence[float]) -> list[int]:
         """`count` at each threshold: an order of models that flips along it is not a finding."""
         return [self.count(tau) for tau in taus]
+
+    def area_under_curve(self, taus: Sequence[float]) -> float:
+        """The mean of `curve` over thresholds, as a fraction of all units: a count without a threshold of its own.
+
+        taus: evenly spaced. A unit adds the share of the thresholds that its score reaches.
+        """
+        return float(np.mean(self.curve(taus))) / self.num_units
 
     def reachable(self, tau: float = TAU, fraction: float | None = None) -> int:
         """Number of concepts whose ceiling min(a, g) / max(a, g) reaches tau for a unit active on `fraction` a.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.verdicts import SUPPORTED
+from kdlib.metrics.accuracy_matching import can_be_matched
 from kdlib.metrics.class_similarity import sibling_mass_ratio
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.papers.chapter import Chapter
@@ -73,6 +74,17 @@ def matching_of(chapter: Chapter, study: HanStudy, metric: str, arms: Sequence[s
     own = {"kd_t4": [arm for arm in KD_SCHEDULES if arm in values]}
     schedules = [arm for arm in SCRATCH_SCHEDULES if arm in values]
     return Matching(accuracy, in_log_odds(values, units) if units else values, schedules, own)
+
+
+def schedules_for(study: HanStudy, arms: Sequence[str]) -> list[str]:
+    """The arms of other lengths that matching these arms takes: KD's own only where scratch never is as accurate."""
+
+    def accuracies(names: Sequence[str]) -> list[list[float]]:
+        return [study.accuracies(name, "val") for name in names]
+
+    if "kd_t4" in arms and not can_be_matched(study.accuracies("kd_t4", "val"), accuracies(SCRATCH_SCHEDULES)):
+        return [*SCRATCH_SCHEDULES, *KD_SCHEDULES]
+    return list(SCRATCH_SCHEDULES)
 
 
 def measure_matching(chapter: Chapter, study: HanStudy) -> list[str]:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from kdlib.claims.paired import t_interval
 from kdlib.claims.phrases import decimals_for, signed
 from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from kdlib.metrics.dissection.controls import HeldOut
 from kdlib.metrics.dissection.dissect import Dissection
-from kdlib.names import MODEL_NAMES, spelt
+from kdlib.names import MODEL_NAMES, arm_in_prose, spelt
 from kdlib.stats import Contrast
 
-Networks = Mapping[str, Sequence[Dissection]]  # arm -> one dissection a seed
+Networks = Mapping[str, Sequence[Dissection]]  # arm -> one dissection a replicate
+PAPERS_TAU = 0.05
+TAUS = tuple(round(0.02 + 0.005 * step, 4) for step in range(27))  # IoU thresholds of curves, to 0.15
 
 
 def shares(networks: Networks, count: Callable[[Dissection], float]) -> dict[str, list[float]]:
@@ -118,53 +122,106 @@ def threshold_in_words(networks: Networks, tau: float) -> str:
 
 
 def choices(
-    networks: Networks, best: Networks, untrained: Dissection, tau: float
+    networks: Networks, untrained: Dissection, tau: float
 ) -> tuple[list[dict[str, str]], dict[str, dict[str, float]]]:
-    """Detectors under other choices: rows of a table of means over seeds, and the means by choice and arm.
-
-    best: the same networks at the epoch best on validation.
-    """
+    """Detectors under other choices: rows of a table of means over replicates, and the means by choice and arm."""
     denominator = untrained.denominator
     other = "original" if denominator == "lite" else "lite"
-    ways: dict[str, tuple[Networks, Callable[[Dissection], float]]] = {
-        f"as above ({denominator} denominator)": (networks, lambda d: d.count(tau)),
-        f"{other} denominator": (networks, lambda d: d.with_denominator(other).count(tau)),
-        "summed over all categories": (networks, lambda d: sum(d.count_by_category(tau, exclusive=False).values())),
-        "epoch best on validation": (best, lambda d: d.count(tau)),
+    ways: dict[str, Callable[[Dissection], float]] = {
+        f"as above ({denominator} denominator)": lambda d: d.count(tau),
+        f"{other} denominator": lambda d: d.with_denominator(other).count(tau),
+        "summed over all categories": lambda d: sum(d.count_by_category(tau, exclusive=False).values()),
+        f"at the paper's threshold, {PAPERS_TAU:g}": lambda d: d.count(PAPERS_TAU),
+        "without a threshold": lambda d: d.num_units * d.area_under_curve(TAUS),
+        "different concepts": lambda d: d.unique_concepts(tau),
     }
     rows, means = [], {}
-    for name, (found, count) in ways.items():
-        means[name] = {arm: float(np.mean([count(d) for d in each])) for arm, each in found.items()}
-        floor = "–" if name.startswith("epoch") else f"{count(untrained):.0f}"  # it has no epochs
+    for name, count in ways.items():
+        means[name] = {arm: float(np.mean([count(d) for d in each])) for arm, each in networks.items()}
         row = {"detectors (units)": name} | {MODEL_NAMES.get(a, a): f"{mean:.1f}" for a, mean in means[name].items()}
-        rows.append(row | {"Untrained": floor})
+        rows.append(row | {"Untrained": f"{count(untrained):.1f}"})
     return rows, means
 
 
 def choices_in_words(means: Mapping[str, Mapping[str, float]]) -> str:
-    """In how many choices KD lies above scratch, and label smoothing (if measured) below it, by the means.
+    """In how many choices each kind of student lies above scratch, by the means.
 
     >>> choices_in_words({"as above": {"scratch": 3.0, "kd": 4.0}, "other": {"scratch": 3.0, "kd": 2.0}})
-    'KD lies above scratch in 1 of 2 ways of counting, by the means over seeds.'
+    'Above scratch in so many of 2 ways of counting, by the means over replicates: Distilled (KD) 1.'
     """
-    listed = [f"KD lies above scratch in {sum(m['kd'] > m['scratch'] for m in means.values())}"]
-    if all("label_smoothing" in m for m in means.values()):
-        listed.append(f"label smoothing below it in {sum(m['label_smoothing'] < m['scratch'] for m in means.values())}")
-    return f"{' and '.join(listed)} of {len(means)} ways of counting, by the means over seeds."
+    arms = [arm for arm in next(iter(means.values())) if arm != "scratch"]
+    listed = [f"{MODEL_NAMES.get(arm, arm)} {sum(m[arm] > m['scratch'] for m in means.values())}" for arm in arms]
+    ways = f"so many of {len(means)} ways of counting"
+    return f"Above scratch in {ways}, by the means over replicates: {', '.join(listed)}."
 
 
-def mixtures_in_words(own: float, mixed: float, chosen: float, held_out: float) -> str:
-    """What random mixtures of units and held-out images say; mean detectors of all students.
+def mixtures_in_words(networks: Networks, mixtures: Networks, tau: float, measured: Sequence[str]) -> str:
+    """What random mixtures of units say, of the replicates that they were dissected of.
 
-    >>> print(mixtures_in_words(100.0, 80.0, 95.0, 90.0))
-    Random mixtures of units have fewer detectors than the students' own units (80 to 100). Of 95 detectors found on \
-half of the images, 90 hold on the other half.
+    networks: every replicate's own units. mixtures: arm -> those of the first replicates. measured: the arms whose
+    mixtures were dissected in all replicates, because a claim on them is supported so far.
     """
-    verdict = "fewer" if mixed < 0.95 * own else "hardly fewer" if mixed <= own else "no fewer"
-    return (
-        f"Random mixtures of units have {verdict} detectors than the students' own units ({mixed:.0f} to {own:.0f}). "
-        f"Of {chosen:.0f} detectors found on half of the images, {held_out:.0f} hold on the other half."
+    own = np.mean([d.count(tau) for arm, found in mixtures.items() for d in networks[arm][: len(found)]])
+    mixed = np.mean([d.count(tau) for found in mixtures.values() for d in found])
+    fewer = "fewer" if mixed < 0.95 * own else "hardly fewer" if mixed <= own else "no fewer"
+    sentence = (
+        f"Random mixtures of units have {fewer} detectors than the students' own units ({mixed:.0f} to {own:.0f})."
     )
+    if not measured:
+        return f"{sentence} No claim is supported so far, so there is no effect that mixtures could explain."
+    return f"{sentence} Whether effects outlast them stands with the verdicts."
+
+
+def held_out_in_words(halves: Mapping[str, HeldOut], tau: float) -> str:
+    """How many of the detectors found on half of the images hold on the other half, of one network of each kind."""
+    chosen, held = (
+        sum(count(half) for half in halves.values())
+        for count in (lambda h: h.chosen.count(tau), lambda h: h.count(tau))
+    )
+    return (
+        f"Of {chosen} detectors that these {len(halves)} networks have on half of the images, {held} hold on the other "
+        "half."
+    )
+
+
+def matching_in_words(
+    null: Sequence[float] | None, beyond: Mapping[str, Sequence[float] | None], unmatched: Sequence[str]
+) -> str:
+    """What is left of each kind of student's detectors beyond scratch of the same accuracy, in points of the units.
+
+    null: what the check of scratch against its other lengths gives, one value a replicate. beyond: arm -> the same of
+    the arm; None for what can't be matched. unmatched: claims whose arms can't be.
+
+    >>> matching_in_words(None, {"kd": None}, [])
+    'Accuracies were not matched: that takes three replicates, and lengths around the accuracy of each student.'
+    """
+    there = {arm: values for arm, values in beyond.items() if values is not None}
+    if not there:
+        return (
+            "Accuracies were not matched: that takes three replicates, and lengths around the accuracy of each student."
+        )
+    listed = "; ".join(f"{arm_in_prose(arm)} {interval_in_words(values)}" for arm, values in there.items())
+    sentence = f"Beyond scratch of the same accuracy, detectors in points of the units: {listed}."
+    if null is not None:
+        found = t_interval(null, "the null check")
+        fails = found.low > 0 or found.high < 0
+        says = "**which is not zero: the matching can't be trusted here**" if fails else "as it should be"
+        sentence += f" Scratch against its own lengths: {interval_in_words(null)}, {says}."
+    if unmatched:
+        sentence += f" More accurate or less than all lengths, so that claims stay open: {', '.join(unmatched)}."
+    return sentence
+
+
+def interval_in_words(values: Sequence[float]) -> str:
+    """A mean over replicates with its 95 % interval.
+
+    >>> interval_in_words([1.0, 2.0, 3.0])
+    '+2.0 (−0.5 to +4.5)'
+    """
+    found = t_interval(values, "values")
+    decimals = decimals_for((found.high - found.low) / 2)
+    mean, low, high = (signed(value, decimals) for value in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high})"
 
 
 def teacher_similarity(of_teacher: float, scratch: Sequence[float]) -> str:

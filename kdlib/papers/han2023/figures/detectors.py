@@ -12,11 +12,11 @@ from torch import Tensor
 
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES, spelt
-from kdlib.papers.han2023.figures.detector_words import by_category_in_words, largest_category, order_at
+from kdlib.papers.han2023.figures.detector_words import TAUS, by_category_in_words, largest_category, order_at
 from kdlib.plotting.titles import WIDTH, entitle, headline
 from kdlib.widgets.common import group_colours
 
-TAUS = tuple(round(0.02 + 0.005 * step, 4) for step in range(27))  # IoU thresholds of curves, to 0.15
+FILED_TAUS = (0.03, 0.05, 0.07, 0.12, 0.15)  # besides the chapter's own threshold
 
 
 def sheet_figure(sheet: Tensor, names: Sequence[str], columns: int) -> Figure:

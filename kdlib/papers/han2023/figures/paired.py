@@ -63,13 +63,20 @@ def seeds_panel(
 
 
 def draw_against_accuracy(
-    accuracies: Mapping[str, Sequence[float]], values: Mapping[str, Sequence[float]], what: str, unit: str
+    accuracies: Mapping[str, Sequence[float]],
+    values: Mapping[str, Sequence[float]],
+    what: str,
+    unit: str,
+    schedules: Mapping[str, Sequence[float]] | None = None,
 ) -> str:
     """A measure against test accuracy, a symbol for each student; the title says how the two correlate.
 
-    An arm of `values` alone, such as "scratch_matched", needs its accuracies too.
+    schedules: arms from scratch of several lengths, whose means a grey line joins. accuracies: of all arms.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 4))
+    if schedules:
+        means = [(float(np.mean(accuracies[arm])), float(np.mean(own))) for arm, own in schedules.items()]
+        axis.plot(*zip(*sorted(means), strict=True), color="0.6", marker=".", zorder=1, label="scratch, by length")
     for arm, own in values.items():
         colour, marker = MODEL_COLOURS.get(arm, "0.3"), MODEL_MARKERS.get(arm, "o")
         axis.scatter(accuracies[arm], own, label=MODEL_NAMES.get(arm, arm), alpha=0.8, color=colour, marker=marker)
