@@ -106,10 +106,22 @@ class Chapter:
         self.seeds: Sequence[int] = () if study is None else study.seeds
         return self._record
 
-    def measure(self, metric: str, values: Mapping[str, Sequence[float]], unit: str) -> None:
-        """File one number a seed for each arm, in the order of the study's seeds."""
+    def measure(
+        self,
+        metric: str,
+        values: Mapping[str, Sequence[float]],
+        unit: str,
+        *,
+        units: int | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
+        """File one number a seed for each arm, in the order of the study's seeds.
+
+        units: of how many units a share in percent is. seeds: those of another study than the chapter was started with.
+        """
         for arm, by_seed in values.items():
-            self.record.measure(f"{metric}/{arm}", dict(zip(self.seeds, by_seed, strict=True)), unit)
+            found = dict(zip(self.seeds if seeds is None else seeds, by_seed, strict=True))
+            self.record.measure(f"{metric}/{arm}", found, unit, units=units)
 
     def verdicts(self) -> None:
         """Judge every claim of this chapter that was measured, a row each; sentences and rule behind a fold."""

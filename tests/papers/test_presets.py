@@ -10,7 +10,7 @@ from photographs import plant
 from kdlib.errors import KdlibError
 from kdlib.names import DATA_SETS
 from kdlib.names import PRESETS as PRESET_NAMES
-from kdlib.papers.han2023.presets import MANY_ARMS, PAPER_SCALE, TWO_ARMS, deeper_students, smaller
+from kdlib.papers.han2023.presets import MANY_ARMS, PAPER_SCALE, TWO_ARMS, smaller
 from kdlib.papers.han2023.presets import PRESETS as HAN
 from kdlib.papers.presets import PARTS, PRESETS, load_data, sizes_of
 from kdlib.train.recipe import Recipe
@@ -94,13 +94,6 @@ def test_chapters_of_many_arms_differ_from_the_others_in_images_and_epochs_of_qu
         few, n_train=quick.n_train, teacher_recipe=quick.teacher_recipe, student_recipe=quick.student_recipe
     )
     assert alike == quick
-
-
-def test_deeper_students_keep_their_teacher_and_all_else():
-    for preset, sizes in deeper_students(MANY_ARMS, 14).items():
-        before = MANY_ARMS[preset]
-        assert sizes.student == before.student | {"depth": 14}
-        assert replace(sizes, student=before.student) == before
 
 
 def test_a_chapter_of_two_arms_has_the_same_networks_and_more_seeds():

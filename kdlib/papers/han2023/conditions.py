@@ -27,33 +27,44 @@ def sibling_percent(study: HanStudy, arm: str, seed: int | None = None) -> float
     return 100 * float(ratio[chance > 0].mean())
 
 
-def measure_accuracies(chapter: Chapter, study: HanStudy, arms: Sequence[str]) -> dict[str, list[float]]:
+def measure_accuracies(
+    chapter: Chapter, study: HanStudy, arms: Sequence[str], *, metric: str = "accuracy"
+) -> dict[str, list[float]]:
     """File accuracies on test in percent, those of guessing besides, and give those of the arms."""
     found = {arm: [100 * right for right in study.accuracies(arm)] for arm in arms}
     guessing = 100 / len(study.part("test").class_names)
-    chapter.measure("accuracy", found | {"guessing": [guessing] * len(study.seeds)}, "percent")
+    chapter.measure(metric, found | {"guessing": [guessing] * len(study.seeds)}, "percent", seeds=study.seeds)
     return found
 
 
 def measure_teachers(chapter: Chapter, study: HanStudy) -> None:
     """File what gates read of the teachers: that they speak of siblings; and the number of probe images."""
-    chapter.measure("probe_images", {"all": [float(len(study.part("probe")))] * len(study.seeds)}, "images")
+    probe = [float(len(study.part("probe")))] * len(study.seeds)
+    chapter.measure("probe_images", {"all": probe}, "images", seeds=study.seeds)
     if len(study.part("test").superclass_names) > 1:
         ratios = [sibling_percent(study, "teacher", seed) for seed in study.seeds]
-        chapter.measure("sibling_mass_ratio", {"teacher": ratios}, "percent")
+        chapter.measure("sibling_mass_ratio", {"teacher": ratios}, "percent", seeds=study.seeds)
 
 
 def measure_detectors(
-    chapter: Chapter, dissections: Mapping[str, Sequence[Dissection]], tau: float, *, metric: str = "detectors"
+    chapter: Chapter,
+    dissections: Mapping[str, Sequence[Dissection]],
+    tau: float,
+    *,
+    metric: str = "detectors",
+    seeds: Sequence[int] | None = None,
 ) -> dict[str, list[float]]:
-    """File the share of units that are detectors, and of objects and of scenes alone, in percent; give the first."""
+    """File the share of units that are detectors, and of objects and of scenes alone, in percent; give the first.
+
+    seeds: of the networks, where they are not of the study that the chapter was started with.
+    """
     units = next(iter(dissections.values()))[0].num_units
 
     def share(count: int) -> float:
         return 100 * count / units
 
     found = {arm: [share(one.count(tau)) for one in networks] for arm, networks in dissections.items()}
-    chapter.measure(metric, found, PERCENT_OF_UNITS, units=units)
+    chapter.measure(metric, found, PERCENT_OF_UNITS, units=units, seeds=seeds)
     for category in _CATEGORIES:
         if category in next(iter(dissections.values()))[0].iou:
             counted = {
@@ -61,7 +72,7 @@ def measure_detectors(
                 for arm, networks in dissections.items()
             }
             name = metric.replace("detectors", f"{category}_detectors")
-            chapter.measure(name, counted, PERCENT_OF_UNITS, units=units)
+            chapter.measure(name, counted, PERCENT_OF_UNITS, units=units, seeds=seeds)
     return found
 
 
@@ -88,9 +99,12 @@ def schedules_for(study: HanStudy, arms: Sequence[str]) -> list[str]:
 
 
 def measure_matching(chapter: Chapter, study: HanStudy) -> list[str]:
-    """File what accuracies alone explain of each claim that has such a control; give the claims without a match."""
+    """File what accuracies alone explain of each claim that has such a control; give the claims without a match.
+
+    Claims on arms that are measured on another study's seeds are left out.
+    """
     unmatched = []
-    for claim, name in _controls(chapter, lambda reads: _BY_ACCURACY in reads):
+    for claim, name in _controls(chapter, study, lambda reads: _BY_ACCURACY in reads):
         metric = claim.metric
         units = _units(chapter, claim)
         matching = matching_of(chapter, study, metric, (claim.arm_a, claim.arm_b), units)
@@ -99,7 +113,7 @@ def measure_matching(chapter: Chapter, study: HanStudy) -> list[str]:
             unmatched.append(claim.short_id)
             continue
         of, arm = name.split("/")
-        chapter.measure(of, {arm: explained}, "log odds" if units else claim.unit)
+        chapter.measure(of, {arm: explained}, "log odds" if units else claim.unit, seeds=study.seeds)
     return unmatched
 
 
@@ -109,11 +123,12 @@ def measure_mixtures(chapter: Chapter, study: HanStudy, plan: DissectionPlan, ta
     Of what was not found, nothing can be explained away. Gives the arms whose mixtures were dissected.
     """
     arms: dict[str, None] = {}
-    for claim, _ in _controls(chapter, lambda reads: reads.startswith(_MIXTURE)):
+    for claim, _ in _controls(chapter, study, lambda reads: reads.startswith(_MIXTURE)):
         if not chapter.record.lacks(claim.id) and chapter.record.claim(claim.id).word == SUPPORTED:
             arms |= dict.fromkeys((claim.arm_a, claim.arm_b))
     if arms:
-        measure_detectors(chapter, dissect_mixtures(study, list(arms), plan), tau, metric="mixture_detectors")
+        mixtures = dissect_mixtures(study, list(arms), plan)
+        measure_detectors(chapter, mixtures, tau, metric="mixture_detectors", seeds=study.seeds)
     return list(arms)
 
 
@@ -123,9 +138,10 @@ def _units(chapter: Chapter, claim: Claim) -> int | None:
     return chapter.record.measurements[f"{claim.metric}/{claim.arm_a}"].units
 
 
-def _controls(chapter: Chapter, wanted: Callable[[str], bool]) -> Iterator[tuple[Claim, str]]:
-    """The claims of a chapter whose arms are measured, each with what one of its controls reads."""
+def _controls(chapter: Chapter, study: HanStudy, wanted: Callable[[str], bool]) -> Iterator[tuple[Claim, str]]:
+    """The claims of a chapter whose arms are measured on a study, each with what one of its controls reads."""
+    measured = chapter.record.measurements
     for claim in chapter.claims.values():
         arms = (f"{claim.metric}/{claim.arm_a}", f"{claim.metric}/{claim.arm_b}")
-        if all(name in chapter.record.measurements for name in arms):
+        if all(name in measured and measured[name].seeds == study.seeds for name in arms):
             yield from ((claim, one.reads) for one in claim.conditions.controls if wanted(one.reads))

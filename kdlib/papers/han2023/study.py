@@ -13,14 +13,12 @@ from kdlib.papers.presets import Preset
 from kdlib.papers.replicates import ReplicateStudy
 from kdlib.runs.arms import Net
 
-_DEEPER = {"depth": 14}  # 6 n + 2
-
 
 class HanStudy(ReplicateStudy):
     """A `ReplicateStudy` of the arms in `kdlib.papers.han2023.arms`.
 
     temperature, alpha: of KD and the arms made from it; alpha weights the soft term. smoothing: label smoothing's
-    alpha. others: as `ReplicateStudy` has them.
+    alpha. deeper: depth of the deeper students, 6 n + 2. others: as `ReplicateStudy` has them.
     """
 
     def __init__(
@@ -34,14 +32,16 @@ class HanStudy(ReplicateStudy):
         temperature: float = 1.0,
         alpha: float = 0.5,
         smoothing: float = 0.1,
+        deeper: int = 14,
         presets: Mapping[str, Preset] = PRESETS,
         **others: Any,
     ) -> None:
         arms = han2023_arms(temperature, alpha, smoothing)
+        self._deeper = deeper
         super().__init__(arms, data, preset, seed, n_seeds, device, presets=presets, **others)
 
     def nets(self) -> dict[str, Net]:
-        """Teacher, student and, where the preset has none of its own, a deeper student."""
+        """Teacher, student, and a student of another depth, alike in all else."""
         nets = super().nets()
         student = nets["student"]
-        return {"deeper": replace(student, options=dict(student.options) | _DEEPER)} | nets
+        return nets | {"deeper": replace(student, options=dict(student.options) | {"depth": self._deeper})}

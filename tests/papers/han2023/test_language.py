@@ -25,7 +25,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDLIB_RUNS", str(tmp_path_factory.mktemp("language")))
         study = language_study("smoke", n_seeds=1, device="cpu")
-        study.train((*ARMS, "scratch_long"))
+        study.train((*ARMS, "scratch_28"))
         yield study
 
 

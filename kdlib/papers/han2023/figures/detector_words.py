@@ -185,9 +185,12 @@ def held_out_in_words(halves: Mapping[str, HeldOut], tau: float) -> str:
 
 
 def matching_in_words(
-    null: Sequence[float] | None, beyond: Mapping[str, Sequence[float] | None], unmatched: Sequence[str]
+    null: Sequence[float] | None,
+    beyond: Mapping[str, Sequence[float] | None],
+    unmatched: Sequence[str],
+    what: str = "detectors, in points of the units",
 ) -> str:
-    """What is left of each kind of student's detectors beyond scratch of the same accuracy, in points of the units.
+    """What is left of a measure of each kind of student beyond scratch of the same accuracy.
 
     null: what the check of scratch against its other lengths gives, one value a replicate. beyond: arm -> the same of
     the arm; None for what can't be matched. unmatched: claims whose arms can't be.
@@ -201,7 +204,7 @@ def matching_in_words(
             "Accuracies were not matched: that takes three replicates, and lengths around the accuracy of each student."
         )
     listed = "; ".join(f"{arm_in_prose(arm)} {interval_in_words(values)}" for arm, values in there.items())
-    sentence = f"Beyond scratch of the same accuracy, detectors in points of the units: {listed}."
+    sentence = f"Beyond scratch of the same accuracy, {what}: {listed}."
     if null is not None:
         found = t_interval(null, "the null check")
         fails = found.low > 0 or found.high < 0

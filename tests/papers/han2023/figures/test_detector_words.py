@@ -78,14 +78,31 @@ def test_a_full_layer_leaves_no_room(networks):
 
 
 def test_choices_count_what_they_name(networks):
-    rows, means = words.choices(networks, networks, networks["label_smoothing"][0], TAU)
-    assert [row["Untrained"] for row in rows] == ["0", "0", "0", "–"]
+    rows, means = words.choices(networks, networks["label_smoothing"][0], TAU)
+    assert {row["Untrained"] for row in rows if "denominator" in row["detectors (units)"]} == {"0.0"}
     for name, by_arm in means.items():
-        denominator = "original" if name.startswith("original") else "lite"
-        expected = [d.with_denominator(denominator).count(TAU) for d in networks["kd"]]
-        assert by_arm["kd"] == np.mean(expected)
-    told = words.choices_in_words(means)
-    assert told.startswith("KD lies above scratch in 4 and label smoothing below it in 4 of 4 ways")
+        if "denominator" in name:
+            denominator = "original" if name.startswith("original") else "lite"
+            assert by_arm["kd"] == np.mean([d.with_denominator(denominator).count(TAU) for d in networks["kd"]])
+    whole = [len(words.TAUS) * d.num_units * d.area_under_curve(words.TAUS) for d in networks["kd"]]
+    assert whole == pytest.approx([sum(d.count(tau) for tau in words.TAUS) for d in networks["kd"]])
+    assert "of 6 ways of counting" in words.choices_in_words(means)
+
+
+def test_mixtures_are_compared_with_the_same_replicates_units(networks):
+    few = {"kd": [networks["label_smoothing"][0]]}  # stands for a mixture without detectors
+    told = words.mixtures_in_words(networks, few, TAU, [])
+    own = networks["kd"][0].count(TAU)
+    assert told.startswith(f"Random mixtures of units have fewer detectors than the students' own units (0 to {own})")
+    assert "No claim is supported so far" in told
+    assert "stands with the verdicts" in words.mixtures_in_words(networks, few, TAU, ["kd"])
+
+
+def test_a_failing_null_check_is_said_in_bold():
+    fine = words.matching_in_words([-1.0, 0.0, 1.0], {"kd": [3.0, 3.1, 3.2]}, [])
+    assert "as it should be" in fine and "KD +3.10" in fine
+    assert "**which is not zero" in words.matching_in_words([4.0, 4.1, 4.2], {"kd": [3.0, 3.1, 3.2]}, [])
+    assert "so that claims stay open: 5a, 5b" in words.matching_in_words(None, {"kd": [3.0, 3.1]}, ["5a", "5b"])
 
 
 def test_active_area_is_between_the_networks_means(networks):
