@@ -28,12 +28,17 @@ def sibling_percent(study: HanStudy, arm: str, seed: int | None = None) -> float
 
 
 def measure_accuracies(
-    chapter: Chapter, study: HanStudy, arms: Sequence[str], *, metric: str = "accuracy"
+    chapter: Chapter, study: HanStudy, arms: Sequence[str], *, metric: str = "accuracy", prefix: str = ""
 ) -> dict[str, list[float]]:
-    """File accuracies on test in percent, those of guessing besides, and give those of the arms."""
+    """File accuracies on test in percent, those of guessing besides, and give those of the arms.
+
+    prefix: of the names under which guessing and the teacher are filed, in a chapter of two studies.
+    """
     found = {arm: [100 * right for right in study.accuracies(arm)] for arm in arms}
     guessing = 100 / len(study.part("test").class_names)
-    chapter.measure(metric, found | {"guessing": [guessing] * len(study.seeds)}, "percent", seeds=study.seeds)
+    filed = {f"{prefix}{arm}" if arm == "teacher" else arm: values for arm, values in found.items()}
+    filed[f"{prefix}guessing"] = [guessing] * len(study.seeds)
+    chapter.measure(metric, filed, "percent", seeds=study.seeds)
     return found
 
 

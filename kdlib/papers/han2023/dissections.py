@@ -48,7 +48,7 @@ def dissect_arms(
 ) -> dict[str, list[Dissection]]:
     """Arm -> the dissection of its network at every seed (the study's if None), in their order.
 
-    "untrained" is the students' network before training. workers: processes; by default one a core, and none besides
+    "untrained" is the students' network before training, "deeper_untrained" that of "deeper_scratch". workers: processes; by default one a core, and none besides
     this one where there is little to do.
     """
     found = _dissected(study, arms, plan, seeds, workers, mixed=False)
@@ -135,7 +135,9 @@ def _pair(
 
 
 def _network(study: ImageStudy, arm: str, seed: int) -> nn.Module:
-    return study.untrained(seed) if arm == "untrained" else study.model(arm, seed)
+    if arm.endswith("untrained"):
+        return study.untrained_of(study.spec(f"{arm.removesuffix('untrained')}scratch", seed))
+    return study.model(arm, seed)
 
 
 def _written(found: Dissection) -> dict[str, Any]:

@@ -90,16 +90,18 @@ def detectors_by_category(dissections: Mapping[str, Sequence[Dissection]], tau: 
     return axis
 
 
-def draw_categories(panels: Mapping[str, Mapping[str, Sequence[Dissection]]], tau: float) -> str:
-    """`detectors_by_category`, a panel below the other for each setting; titled by where KD and scratch differ most.
+def draw_categories(
+    panels: Mapping[str, Mapping[str, Sequence[Dissection]]], tau: float, pair: Sequence[str] = ("kd", "scratch")
+) -> str:
+    """`detectors_by_category`, a panel below the other for each setting; titled by where two arms differ most.
 
-    panels: name of the setting, empty for the only one -> model -> one dissection a seed.
+    panels: name of the setting, empty for the only one -> model -> one dissection a seed. pair: the two arms.
     """
     figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.6 * len(panels)), squeeze=False)
     words = []
     for axis, (name, networks) in zip(axes[:, 0], panels.items(), strict=True):
         detectors_by_category(networks, tau, axis)
-        _say(figure, axis, name, largest_category(networks, "kd", "scratch", tau))
+        _say(figure, axis, name, largest_category(networks, *pair, tau))
         words.append(f"{name}: {by_category_in_words(networks, tau)}" if name else by_category_in_words(networks, tau))
     return " ".join(words)
 
