@@ -129,12 +129,19 @@ def measure_mixtures(chapter: Chapter, study: HanStudy, plan: DissectionPlan, ta
     """
     arms: dict[str, None] = {}
     for claim, _ in _controls(chapter, study, lambda reads: reads.startswith(_MIXTURE)):
-        if not chapter.record.lacks(claim.id) and chapter.record.claim(claim.id).word == SUPPORTED:
+        if supported(chapter, claim.short_id):
             arms |= dict.fromkeys((claim.arm_a, claim.arm_b))
     if arms:
         mixtures = dissect_mixtures(study, list(arms), plan)
         measure_detectors(chapter, mixtures, tau, metric="mixture_detectors", seeds=study.seeds)
     return list(arms)
+
+
+def supported(chapter: Chapter, *short_ids: str) -> bool:
+    """Whether one of these claims is supported by what is on file so far, its controls left aside."""
+    record = chapter.record
+    claims = [f"{chapter.paper}.{short}" for short in short_ids]
+    return any(not record.lacks(claim) and record.claim(claim).word == SUPPORTED for claim in claims)
 
 
 def _units(chapter: Chapter, claim: Claim) -> int | None:

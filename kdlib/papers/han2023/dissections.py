@@ -48,8 +48,8 @@ def dissect_arms(
 ) -> dict[str, list[Dissection]]:
     """Arm -> the dissection of its network at every seed (the study's if None), in their order.
 
-    "untrained" is the students' network before training, "deeper_untrained" that of "deeper_scratch". workers: processes; by default one a core, and none besides
-    this one where there is little to do.
+    "untrained" is the students' network before training, "deeper_untrained" that of "deeper_scratch". workers:
+    processes; by default one a core, and none besides this one where there is little to do.
     """
     found = _dissected(study, arms, plan, seeds, workers, mixed=False)
     return {arm: [own for own, _ in networks] for arm, networks in found.items()}

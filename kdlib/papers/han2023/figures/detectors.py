@@ -101,7 +101,7 @@ def draw_categories(
     words = []
     for axis, (name, networks) in zip(axes[:, 0], panels.items(), strict=True):
         detectors_by_category(networks, tau, axis)
-        _say(figure, axis, name, largest_category(networks, *pair, tau))
+        _say(figure, axis, name, largest_category(networks, pair[0], pair[1], tau))
         words.append(f"{name}: {by_category_in_words(networks, tau)}" if name else by_category_in_words(networks, tau))
     return " ".join(words)
 
