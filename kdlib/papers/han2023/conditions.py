@@ -27,6 +27,12 @@ def sibling_percent(study: HanStudy, arm: str, seed: int | None = None) -> float
     return 100 * float(ratio[chance > 0].mean())
 
 
+def in_percent(study: HanStudy, arm: str) -> list[float]:
+    """Accuracies on test in percent, one a replicate, as exact shares of the images."""
+    images = len(study.part("test"))
+    return [100 * round(right * images) / images for right in study.accuracies(arm)]
+
+
 def measure_accuracies(
     chapter: Chapter, study: HanStudy, arms: Sequence[str], *, metric: str = "accuracy", prefix: str = ""
 ) -> dict[str, list[float]]:
@@ -34,7 +40,7 @@ def measure_accuracies(
 
     prefix: of the names under which guessing and the teacher are filed, in a chapter of two studies.
     """
-    found = {arm: [100 * right for right in study.accuracies(arm)] for arm in arms}
+    found = {arm: in_percent(study, arm) for arm in arms}
     guessing = 100 / len(study.part("test").class_names)
     filed = {f"{prefix}{arm}" if arm == "teacher" else arm: values for arm, values in found.items()}
     filed[f"{prefix}guessing"] = [guessing] * len(study.seeds)

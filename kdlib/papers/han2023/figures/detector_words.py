@@ -144,13 +144,13 @@ def choices(
 
 
 def choices_in_words(means: Mapping[str, Mapping[str, float]]) -> str:
-    """In how many choices each kind of student lies above scratch, by the means.
+    """In how many choices each kind of student lies above the first, which is from scratch, by the means.
 
     >>> choices_in_words({"as above": {"scratch": 3.0, "kd": 4.0}, "other": {"scratch": 3.0, "kd": 2.0}})
     'Above scratch in so many of 2 ways of counting, by the means over replicates: Distilled (KD) 1.'
     """
-    arms = [arm for arm in next(iter(means.values())) if arm != "scratch"]
-    listed = [f"{MODEL_NAMES.get(arm, arm)} {sum(m[arm] > m['scratch'] for m in means.values())}" for arm in arms]
+    scratch, *arms = next(iter(means.values()))
+    listed = [f"{MODEL_NAMES.get(arm, arm)} {sum(m[arm] > m[scratch] for m in means.values())}" for arm in arms]
     ways = f"so many of {len(means)} ways of counting"
     return f"Above scratch in {ways}, by the means over replicates: {', '.join(listed)}."
 
