@@ -81,11 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     part.add_argument("notebook", metavar="NOTEBOOK")
     part.add_argument("-p", "--param", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
-    part.add_argument("--preset", metavar="P", help="size: smoke, quick, long or gpu (same as -p preset=P)")
+    part.add_argument("--preset", metavar="P", help="size: smoke, quick, retrain or gpu (same as -p preset=P)")
     part.add_argument("--out", metavar="DIR", help="folder for the results (default: out/NOTEBOOK)")
     add_folder(part)
     part.add_argument(
-        "--cell-timeout", metavar="SECONDS", type=int, help="time limit of a cell (an hour; none at long and gpu)"
+        "--cell-timeout", metavar="SECONDS", type=int, help="time limit of a cell (an hour; none at retrain and gpu)"
     )
 
     part = add(
@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help="values between commas; 0..3 for whole numbers from 0 to 3; a list as a value in brackets: [1,2],[4]",
     )
-    part.add_argument("--preset", metavar="P", help="size: smoke, quick, long or gpu (same as -p preset=P)")
+    part.add_argument("--preset", metavar="P", help="size: smoke, quick, retrain or gpu (same as -p preset=P)")
     part.add_argument("--out", metavar="DIR", help="folder for the results (default: out/NOTEBOOK-sweep)")
     add_folder(part)
     part.add_argument("--jobs", metavar="N", type=int, help="cells of the grid to run at once (default: one a core)")
@@ -140,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
         "kdlib book --preset smoke",
         commands.book,
     )
-    part.add_argument("--preset", metavar="P", default="quick", help="smoke, quick (default), long or gpu")
+    part.add_argument("--preset", metavar="P", default="quick", help="smoke, quick (default), retrain or gpu")
     part.add_argument(
         "--execute",
         metavar="WHICH",

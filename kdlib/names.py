@@ -19,8 +19,8 @@ class PresetName:
 
 PRESETS = {
     "smoke": PresetName("seconds: everything runs, nothing is learned", 0),
-    "quick": PresetName("small networks, few seeds", 1),
-    "long": PresetName("small networks trained longer, eight seeds", 2, cell_limit=False),
+    "quick": PresetName("the published networks, or small ones and few seeds", 1),
+    "retrain": PresetName("all networks trained here, eight or more replicates", 2, cell_limit=False),
     "gpu": PresetName("larger networks, whole data sets, eight seeds", 3, cell_limit=False),
 }
 

@@ -90,7 +90,7 @@ PRESETS = {
         student_recipe=Recipe(epochs=8, batch_size=64),
     ),
     # an hour or more on two cores: the nets of quick, more images and eight seeds, also where a chapter has many arms
-    "long": Preset(
+    "retrain": Preset(
         n_train=5000,
         n_val=1000,
         n_test=2000,

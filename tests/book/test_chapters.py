@@ -40,7 +40,7 @@ def test_without_a_record_nothing_is_claimed(tmp_path):
 def test_the_larger_preset_speaks(tmp_path):
     records = [detectors_record(), detectors_record("gpu", kd=40.0)]
     assert "**contradicted**" in fill("<!-- verdict: han2023.1b -->", all_claims(), records, tmp_path)
-    records = [detectors_record(), detectors_record("long", kd=40.0)]
+    records = [detectors_record(), detectors_record("retrain", kd=40.0)]
     assert "[long, 3 seeds]" in fill("<!-- verdict: han2023.1b -->", all_claims(), records, tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_a_chapter_s_answer_is_the_record_s_first_line(tmp_path):
     text = fill(f"{mark}\n<!-- found: start_here -->", all_claims(), [record], tmp_path)
     assert text.splitlines()[0] == "- [](../notebooks/han2023_concept_detectors.ipynb): Fewer (−3 points)."
     assert "start_here.ipynb): this chapter has not been run" in text.splitlines()[1]
-    long = detectors_record("long")
+    long = detectors_record("retrain")
     long.found = ("More.", "Eight seeds.", "None.")
     assert fill(mark, all_claims(), [record, long], tmp_path).endswith(": More.")
 

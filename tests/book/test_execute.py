@@ -132,7 +132,7 @@ def test_a_failing_notebook_is_named_with_its_cell_and_its_error(tmp_path, code,
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["broken.failed.ipynb"]
 
 
-@pytest.mark.parametrize(("preset", "limited"), [("quick", True), ("long", False)])
+@pytest.mark.parametrize(("preset", "limited"), [("quick", True), ("retrain", False)])
 def test_an_hour_bounds_a_cell_only_at_presets_that_do_not_train_for_hours(tmp_path, monkeypatch, preset, limited):
     monkeypatch.setattr("kdlib.book.execute.CELL_TIMEOUT", 1)
     path = write_notebook(tmp_path / "slow.ipynb", "import time\ntime.sleep(4)")

@@ -90,7 +90,7 @@ def test_the_table_of_parameters_stands_below_their_cell(project, ran):
     assert rows[0] == "| parameter | default | range | meaning |"
     assert len(rows) == 2 + len(read_parameters(PARAMETERS))
     assert "| `temperature` | `4.0` | 1e-09 to 1e+06, both excluded | softens both distributions |" in rows
-    assert "| `preset` | `'quick'` | `smoke`, `quick`, `long`, `gpu` | size of the experiment |" in rows
+    assert "| `preset` | `'quick'` | `smoke`, `quick`, `retrain`, `gpu` | size of the experiment |" in rows
 
 
 def test_a_bar_in_a_parameter_s_help_does_not_end_its_cell():

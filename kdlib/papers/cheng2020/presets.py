@@ -100,7 +100,7 @@ CONCEPT_PRESETS = {
         net={"width": 16, "features": 64},
     ),
     # hours on two cores
-    "long": ConceptSizes(
+    "retrain": ConceptSizes(
         n_train=8000,
         n_student=3000,
         n_val=1000,

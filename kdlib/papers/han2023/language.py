@@ -64,7 +64,7 @@ PRESETS = {
         student_recipe=_recipe(6, 5e-3, 0.01),
     ),
     # an hour or so on two cores: more sentences, a deeper teacher, students trained longer
-    "long": Preset(
+    "retrain": Preset(
         n_train=16_000,
         n_val=2000,
         n_test=3000,

@@ -143,7 +143,7 @@ class RoarPlan:
 PLANS = {
     "smoke": RoarPlan((0.1, 0.5), Recipe(epochs=1, batch_size=32), n_train=128, n_test=100),
     "quick": RoarPlan((0.1, 0.2, 0.4), Recipe(epochs=2, batch_size=32), n_train=1024, n_test=1000),
-    "long": RoarPlan((0.1, 0.2, 0.4), Recipe(epochs=6, batch_size=64), n_train=4000, n_test=2000),
+    "retrain": RoarPlan((0.1, 0.2, 0.4), Recipe(epochs=6, batch_size=64), n_train=4000, n_test=2000),
     "gpu": RoarPlan((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), Recipe(epochs=20, augment="flip_shift"), repeats=3),
 }
 

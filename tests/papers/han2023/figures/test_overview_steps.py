@@ -64,7 +64,7 @@ def test_the_paper_s_entropy_is_the_claims_and_stands_apart():
 def test_methods_stand_in_rows_and_the_larger_preset_is_taken():
     arms = {"scratch": 40.0, "kd": 45.0, "self_kd": 50.0, "at": 44.0}
     metrics = {"accuracy": arms, "detectors": arms}
-    small, large = (record_of("kd_methods", metrics, preset, seeds) for preset, seeds in (("quick", 3), ("long", 8)))
+    small, large = (record_of("kd_methods", metrics, preset, seeds) for preset, seeds in (("quick", 3), ("retrain", 8)))
     figure, words = FIGURES["every_method"](CLAIMS, [small, large])
     assert figure.get_suptitle() == "8 seeds, long"
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -76,7 +76,7 @@ def test_methods_stand_in_rows_and_the_larger_preset_is_taken():
 
 def test_other_measures_take_each_panel_from_the_record_that_judges_its_claim():
     measures = record_of("other_measures", {"five_band_false_positive_rate": {"scratch": 6.0, "kd": 5.0}})
-    nets = record_of("other_data", {"detectors": {"deeper_scratch": 80.0, "deeper_kd": 82.0, "kd": 1.0}}, "long", 8)
+    nets = record_of("other_data", {"detectors": {"deeper_scratch": 80.0, "deeper_kd": 82.0, "kd": 1.0}}, "retrain", 8)
     measures.claim("han2023.7f")
     nets.claim("han2023.7l")
     figure, words = FIGURES["other_measures"](CLAIMS, [measures, nets])
