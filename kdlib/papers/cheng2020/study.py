@@ -252,7 +252,12 @@ class ConceptStudy(Study):
     # ---- maps and concepts ------------------------------------------------------------------------------------------
 
     def task(self, arm: str, seed: int | None = None, layer: str = "fc1", *, checkpoints: bool = False) -> MapTask:
-        """What to measure of an arm: its last weights, or those of all checkpoints."""
+        """What to measure of an arm: its last weights, or those of all checkpoints.
+
+        "untrained" is the baseline before its first epoch.
+        """
+        if arm == "untrained":
+            return MapTask(self.spec("baseline", seed), layer, ("epoch_0",))
         spec = self.spec(arm, seed, layer)
         states = self.states(spec)  # the last of them is the last epoch's
         return MapTask(spec, layer, states if checkpoints else states[-1:])

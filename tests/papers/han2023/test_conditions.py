@@ -1,4 +1,4 @@
-"""What gates and controls of a chapter's claims read: measured on the study, filed under the names that claims.toml has."""
+"""What gates and controls of a chapter's claims read: measured on the study, filed under their names."""
 
 from __future__ import annotations
 
