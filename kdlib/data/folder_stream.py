@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import multiprocessing
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from kdlib.data.augment import RESIZED_CROP
 from kdlib.data.class_tree import Listing, existing_folder, list_images, subfolders
 from kdlib.data.colours import COLOUR_NAMES, basic_colours
 from kdlib.data.decode import MAX_SIDE
+from kdlib.data.decoding import Files, decoded_batches, draw_seed, random_decoder
 from kdlib.data.folder_parts import find_parts, part_of, split_listings, tell
-from kdlib.data.image_folder import Decoder, centre_decoder
+from kdlib.data.image_folder import centre_decoder
 from kdlib.data.image_set import Batch, ConceptMap, ImageSet
 from kdlib.data.labelled_set import Splits
 from kdlib.data.repeated_files import tell_repeated
 from kdlib.data.superclasses import SUPERCLASS_FILE, read_superclasses
 from kdlib.data.task import CLASSIFICATION, Task
 from kdlib.data.text_tables import same_form
-from kdlib.errors import KdlibError, choose, names_in_order, positive_integer, sentence_of
-from kdlib.lifeline import end_with_parent
-from kdlib.temporary import own_the_files_of_multiprocessing
+from kdlib.errors import KdlibError, choose, names_in_order, positive_integer
 
 STREAMED_AUGMENTATIONS = ("none", RESIZED_CROP)
 # Of ImageNet's photographs scaled to [0, 1]; the recipe of Han et al. 2023 and of torchvision.
@@ -205,7 +201,8 @@ class FolderStream:
 
     def evaluation_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(images (B, 3, H, W) uint8, labels, indices) of each of `batches` of indices, in their evaluation cut."""
-        return self._decoded(batches, _Files(self._listing, centre_decoder(self._size, self._resize)))
+        files = Files(self._listing, centre_decoder(self._size, self._resize))
+        return decoded_batches(files, batches, self._workers, self.device)
 
     def training_batches(
         self, batches: Sequence[Tensor], augmentation: str, seed: int, epoch: int
@@ -218,34 +215,8 @@ class FolderStream:
         """
         if choose(augmentation, STREAMED_AUGMENTATIONS, "augmentation of a streamed folder") == "none":
             return self.evaluation_batches(batches)
-        files = _Files(self._listing, Decoder(partial(_random_cut, self._size)), partial(_draw_seed, seed, epoch))
-        return self._decoded(batches, files)
-
-    def _decoded(self, batches: Sequence[Tensor], files: _Files) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        loader = torch.utils.data.DataLoader(
-            files,
-            batch_sampler=[batch.tolist() for batch in batches],
-            num_workers=self._workers,
-            # Not forked from this process: it has threads (gloo's, NCCL's), and a fork can catch one holding a lock.
-            multiprocessing_context=_forkserver() if self._workers else None,
-            worker_init_fn=_begin,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else the loader draws from the global one
-        )
-        try:
-            for found in loader:
-                images, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in found)
-                yield images, labels, indices
-        except KdlibError as error:
-            raise sentence_of(error) from None
-        except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two where it was sending pictures
-            if isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error):
-                raise
-            raise KdlibError(
-                "a process that decodes pictures ended early: it was killed, most likely for want of memory (take "
-                f"fewer workers than {self._workers}), or the script that reads them does not keep its work below "
-                '`if __name__ == "__main__":`'
-            ) from error
+        files = Files(self._listing, random_decoder(self._size), partial(draw_seed, seed, epoch))
+        return decoded_batches(files, batches, self._workers, self.device)
 
 
 def _checked_names(class_names: Any) -> tuple[str, ...]:
@@ -266,60 +237,6 @@ def _missing_here(folder: Path, listing: Listing) -> dict[str, int]:
     lacking = len(classes - set(listing.class_names))
     what = "classes of train less than there, so that labels are others (give the class_names of train)"
     return {what: lacking} if lacking else {}
-
-
-def _forkserver() -> Any:
-    """Where decoding processes come from: a server without threads that has imported this module already."""
-    own_the_files_of_multiprocessing()
-    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-    context.set_forkserver_preload([__name__, "kdlib.vision"])
-    return context
-
-
-def _begin(worker: int) -> None:
-    """Let a decoding process end when the one that reads from it does, even if that was killed.
-
-    torch's workers look whether their parent lives, but theirs is the fork server, which lives as long as they do.
-    """
-    end_with_parent()
-
-
-class _Files(torch.utils.data.Dataset):
-    """(image (3, size, size) uint8, label, index) by index, for the DataLoader.
-
-    seed_of: of the random draws for the image at an index; none are made without it.
-    """
-
-    def __init__(
-        self, listing: Listing, decode: Callable[[str], Tensor], seed_of: Callable[[int], int] | None = None
-    ) -> None:
-        self.listing, self.decode, self.seed_of = listing, decode, seed_of
-
-    def __len__(self) -> int:
-        return len(self.listing.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        path, label = self.listing.paths[index], int(self.listing.labels[index])
-        if self.seed_of is None:
-            return self.decode(path), label, index
-        # torchvision's transforms draw from the CPU's global generator, which is put back.
-        before = torch.random.get_rng_state()
-        torch.random.default_generator.manual_seed(self.seed_of(index))
-        try:
-            return self.decode(path), label, index
-        finally:
-            torch.random.set_rng_state(before)
-
-
-def _draw_seed(seed: int, epoch: int, index: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=7).digest())
-
-
-def _random_cut(size: int) -> Callable[[Image.Image], Image.Image]:
-    from kdlib.vision import torchvision
-
-    transforms = torchvision.transforms
-    return transforms.Compose([transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()])
 
 
 def stream_splits(
