@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdlib.claims.claim import DIRECTIONS
 from kdlib.claims.interval_words import difference_in_words, size
 from kdlib.claims.paired import Measured, TInterval, difference, subtract, t_interval
+from kdlib.claims.terms import DIRECTIONS
 from kdlib.errors import KdlibError, choose, finite_number
 
 YES, NO, OPEN = "yes", "no", "open"
@@ -51,6 +51,11 @@ class Control:
             raise KdlibError(f"{self.named} takes '{self.minus}' from itself; name another measurement")
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The measurements that it reads."""
+        return (self.reads, self.minus) if self.minus else (self.reads,)
+
+    @property
     def named(self) -> str:
         """The control as errors name it."""
         return f"the control '{self.name}'"
@@ -58,12 +63,15 @@ class Control:
 
 @dataclass(frozen=True)
 class ControlOutcome:
-    """Whether an effect survives a control: yes, no or open, a sentence, and what is left of it (R, not turned)."""
+    """Whether an effect survives a control: yes, no or open, a sentence, and what is left of it (R, not turned).
+
+    left: None for a control that was not measured.
+    """
 
     control: Control
     survives: str
     sentence: str
-    left: TInterval
+    left: TInterval | None
 
 
 def control_effect(control: Control, measured: Measured) -> dict[int, float]:
@@ -118,6 +126,15 @@ def against_control(
     words = difference_in_words(left, unit, [sign * smallest])
     sentence = f"{start} {control.name}: beyond it {words} are left, {end}{same}"
     return ControlOutcome(control, survives, sentence, left)
+
+
+def not_measured(control: Control) -> ControlOutcome:
+    """The outcome of a control that was not measured, or could not be: it stays open.
+
+    >>> not_measured(Control("a shuffled teacher", "detectors/kd_shuffled", "no similarity")).sentence
+    'is open against a shuffled teacher, which is not measured here'
+    """
+    return ControlOutcome(control, OPEN, f"is open against {control.name}, which is not measured here", None)
 
 
 def survives_its_controls(outcomes: Sequence[ControlOutcome]) -> str:

@@ -17,20 +17,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from IPython.display import Markdown, display, update_display
 
 from kdlib.claims import Claim, Record, load_claims
 from kdlib.claims.claim_files import papers
-from kdlib.claims.phrases import measured_in_words, with_interval
-from kdlib.claims.verdicts import rule_in_words
+from kdlib.claims.interval_words import subject_of
+from kdlib.claims.phrases import with_interval
+from kdlib.claims.rule import rule_in_words
+from kdlib.claims.verdicts import measured_in_words
 from kdlib.errors import KdlibError
 from kdlib.names import arm_in_prose
 from kdlib.plotting.style import show, use_style
 from kdlib.plotting.tables import Table, facts, with_minus
 from kdlib.plotting.text import boxed, folded
 from kdlib.runs.source import source_hash
-from kdlib.stats import holm
 
 _BOX = "what-we-found"
 _TITLE = "What we found"
@@ -124,21 +124,32 @@ class Chapter:
             self.record.measure(f"{metric}/{arm}", found, unit, units=units)
 
     def verdicts(self) -> None:
-        """Judge every claim of this chapter that was measured, a row each; sentences and rule behind a fold."""
+        """Judge every claim of this chapter that was measured: a row each, what failed or survived in a sentence each.
+
+        The sentences in full and the rule stand behind a fold. Which claims were not judged, and what they lack, is
+        said in one line.
+        """
         record, missing = self.record, []
         for id_, claim in self.claims.items():
-            names = [f"{claim.metric}/{arm}" for arm in (claim.arm_a, claim.arm_b)]
-            if all(name in record.measurements for name in names):
-                record.claim(id_)
+            lacking = record.lacks(id_)
+            if lacking:
+                missing.append(f"{claim.short_id} (lacks {subject_of(lacking[0])})")
             else:
-                missing.append(claim.short_id)
+                record.claim(id_)
         if missing:
-            display(Markdown(f"Not judged on these data, which lack what they are about: {', '.join(missing)}."))
+            display(Markdown(f"Not judged on these data, which lack what they need: {', '.join(missing)}."))
         if not record.verdicts:
             return
         display(record.table())
-        sentences = [f"- **{self.claims[id_].short_id}**: {found.sentence}" for id_, found in record.verdicts.items()]
-        display(folded("The numbers in full, and the rule", [*sentences, "", rule_in_words(), "", _second(record)]))
+        told = {self.claims[id_].short_id: found for id_, found in record.verdicts.items()}
+        remarks: dict[str, list[str]] = {}  # one gate may have failed for many claims
+        for id_, found in told.items():
+            for text in found.remarks:
+                remarks.setdefault(text, []).append(id_)
+        if remarks:
+            display(Markdown("\n".join(f"- **{', '.join(ids)}**: {text}" for text, ids in remarks.items())))
+        sentences = [f"- **{id_}**: {found.sentence}" for id_, found in told.items()]
+        display(folded("The numbers in full, and the rule", [*sentences, "", rule_in_words()]))
 
     def is_judged(self, short_id: str) -> bool:
         """Whether a claim of the paper was judged in this run."""
@@ -147,12 +158,13 @@ class Chapter:
     def verdict_in_words(self, short_id: str) -> str:
         """A judged claim in half a sentence, for the box.
 
-        Such as "detectors, KD minus scratch: +2.3 (-1.0 to +5.7) points of the layer's units, 3 seeds, inconclusive".
+        Such as "detectors, KD minus scratch: +2.3 (-1.0 to +5.7) points of the layer's units, 16 replicates,
+        inconclusive".
         """
         id_ = f"{self.paper}.{short_id}"
         found, claim = self.record.verdicts[id_], self.claims[id_]
-        seeds = "1 seed" if found.contrast.n == 1 else f"{found.contrast.n} seeds"
-        return f"{claim.contrast_in_words}: {measured_in_words(claim, found)}, {seeds}, **{found.word}**"
+        count = "1 replicate" if found.contrast.n == 1 else f"{found.contrast.n} replicates"
+        return f"{claim.contrast_in_words}: {measured_in_words(claim, found)}, {count}, **{found.word}**"
 
     def contrast_in_words(self, metric: str, arm_a: str, arm_b: str, unit: str) -> str:
         """A contrast that no claim is about, in half a sentence."""
@@ -172,18 +184,3 @@ class Chapter:
         self.record.write()
         kept = {name: self.record.provenance[name] for name in _KEPT}
         display(facts(kept | dict(described or {})))
-
-
-def _second(record: Record) -> str:
-    """Wilcoxon's signed-rank test with Holm's correction, or why it can't help."""
-    contrasts = record.contrasts
-    p_values = {name: c.p_wilcoxon for name, c in contrasts.items() if np.isfinite(c.p_wilcoxon)}
-    smallest = min(contrast.smallest_p for contrast in contrasts.values())
-    if smallest > 0.05:
-        seeds = max(contrast.n for contrast in contrasts.values())
-        opinion = f"can't help here: with {seeds} seeds no p is below {smallest:.3g}, before any correction."
-    else:
-        below = [name for name, p in holm(p_values).items() if p < 0.05]
-        found = ", ".join(below) or "none"
-        opinion = f"finds p < 0.05 after Holm's correction for {len(p_values)} contrasts in: {found}."
-    return f"As a second opinion, Wilcoxon's signed-rank test over the seeds {opinion}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kdlib.claims.claim import Claim
-from kdlib.claims.verdicts import SUPPORTED
+from kdlib.claims.rule import SUPPORTED
 from kdlib.metrics.accuracy_matching import can_be_matched
 from kdlib.metrics.class_similarity import sibling_mass_ratio
 from kdlib.metrics.dissection.dissect import Dissection

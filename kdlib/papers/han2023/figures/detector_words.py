@@ -8,7 +8,7 @@ import numpy as np
 
 from kdlib.claims.paired import t_interval
 from kdlib.claims.phrases import decimals_for, signed
-from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from kdlib.claims.rule import CONTRADICTED, INCONCLUSIVE, NO_TEST, NOT_SUPPORTED, SUPPORTED
 from kdlib.metrics.dissection.controls import HeldOut
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_NAMES, arm_in_prose, spelt
@@ -249,7 +249,8 @@ def plain_answer(word: str) -> str:
     >>> plain_answer("inconclusive"), plain_answer("supported")
     ('not decided', 'yes')
     """
-    return {SUPPORTED: "yes", CONTRADICTED: "the opposite", NOT_SUPPORTED: "no", INCONCLUSIVE: "not decided"}[word]
+    answers = {SUPPORTED: "yes", CONTRADICTED: "the opposite", NOT_SUPPORTED: "no"}
+    return (answers | {INCONCLUSIVE: "not decided", NO_TEST: "not tested"})[word]
 
 
 def sureness(contrast: Contrast, smallest: float) -> str:
@@ -259,7 +260,7 @@ def sureness(contrast: Contrast, smallest: float) -> str:
     >>> sureness(paired_contrast([3.0, 2.9, 3.1], [1.0, 1.0, 1.0]), 1.0)
     'The interval reaches 0.25 points to each side, enough to see a difference of 1, which would matter.'
     """
-    low, high = contrast.widest
+    low, high = contrast.interval
     half = (high - low) / 2
     if not np.isfinite(half):
         return "One seed gives no interval, so nothing is decided."

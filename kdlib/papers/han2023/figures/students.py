@@ -130,7 +130,7 @@ def draw_thresholds(dissections: Mapping[str, Sequence[Dissection]], tau: float)
 
 
 def beyond_doubt(record: Record, arms: Sequence[str], baseline: Callable[[str], str]) -> str:
-    """The arms whose detectors differ from a baseline's with both intervals on one side of zero, in words.
+    """The arms whose detectors differ from a baseline's with the interval on one side of zero, in words.
 
     baseline: arm -> the arm that it is compared with. "none" where there is none.
     """
