@@ -65,9 +65,10 @@ REPORTED = {
 
 
 class TestHan2023:
-    def test_all_eight_claims_are_there(self) -> None:
+    def test_all_eight_claims_are_there_and_the_ninth_is_their_twins_at_t_4(self) -> None:
         numbers = {re.sub(r"\D", "", claim.short_id) for claim in load_claims("han2023").values()}
-        assert numbers == {str(i) for i in range(1, 9)}
+        assert numbers == {str(i) for i in range(1, 10)}
+        assert all("T = 4" in claim.short for id_, claim in load_claims("han2023").items() if ".9" in id_)
 
     def test_reported_numbers_are_those_of_our_sources_and_nothing_more(self) -> None:
         found = {}
@@ -130,7 +131,7 @@ class TestWording:
         assert words["6b"] == "with a label-smoothed teacher, accuracy at T = 8 minus T = 1"
 
     def test_one_point_is_singular(self) -> None:
-        claim = load_claims("han2023")["han2023.1b"]
+        claim = replace(load_claims("han2023")["han2023.1b"], conditions=Conditions())
         assert claim.smallest == "3.5 percentage points of the layer's units"
         assert replace(claim, smallest_effect=1.0).smallest == "1 percentage point of the layer's units"
 
@@ -313,7 +314,8 @@ class TestConditions:
         shared, own = claim.conditions.gates
         assert (shared.threshold, own.kind) == (85, "above")
         assert claim.conditions.controls[0].minus == "score/b" and claim.conditions.exploratory
-        assert claim.needs == ("score/a", "score/b", "accuracy/teacher", "score/untrained", "score/shuffled")
+        assert claim.needs == ("score/a", "score/b", "accuracy/teacher", "score/untrained")
+        assert claim.reads == (*claim.needs, "score/shuffled")
         assert claim.effects_read == ("score/a", "score/b", "score/shuffled")
 
     def test_an_effect_in_odds_says_its_smallest_ratio(self) -> None:

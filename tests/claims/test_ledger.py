@@ -81,7 +81,7 @@ class TestCompile:
         page = compile_ledger(CLAIMS, [make_record("quick"), make_record("gpu", seeds=1)])
         assert f"**{len(CLAIMS)} claims on file, 2 measured, {len(CLAIMS) - 2} not yet measured.**" in page
         quick, gpu = (
-            "[small networks, few seeds](using.md)",
+            "[the published networks, or small ones and few seeds](using.md)",
             "[larger networks, whole data sets, eight seeds](using.md)",
         )
         assert (
@@ -112,7 +112,8 @@ class TestCompile:
         fixed = page[page.index("What was fixed before measuring") : page.index("## How")]
         for claim in CLAIMS.values():
             assert f"- {claim.short_id}: " in fixed
-        assert "smallest effect that would matter: 3.5 percentage points of the layer's units." in fixed
+        assert "smallest effect that would matter: 0.5 percentage points." in fixed
+        assert "smallest effect that would matter: odds ratio of 1.16 (or 0.862)." in fixed
 
     def test_gates_controls_and_the_mark_of_an_exploratory_claim_stand_with_what_was_fixed(
         self, make_record: Make

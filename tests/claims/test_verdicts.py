@@ -18,7 +18,7 @@ from kdlib.claims.verdicts import in_smallest_effects, measured_in_words, reach,
 from kdlib.errors import KdlibError
 from kdlib.stats import paired_contrast
 
-CLAIM = load_claims("han2023")["han2023.1b"]  # smallest effect 3.5, greater
+CLAIM = replace(load_claims("han2023")["han2023.1b"], conditions=Conditions())  # smallest effect 3.5, greater
 TEACHER = Gate("at least", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)
 SHUFFLED = Control("a shuffled teacher", "detectors/kd_shuffled", "No similarity.", "detectors/scratch")
 KD, SCRATCH = [64.0 + i % 3 for i in range(8)], [50.0 + i % 2 for i in range(8)]
