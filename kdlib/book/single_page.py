@@ -36,6 +36,11 @@ _TEMPLATE = """
 _WIDGETS = re.compile(
     r"(<script type=.application/vnd\.jupyter\.widget-(?:state|view)\+json.>)(.*?)(</script>)", re.DOTALL
 )
+# nbconvert parses each piece of HTML by itself and closes what it leaves open, so that a fold would hold nothing. Its
+# ends go through as text.
+_FOLD_BEGINS = re.compile(r"<details\b[^>]*>\s*<summary>.*?</summary>", re.DOTALL)
+_FOLD_ENDS = "</details>"
+_IN_THEIR_PLACE = "kdlib-fold-{}"
 _DELIMITERS = {"inlineMath": [["$", "$"], ["\\(", "\\)"]], "displayMath": [["$$", "$$"], ["\\[", "\\]"]]}
 
 
@@ -97,6 +102,17 @@ def _reference(key: str) -> str:
     return f"{name.capitalize()} {year}".strip()
 
 
+def _hidden(markdown: str, folds: list[str]) -> str:
+    """Markdown in which a paragraph of its own stands for each beginning and each end of a fold, filed in `folds`."""
+
+    def file(html: str) -> str:
+        folds.append(html)
+        return f"\n\n{_IN_THEIR_PLACE.format(len(folds) - 1)}\n\n"
+
+    opened = _FOLD_BEGINS.sub(lambda found: file(found[0]), markdown)
+    return opened.replace(_FOLD_ENDS, file(_FOLD_ENDS)) if _FOLD_ENDS in opened else opened
+
+
 def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str:
     """Return the HTML of an executed notebook as one self-contained page.
 
@@ -107,9 +123,13 @@ def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str
     from traitlets.config import Config
 
     notebook = copy.deepcopy(notebook)
+    folds: list[str] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = without_roles(cell.source)
+            cell.source = _hidden(without_roles(cell.source), folds)
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output.data["text/markdown"] = _hidden("".join(output.data["text/markdown"]), folds)
     exporter = HTMLExporter(
         extra_loaders=[DictLoader({"kdlib.html.j2": _TEMPLATE})],
         template_file="kdlib.html.j2",
@@ -118,4 +138,6 @@ def write_page(notebook: nbformat.NotebookNode, title: str, static: Path) -> str
     )
     resources = {"metadata": {"name": title}, "kdlib_head": scripts_for(notebook, static)}
     body, _ = exporter.from_notebook_node(notebook, resources=resources)
+    for number, html in enumerate(folds):
+        body = body.replace(f"<p>{_IN_THEIR_PLACE.format(number)}</p>", html)
     return _WIDGETS.sub(lambda found: found[1] + found[2].replace("<", "\\u003c") + found[3], body)

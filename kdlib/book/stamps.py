@@ -32,7 +32,8 @@ _NO_OUTPUT = (
     *_TABLES, "kdlib", "kdlib.cores", "kdlib.errors", "kdlib.names", "kdlib.lifeline", "kdlib.temporary",
     "kdlib.data.catalogue", "kdlib.data.registry",
 )  # fmt: skip
-_DATA_FILES = (".js", ".css", ".toml", ".npz", ".txt")
+_DATA_FILES = (".js", ".css", ".toml", ".json", ".npz", ".txt")
+_PUBLISHED = "published/*/index.json"  # names trained networks with their checksums: it stands for their files
 _TEXTS = ("fingerprint", "preset", "finished", "machine")
 
 
@@ -80,6 +81,8 @@ def source_of(code: str, package: Path = PACKAGE) -> dict[str, Path]:
             # A file with a module's name is that module's; one without, such as claims.toml, is its folder's.
             if path.suffix in _DATA_FILES and (not owner.is_file() or owner in found.values()):
                 found[path.relative_to(package).as_posix()] = path
+        for path in sorted(folder.glob(_PUBLISHED)):
+            found[path.relative_to(package).as_posix()] = path
     return found
 
 

@@ -32,6 +32,12 @@ FILES = {
     "papers/p/claims.toml": "claim = 1",
     "papers/q/__init__.py": "",
     "papers/q/claims.toml": "claim = 2",
+    "cohort/__init__.py": "",
+    "cohort/networks.py": "def load_networks(): pass",
+    "cohort/premise.py": "def read_premise(): pass",
+    "cohort/premise.json": "[1]",
+    "cohort/published/toy/index.json": "{}",
+    "cohort/published/toy/kd.0-3.safetensors": "weights",
 }
 
 
@@ -57,6 +63,16 @@ class TestSource:
         found = set(source_of("from kdlib.papers.p.study import METHOD", package))
         assert {"kdlib.papers.p.study", "kdlib.distill.kd", "papers/p/claims.toml"} <= found
         assert not {"kdlib.distill.ft", "kdlib.distill.catalogue", "papers/q/claims.toml"} & found
+
+    def test_holds_the_index_of_published_networks_and_the_numbers_of_a_module_that_is_used(self, package):
+        found = source_of("from kdlib.cohort.networks import load_networks", package)
+        assert set(found) == {"kdlib.cohort.networks", "cohort/published/toy/index.json"}
+        assert "cohort/premise.json" in source_of("from kdlib.cohort.premise import read_premise", package)
+        assert "cohort/published/toy/index.json" not in source_of("from kdlib.measure import m", package)
+
+    def test_of_a_page_about_the_cohort_is_what_was_trained(self):
+        found = source_of("from kdlib.cohort.premise import read_premise\nfrom kdlib.cohort.cohort import load_cohort")
+        assert {"cohort/protocol.toml", "cohort/premise.json"} <= set(found)
 
     def test_holds_the_data_set_that_a_notebook_names(self):
         assert "kdlib.data.drawn.cells" in source_of('data = "cells"')
