@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdlib.claims.paired import TInterval, subtract, t_interval
-from kdlib.claims.verdicts import WORDS
+from kdlib.claims.rule import OUTCOMES
 from kdlib.cohort.cohort import Cohort, load_cohort
 from kdlib.cohort.listing import FOLDER, INDEX
 from kdlib.cohort.population import Population
@@ -179,7 +179,7 @@ def other_verdicts(contrast: Replicates) -> tuple[str, dict[int, float]]:
     for size in (size for size in SIZES if size < len(values)):
         counts = _counts(values, size, rule)
         shares[size] = 100 * (sum(counts) - counts[place]) / sum(counts)
-    return WORDS[place], shares
+    return OUTCOMES[place], shares
 
 
 def _counts(values: np.ndarray, size: int, rule: Mapping[str, Any]) -> list[int]:
