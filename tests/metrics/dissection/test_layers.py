@@ -271,7 +271,7 @@ def test_the_held_out_score_counts_all_layers(model, layered):
 
 def test_a_rotated_basis_counts_all_layers(model, layered):
     folder = BrodenFolder(layered)
-    own, turned = dissect_with_mixture(model, folder, "1", quantile=0.2)
+    _, turned = dissect_with_mixture(model, folder, "1", quantile=0.2)
     upright = dissect(model, folder, "1", quantile=0.2)
     for category, area in upright.tally.concept_area.items():
         assert torch.equal(turned.tally.concept_area[category], area)
