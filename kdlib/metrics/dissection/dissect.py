@@ -95,6 +95,14 @@ class Dissection:
         """`count` at each threshold: an order of models that flips along it is not a finding."""
         return [self.count(tau) for tau in taus]
 
+    @property
+    def curve_area(self) -> float:
+        """Area under the share of detectors as a function of tau, from 0 to 1: the mean of the units' best IoU.
+
+        A unit of score s is a detector for all tau up to s, so that it adds s / U to the area. No tau is chosen.
+        """
+        return float(self.score.mean())
+
     def reachable(self, tau: float = TAU, fraction: float | None = None) -> int:
         """Number of concepts whose ceiling min(a, g) / max(a, g) reaches tau for a unit active on `fraction` a.
 
@@ -115,7 +123,7 @@ class Dissection:
             "units": self.num_units,
             "detectors": self.count(tau),
             "unique_concepts": self.unique_concepts(tau),
-            "mean_score": float(self.score.mean()),
+            "mean_score": self.curve_area,
             "dead_units": int(self.dead.sum()),
             "mean_activated_fraction": float(self.activated_fraction.mean()),
             **{f"detectors_{category}": n for category, n in self.count_by_category(tau).items()},

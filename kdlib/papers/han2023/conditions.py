@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.verdicts import SUPPORTED
+from kdlib.cohort.protocol import read_protocol
+from kdlib.metrics.accuracy_matching import FEWEST
 from kdlib.metrics.class_similarity import sibling_mass_ratio
-from kdlib.metrics.dissection.dissect import Dissection
+from kdlib.metrics.dissection.dissect import TAU, Dissection
 from kdlib.papers.chapter import Chapter
 from kdlib.papers.han2023.arms import KD_SCHEDULES, SCRATCH_SCHEDULES
 from kdlib.papers.han2023.dissections import DissectionPlan, dissect_mixtures
@@ -15,6 +18,7 @@ from kdlib.papers.han2023.matching import Matching, in_log_odds
 from kdlib.papers.han2023.study import HanStudy
 
 PERCENT_OF_UNITS = "percent of units"
+CURVE_TAUS = tuple(round(0.02 * step, 2) for step in range(1, 16))  # IoU thresholds of curves on file, to 0.3
 _CATEGORIES = ("object", "scene")
 _BY_ACCURACY, _MIXTURE = "_by_accuracy/", "mixture_"
 
@@ -62,6 +66,43 @@ def measure_detectors(
             name = metric.replace("detectors", f"{category}_detectors")
             chapter.measure(name, counted, PERCENT_OF_UNITS, units=units)
     return found
+
+
+def measure_curves(
+    chapter: Chapter, dissections: Mapping[str, Sequence[Dissection]], taus: Sequence[float] = CURVE_TAUS
+) -> None:
+    """File what needs no tau, or shows all: each replicate's curve of detectors, its area, and unique concepts.
+
+    "detectors_from_0.05/kd" are the shares of units with an IoU of 0.05 or more; the area is the mean best IoU.
+    """
+    units = next(iter(dissections.values()))[0].num_units
+    for tau in taus:
+        shares = {arm: [100 * one.count(tau) / units for one in found] for arm, found in dissections.items()}
+        chapter.measure(f"detectors_from_{tau:g}", shares, PERCENT_OF_UNITS)
+    areas = {arm: [one.curve_area for one in found] for arm, found in dissections.items()}
+    chapter.measure("detector_curve_area", areas, "IoU")
+
+
+def measure_concepts(chapter: Chapter, dissections: Mapping[str, Sequence[Dissection]], tau: float) -> None:
+    """File how many different concepts a network's detectors have."""
+    found = {arm: [float(one.unique_concepts(tau)) for one in networks] for arm, networks in dissections.items()}
+    chapter.measure("unique_concepts", found, "concepts")
+
+
+def threshold_of(study: HanStudy) -> float:
+    """The IoU from which a unit counts as a detector: that of the data's population, the paper's where it has none."""
+    populations = read_protocol().populations
+    population = populations.get(study.data) if isinstance(study.data, str) else None
+    return population.tau if population and population.tau else TAU
+
+
+def schedules_for(study: HanStudy) -> list[str]:
+    """The schedules that accuracies are matched by: scratch's, and KD's own where KD at T = 4 is above all of them."""
+    accuracies = [study.accuracies(arm, "val") for arm in SCRATCH_SCHEDULES]
+    wanted = list(SCRATCH_SCHEDULES)
+    if len(study.seeds) >= FEWEST and fmean(study.accuracies("kd_t4", "val")) > max(map(fmean, accuracies)):
+        wanted += KD_SCHEDULES
+    return wanted
 
 
 def matching_of(chapter: Chapter, study: HanStudy, metric: str, arms: Sequence[str], units: int | None) -> Matching:

@@ -253,6 +253,13 @@ def test_a_lower_tau_finds_at_least_as_many_detectors():
     assert (found.count(best), found.count(best * (1 + 1e-12))) == (1, 0)  # reaching tau is enough
 
 
+def test_the_area_under_the_curve_is_what_many_thresholds_add_up_to():
+    found = dissected(*random_case(units=40), quantile=0.05)
+    taus = [(step + 0.5) / 1000 for step in range(1000)]
+    assert found.curve_area == pytest.approx(sum(found.curve(taus)) / 40 / 1000, abs=5e-4)
+    assert found.curve_area > 0
+
+
 # The two denominators and the ways of counting.
 
 
