@@ -69,7 +69,7 @@ def fill(text: str, claims: Mapping[str, Claim], records: Sequence[Record], fold
 
     def judged(mark: re.Match[str]) -> str:
         from kdlib.claims.on_file import strongest
-        from kdlib.claims.phrases import measured_in_words
+        from kdlib.claims.verdicts import measured_in_words
 
         claim = claims[choose(mark[1], claims, "claim")]
         found = strongest(records, claim.id)

@@ -1,7 +1,7 @@
 """What each paper claims, what we measured, and the verdict.
 
-`load_claims("han2023")` reads the claims; a notebook files its measurements in a `Record`; `verdict(claim, contrast)`
-says supported, not supported, contradicted or inconclusive; `kdlib.claims.ledger` compiles the book's ledger.
+`load_claims("han2023")` reads the claims; a notebook files its measurements in a `Record`, whose `claim(claim_id)` says
+supported, not supported, contradicted, inconclusive or no test; `kdlib.claims.ledger` compiles the book's ledger.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from kdlib.claims.claim import Claim, Paper, Reported
 from kdlib.claims.claim_files import all_claims, load_claims, papers
 from kdlib.claims.records import Measurement, Record, read_records
-from kdlib.claims.verdicts import WORDS, Verdict, verdict
+from kdlib.claims.rule import WORDS
+from kdlib.claims.verdicts import Verdict
 
 __all__ = [
     "WORDS",
@@ -23,5 +24,4 @@ __all__ = [
     "load_claims",
     "papers",
     "read_records",
-    "verdict",
 ]

@@ -1,19 +1,22 @@
 """What a paper claims: one claim, what the paper reports about it, and how both read.
 
 A claim is fixed before its result is known: the contrast that tests it (metric and two arms), the claimed
-direction, the smallest effect that would matter, the fewest seeds a verdict needs. `kdlib.claims.verdicts` turns
-a measured contrast into one of four words by a rule that looks at nothing else.
+direction, the smallest effect that would matter, the fewest seeds a verdict needs, and the gates and controls on which
+its verdict hangs. `kdlib.claims.rule` turns what was measured into one of five words and looks at nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from kdlib.claims.conditions import Conditions
+from kdlib.claims.interval_words import size
+from kdlib.claims.odds import ODDS_RATIO, smallest_log_ratio
+from kdlib.claims.terms import DIFFERENCE_UNITS, DIRECTIONS
 from kdlib.errors import KdlibError, choose, finite_number, positive_integer
 from kdlib.names import MEASURES, arm_in_prose
 
-DIRECTIONS = ("greater", "less")
 STATUSES = ("in the book", "not yet measured")
 TESTS = ("paired_contrast",)
 NOT_KNOWN = "not known"
@@ -30,11 +33,6 @@ PROVENANCE = {
     "memory": "what we remember of the paper and could not look up",
 }
 
-#: How a difference of two values in a unit is called; other units keep their name.
-DIFFERENCE_UNITS = {
-    "percent": "percentage points",
-    "percent of units": "percentage points of the layer's units",
-}
 _SMOOTHED_TEACHER = re.compile(r"ls_teacher_t(\d+)")
 
 
@@ -94,7 +92,7 @@ class Claim:
     `direction` says on which side of zero the paper puts that difference. `unit` is the unit of the metric;
     `smallest_effect` is in the unit of its differences. `status` is "not yet measured" until a notebook of the
     book measures it. `reported` is empty where the value is not known. `note` is what a reader should know beside
-    a verdict; empty where there is nothing.
+    a verdict; empty where there is nothing. `conditions`: its gates, controls and marks.
 
     >>> from kdlib.claims import load_claims
     >>> load_claims("han2023")["han2023.4c"].note.split(";")[0]
@@ -120,6 +118,7 @@ class Claim:
     status: str
     experiments: tuple[str, ...]
     note: str = ""
+    conditions: Conditions = field(default_factory=Conditions)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(re.escape(self.paper.key) + r"\.\d+[a-z]?", self.id):
@@ -151,6 +150,16 @@ class Claim:
         return self.id.removeprefix(f"{self.paper.key}.")
 
     @property
+    def in_a_table(self) -> str:
+        """Short id and name, with the mark of an exploratory claim.
+
+        >>> from kdlib.claims import load_claims
+        >>> load_claims("han2023")["han2023.1a"].in_a_table
+        '1a: KD raises accuracy'
+        """
+        return f"{self.short_id}: {self.short}{' (exploratory)' if self.conditions.exploratory else ''}"
+
+    @property
     def difference_unit(self) -> str:
         """The unit of a difference: percentage points where the metric is in percent."""
         return DIFFERENCE_UNITS.get(self.unit, self.unit)
@@ -164,6 +173,9 @@ class Claim:
         >>> claims["han2023.1a"].smallest, claims["han2023.7e"].smallest
         ('0.5 percentage points', '1 percentage point')
         """
+        ratio = self.conditions.smallest_odds_ratio
+        if ratio is not None:
+            return size(smallest_log_ratio(ratio), ODDS_RATIO)
         unit = self.difference_unit
         if self.smallest_effect == 1:
             unit = unit.replace("percentage points", "percentage point")
@@ -195,6 +207,29 @@ class Claim:
         'reported (second-hand)'
         """
         return "the paper says" if self.paper.text_open else "reported (second-hand)"
+
+    @property
+    def effects_read(self) -> tuple[str, ...]:
+        """The measurements whose differences are effects: of the claim's arms, and of its controls that have two."""
+        names = [f"{self.metric}/{self.arm_a}", f"{self.metric}/{self.arm_b}"]
+        for control in self.conditions.controls:
+            names += [control.reads, control.minus] if control.minus else []
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The measurements that a verdict needs: those of both arms, then those of the gates and controls.
+
+        >>> from kdlib.claims import load_claims
+        >>> load_claims("han2023")["han2023.1b"].needs[:2]
+        ('detectors/kd', 'detectors/scratch')
+        """
+        names = [f"{self.metric}/{self.arm_a}", f"{self.metric}/{self.arm_b}"]
+        for gate in self.conditions.gates:
+            names += [*gate.reads, *([gate.minus] if gate.minus else [])]
+        for control in self.conditions.controls:
+            names += [control.reads, *([control.minus] if control.minus else [])]
+        return tuple(dict.fromkeys(names))
 
     @property
     def contrast_name(self) -> str:

@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdlib.claims.claim import DIRECTIONS
 from kdlib.claims.interval_words import difference_in_words, size
 from kdlib.claims.paired import Measured, TInterval, difference, subtract, t_interval
+from kdlib.claims.terms import DIRECTIONS
 from kdlib.errors import KdlibError, choose, finite_number
 
 YES, NO, OPEN = "yes", "no", "open"

@@ -13,23 +13,27 @@ from pathlib import Path
 
 from kdlib.claims.at_a_glance import VERDICT_LOOKS
 from kdlib.claims.claim import Paper
+from kdlib.claims.controls import NO, OPEN, YES
 from kdlib.claims.forest_rows import (
     ARROWS,
     LIMIT,
+    NOT_ASKED,
     NOT_YET,
     SHAPES,
     TICKS,
     ForestRow,
     by_paper,
     cited,
+    exploratory_in_words,
     place,
 )
-from kdlib.claims.verdicts import WORDS
+from kdlib.claims.rule import WORDS
 from kdlib.plotting.tables import with_minus
 from kdlib.plotting.text import NO_MATHEMATICS
 
 _BESIDE = Path(__file__).parent
 _RANK = {word: rank for rank, word in enumerate((*WORDS, NOT_YET))}
+_ANSWERS = {word: rank for rank, word in enumerate((YES, NO, OPEN, NOT_ASKED))}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Filter:
 FILTERS = (
     Filter("paper", "Paper", "all papers", lambda row: row.claim.paper.key, lambda row: cited(row.claim.paper)),
     Filter("verdict", "Verdict", "all verdicts", lambda row: row.word, lambda row: row.word, lambda r: _RANK[r.word]),
+    Filter(
+        "survives",
+        "Survives its controls",
+        "all answers",
+        lambda row: row.survives,
+        lambda row: row.survives,
+        lambda row: _ANSWERS[row.survives],
+    ),
 )
 
 #: How rows may be sorted within their paper: name -> (label, key).
@@ -121,11 +133,14 @@ def _legend(rows: Sequence[ForestRow]) -> str:
     marks = [f"<li>{_mark(SHAPES[shape], colour)} {word}</li>" for word, (colour, shape) in VERDICT_LOOKS.items()]
     text = (
         "Each claim’s mean difference with its 95 % interval, in units of the smallest effect that would matter for "
-        "it, fixed beforehand. Right of 0 is the direction that the claim says. In the grey band, from −1 to +1, an "
+        "it, fixed beforehand (for an effect in odds, on the scale of log odds). Right of 0 is the direction that the "
+        "claim says. In the grey band, from −1 to +1, an "
         f"effect is too small to matter. The axis ends at −{LIMIT:g} and +{LIMIT:g}: arrow heads mark what goes on."
     )
-    unmeasured = "" if all(row.found for row in rows) else "<p>Claims without a mark are not measured yet.</p>"
-    return f'<div class="forest-legend"><p>{text}</p><ul>{"".join(marks)}</ul>{unmeasured}</div>'
+    notes = "" if all(row.found for row in rows) else "<p>Claims without a mark are not measured yet.</p>"
+    left_out = exploratory_in_words(rows)
+    notes += f"<p>{left_out}</p>" if left_out else ""
+    return f'<div class="forest-legend"><p>{text}</p><ul>{"".join(marks)}</ul>{notes}</div>'
 
 
 def _heading(paper: Paper) -> str:
@@ -154,9 +169,11 @@ def _row(row: ForestRow, ranks: dict[str, int], page_of: str) -> str:
     notebook = row.record.notebook if row.record else claim.notebook
     if row.record or claim.status == "in the book":
         name = f'<a href="{escape(page_of.format(notebook))}">{name}</a>'
+    if row.exploratory:
+        name = f'{name} <em class="forest-mark-word">exploratory</em>'
     said = "; ".join(filter(None, (row.measured, row.run)))
     beyond = f'<span class="forest-beyond">{row.beyond_in_words}</span>' if row.beyond else ""
-    measured = f'<span class="forest-said">{escape(said)}</span>' if said else ""
+    measured = "".join(f'<span class="forest-said">{escape(text)}</span>' for text in (said, *row.remarks) if text)
     colour, shape = row.look
     mark = f"{_mark(shape, colour)} " if shape else ""
     return (

@@ -9,8 +9,18 @@ from collections.abc import Sequence
 from html import escape
 from textwrap import wrap
 
-from kdlib.claims.forest_rows import ARROWS, LIMIT, TICKS, ForestRow, by_paper, cited, counts, place
-from kdlib.claims.verdicts import WORDS
+from kdlib.claims.forest_rows import (
+    ARROWS,
+    LIMIT,
+    TICKS,
+    ForestRow,
+    by_paper,
+    cited,
+    counts,
+    exploratory_in_words,
+    place,
+)
+from kdlib.claims.rule import INCONCLUSIVE, WORDS
 from kdlib.plotting.tables import with_minus
 
 _WIDTH = 840  # pixels, about a README's on a screen
@@ -35,7 +45,7 @@ def forest_svg(rows: Sequence[ForestRow]) -> str:
     body.append(_text(12, 22, _LEGEND, f' font-size="12" fill="{_GREY}"'))
     top = 30
     for paper, own in by_paper(rows).items():
-        lines = [wrap(f"{row.claim.short_id}  {row.claim.short}", _LETTERS) for row in own]
+        lines = [wrap(_named(row), _LETTERS) for row in own]
         heights = [_LINE * len(text) + 6 for text in lines]
         body += _head(cited(paper), top, _HEAD + sum(heights))
         top += _HEAD
@@ -64,10 +74,16 @@ def forest_in_words(rows: Sequence[ForestRow]) -> str:
     """
     told = ", ".join(f"{number} {word}" for word, number in counts(rows).items())
     plural = "" if len(rows) == 1 else "s"
-    return (
-        f"Forest plot of {len(rows)} claim{plural}: {told}. Each claim's mean difference and 95 % interval in the "
-        "smallest effects that would matter; right of 0 is the direction that the claim says"
+    drawn = (
+        "Each claim's mean difference and 95 % interval in the smallest effects that would matter; right of 0 is the "
+        "direction that the claim says"
     )
+    counted = f"Forest plot of {len(rows)} claim{plural}: {told}."
+    return " ".join(filter(None, (counted, exploratory_in_words(rows), drawn)))
+
+
+def _named(row: ForestRow) -> str:
+    return f"{row.claim.short_id}  {row.claim.short}{' (exploratory)' if row.exploratory else ''}"
 
 
 def _at(value: float) -> float:
@@ -108,7 +124,7 @@ def _row(row: ForestRow, lines: Sequence[str], top: int, height: int) -> list[st
         parts.append(_shape(shape, _at(row.effect), middle, colour))
     if shape:
         parts.append(_shape(shape, _WORDS + 6, middle, colour))
-    weight = ' font-weight="bold"' if row.word in WORDS[:-1] else f' fill="{_GREY}"'
+    weight = ' font-weight="bold"' if row.word in WORDS and row.word != INCONCLUSIVE else f' fill="{_GREY}"'
     parts.append(_text(_WORDS + 17, middle + 4.5, row.word, weight))
     return parts
 

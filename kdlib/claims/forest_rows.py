@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdlib.claims.at_a_glance import VERDICT_LOOKS
 from kdlib.claims.claim import Claim, Paper
-from kdlib.claims.phrases import measured_in_words
+from kdlib.claims.holm import holm_within_paper
+from kdlib.claims.phrases import number
 from kdlib.claims.records import Record
-from kdlib.claims.verdicts import WORDS, Verdict, number
+from kdlib.claims.rule import WORDS
+from kdlib.claims.verdicts import Verdict, in_smallest_effects, measured_in_words
 from kdlib.names import strength
 
 NOT_YET = "not yet measured"
+NOT_ASKED = "not asked"
 LIMIT = 10.0  # smallest effects on either side of 0; what lies beyond is an arrow head
 TICKS = (-10, -5, 0, 5, 10)
 _MARGIN = 6.0  # percent of the axis' width beside its ends, for arrow heads and numbers
@@ -27,6 +30,7 @@ SHAPES = {
     "s": "M-5-5h10v10h-10z",
     "X": "M-6-3l3-3l3 3l3-3l3 3l-3 3l3 3l-3 3l-3-3l-3 3l-3-3l3-3z",
     "d": "M0-6.5l4.5 6.5l-4.5 6.5l-4.5-6.5z",
+    "^": "M0-6.5l6.2 11h-12.4z",
 }
 #: Arrow heads likewise: they begin at (0, 0), where the line ends, and point outwards.
 ARROWS = {"left": "M-8 0l8-5v10z", "right": "M8 0l-8-5v10z"}
@@ -34,11 +38,15 @@ ARROWS = {"left": "M-8 0l8-5v10z", "right": "M8 0l-8-5v10z"}
 
 @dataclass(frozen=True)
 class ForestRow:
-    """A claim with the verdict of its largest preset; without record and verdict where nothing measured it."""
+    """A claim with the verdict of its largest preset; without record and verdict where nothing measured it.
+
+    corrected: the p-value after Holm's correction within the paper; None for a claim that takes no part in it.
+    """
 
     claim: Claim
     record: Record | None = None
     found: Verdict | None = None
+    corrected: float | None = None
 
     @property
     def word(self) -> str:
@@ -54,20 +62,38 @@ class ForestRow:
         return colour, SHAPES[marker]
 
     @property
+    def exploratory(self) -> bool:
+        """Whether the claim was added after its result was seen; no count holds it then."""
+        return self.claim.conditions.exploratory
+
+    @property
+    def survives(self) -> str:
+        """Whether the effect survives its controls, "yes", "no" or "open"; `NOT_ASKED` where there is no such question.
+
+        It is asked of supported claims with controls.
+        """
+        return (self.found.survives if self.found else "") or NOT_ASKED
+
+    @property
     def effect(self) -> float:
         """The mean difference in smallest effects, positive in the claimed direction; NaN without a measurement."""
-        return self._turned(self.found.contrast.mean_difference) if self.found else math.nan
+        return in_smallest_effects(self.claim, self.found)[0] if self.found else math.nan
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The ends of the 95 % interval likewise, which may be infinite; None where there is no interval."""
         if self.found is None:
             return None
-        low, high = sorted(self._turned(end) for end in self.found.contrast.widest)
+        _, low, high = in_smallest_effects(self.claim, self.found)
         return None if math.isnan(low) or math.isnan(high) else (low, high)
 
-    def _turned(self, difference: float) -> float:
-        return difference * (1 if self.claim.direction == "greater" else -1) / self.claim.smallest_effect
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What stands beside the verdict: failed gates, controls, what would decide, the corrected p-value."""
+        if self.found is None:
+            return ()
+        p = "" if self.corrected is None else f"p {p_in_words(self.corrected)} with Holm's correction"
+        return tuple(filter(None, (*self.found.remarks, self.found.would_decide, p)))
 
     @property
     def run(self) -> str:
@@ -80,7 +106,7 @@ class ForestRow:
         if self.found is None:
             return ""
         contrast = self.found.contrast
-        if contrast.n > 1 and not all(map(math.isfinite, contrast.widest)):
+        if contrast.n > 1 and not self.found.has_interval:
             return f"{number(contrast.mean_difference)} {self.claim.difference_unit} (no finite interval)"
         return measured_in_words(self.claim, self.found)
 
@@ -105,6 +131,8 @@ class ForestRow:
 def forest_rows(claims: Mapping[str, Claim], records: Iterable[Record]) -> tuple[ForestRow, ...]:
     """One row a claim, in the order of `claims`; of several records that judge it, the one of the largest preset.
 
+    Holm's correction is over all tested claims of a paper that are not exploratory.
+
     >>> from kdlib.claims import load_claims
     >>> forest_rows(load_claims("han2023"), [])[0].word
     'not yet measured'
@@ -115,7 +143,25 @@ def forest_rows(claims: Mapping[str, Claim], records: Iterable[Record]) -> tuple
         judging = [record for record in records if claim.id in record.verdicts]
         best = max(judging, key=lambda record: strength(record.preset), default=None)
         rows.append(ForestRow(claim, best, best.verdicts[claim.id] if best else None))
-    return tuple(rows)
+    corrected = _corrected(rows)
+    return tuple(replace(row, corrected=corrected.get(row.claim.id)) for row in rows)
+
+
+def _corrected(rows: Iterable[ForestRow]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for own in by_paper(rows).values():
+        tested = {r.claim.id: r.found.interval for r in own if r.found and r.found.tested and not r.exploratory}
+        found |= holm_within_paper(tested) if tested else {}
+    return found
+
+
+def p_in_words(p: float) -> str:
+    """A p-value in two significant digits, with its sign of relation.
+
+    >>> p_in_words(0.0312), p_in_words(0.00004), p_in_words(1.0)
+    ('= 0.031', '< 0.0001', '= 1')
+    """
+    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
 
 
 def run_in_words(record: Record, found: Verdict) -> str:
@@ -133,13 +179,26 @@ def by_paper(rows: Iterable[ForestRow]) -> dict[Paper, list[ForestRow]]:
 
 
 def counts(rows: Iterable[ForestRow]) -> dict[str, int]:
-    """How many rows have each verdict, and how many have none.
+    """How many rows have each verdict, and how many have none; exploratory claims are not counted.
 
     >>> counts([])["supported"], list(counts([]))[-1]
     (0, 'not yet measured')
     """
-    words = [row.word for row in rows]
+    words = [row.word for row in rows if not row.exploratory]
     return {word: words.count(word) for word in (*WORDS, NOT_YET)}
+
+
+def exploratory_in_words(rows: Iterable[ForestRow]) -> str:
+    """How many claims the counts leave out, as a sentence; empty where there are none.
+
+    >>> exploratory_in_words([])
+    ''
+    """
+    left_out = sum(row.exploratory for row in rows)
+    if not left_out:
+        return ""
+    which = "1 exploratory claim is" if left_out == 1 else f"{left_out} exploratory claims are"
+    return f"{which} not counted: added after the result was seen."
 
 
 def place(value: float) -> float:

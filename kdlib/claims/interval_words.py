@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdlib.claims.claim import DIFFERENCE_UNITS
 from kdlib.claims.odds import ODDS_RATIO, odds_ratio
 from kdlib.claims.paired import TInterval
 from kdlib.claims.phrases import decimals_for, signed
+from kdlib.claims.terms import DIFFERENCE_UNITS
 from kdlib.names import MEASURES, arm_in_prose
 from kdlib.plotting.tables import with_minus
 

@@ -6,6 +6,7 @@ and stands in `holm`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ from kdlib.claims.conditions import Conditions
 from kdlib.claims.controls import ControlOutcome, against_control, survives_its_controls
 from kdlib.claims.gates import GateOutcome, evaluate
 from kdlib.claims.interval_words import difference_in_words
-from kdlib.claims.odds import ODDS_RATIO, in_log_odds, smallest_log_ratio
+from kdlib.claims.odds import ODDS_RATIO, in_log_odds, odds_ratio, smallest_log_ratio
 from kdlib.claims.paired import Measured, TInterval, difference, measurement, subtract, t_interval
+from kdlib.claims.phrases import number
 from kdlib.claims.rule import (
     INCONCLUSIVE,
     MINIMUM_REPLICATES,
@@ -25,6 +27,7 @@ from kdlib.claims.rule import (
     word_and_reason,
     would_decide,
 )
+from kdlib.claims.terms import DIFFERENCE_UNITS
 from kdlib.errors import KdlibError
 
 
@@ -33,10 +36,10 @@ class Judgement:
     """What the replicates say about a claim.
 
     word: one of `rule.WORDS`. sentence: the numbers and the reason. interval: of the paired differences, arm a minus
-    arm b, in `unit` ("odds ratio": in log odds). smallest_effect: in that unit too. needed: for an inconclusive
-    verdict, how many replicates would decide (None where no number would). survives: "yes", "no" or "open" for a
-    supported claim with controls, else empty. tested: no gate failed and there are replicates enough, so that it takes
-    part in Holm's correction if it is not exploratory.
+    arm b, in `unit` ("odds ratio": in log odds), with bounds that are NaN for one replicate. smallest_effect: in that
+    unit too. needed: for an inconclusive verdict, how many replicates would decide (None where no number would).
+    survives: "yes", "no" or "open" for a supported claim with controls, else empty. tested: no gate failed and there
+    are replicates enough, so that it takes part in Holm's correction if it is not exploratory.
     """
 
     claim_id: str
@@ -56,11 +59,12 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
     """The verdict on a claim by its conditions and what was measured.
 
     units: how many units a share is of, for claims whose smallest effect is in odds. At least `MINIMUM_REPLICATES` are
-    asked for, more where the claim says so. Controls are looked at only where
-    the claim is supported: of what was not found nothing can be explained away.
+    asked for, more where the claim says so; fewer give an estimate. One replicate alone has no interval, and gates are
+    not evaluated on it. Controls are looked at only where the claim is supported: of what was not found nothing can be
+    explained away.
 
-    Raises KdlibError for a measurement that is missing, has other replicates than its partner or holds no number; for
-    one replicate alone; and for an effect in odds without `units`.
+    Raises KdlibError for a measurement that is missing, has other replicates than its partner or holds no number, and
+    for an effect in odds without `units`.
 
     >>> from kdlib.claims import load_claims
     >>> claim = load_claims("han2023")["han2023.1b"]
@@ -71,7 +75,6 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
     replicates; the interval lies on the claimed side of zero.
     """
     what = f"claim {claim.id}"
-    gates = tuple(evaluate(gate, measured) for gate in conditions.gates)
     arms = (f"{claim.metric}/{claim.arm_a}", f"{claim.metric}/{claim.arm_b}")
     unit, smallest = claim.unit, claim.smallest_effect
     if conditions.smallest_odds_ratio is not None:
@@ -80,7 +83,9 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
             raise KdlibError(f"{what} has its effect in odds and units = None; say how many units a share is of")
     in_odds = units if unit == ODDS_RATIO else None
     effect = _effect(measured, *arms, what, in_odds)
-    interval = t_interval(list(effect.values()), what)
+    alone = len(effect) == 1
+    gates = () if alone else tuple(evaluate(gate, measured) for gate in conditions.gates)
+    interval = _of_one(*effect.values()) if alone else t_interval(list(effect.values()), what)
     minimum = max(claim.minimum_seeds, MINIMUM_REPLICATES)
     word, reason = word_and_reason(
         interval,
@@ -90,7 +95,7 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
         minimum_replicates=minimum,
         gates=gates,
     )
-    needed = would_decide(interval, smallest, minimum) if word == INCONCLUSIVE else None
+    needed = would_decide(interval, smallest, minimum) if word == INCONCLUSIVE and not alone else None
     controls: tuple[ControlOutcome, ...] = ()
     if word == SUPPORTED:
         controls = tuple(
@@ -105,9 +110,8 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
             for control in conditions.controls
         )
     words = claim.contrast_in_words
-    numbers = difference_in_words(interval, unit, [smallest, -smallest])
-    sentence = f"{words[0].upper()}{words[1:]}: {numbers} on average over {interval.n} paired replicates; {reason}"
-    if word == INCONCLUSIVE and any(interval.values):
+    sentence = f"{words[0].upper()}{words[1:]}: {_numbers(interval, unit, smallest)}; {reason}"
+    if word == INCONCLUSIVE and any(interval.values) and not alone:
         sentence += f"; {needed_in_words(needed)}"
     sentence = "; ".join([sentence, *(outcome.sentence for outcome in controls)])
     return Judgement(
@@ -123,6 +127,19 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
         survives_its_controls(controls) if controls else "",
         word != NO_TEST and interval.n >= minimum,
     )
+
+
+def _of_one(value: float) -> TInterval:
+    return TInterval(value, math.nan, math.nan, (value,))
+
+
+def _numbers(interval: TInterval, unit: str, smallest: float) -> str:
+    if interval.n == 1:
+        ratio = f"odds ratio {odds_ratio(interval.mean):.3g}" if unit == ODDS_RATIO else ""
+        value = ratio or f"{number(interval.mean)} {DIFFERENCE_UNITS.get(unit, unit)}"
+        return f"{value} in one replicate, which has no interval"
+    numbers = difference_in_words(interval, unit, [smallest, -smallest])
+    return f"{numbers} on average over {interval.n} paired replicates"
 
 
 def _effect(measured: Measured, name: str, minus: str | None, what: str, units: int | None) -> Mapping[int, float]:

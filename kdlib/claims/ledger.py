@@ -13,10 +13,10 @@ from pathlib import Path
 from kdlib.claims.claim import PROVENANCE, Claim
 from kdlib.claims.claim_files import all_claims
 from kdlib.claims.forest import forest_html
-from kdlib.claims.forest_rows import NOT_YET, ForestRow, by_paper, forest_rows, run_in_words
-from kdlib.claims.phrases import measured_in_words
+from kdlib.claims.forest_rows import NOT_YET, ForestRow, by_paper, exploratory_in_words, forest_rows, run_in_words
 from kdlib.claims.records import Record, read_records
-from kdlib.claims.verdicts import RULE, WORDS
+from kdlib.claims.rule import MINIMUM_REPLICATES, RULE, WORDS
+from kdlib.claims.verdicts import measured_in_words
 from kdlib.errors import KdlibError
 from kdlib.names import PRESETS, strength
 
@@ -40,7 +40,7 @@ def compile_ledger(
     kept = backing(claims, records)
     rows = forest_rows(claims, kept)
     lines = [f"# {title}", ""] if title else []
-    lines += [_summary(claims, kept), "", "## All claims", ""]
+    lines += [_summary(rows, kept), "", "## All claims", ""]
     lines += [
         "````{raw} html",
         forest_html(rows),
@@ -89,16 +89,19 @@ def backing(claims: Mapping[str, Claim], records: Iterable[Record]) -> list[Reco
     return kept
 
 
-def _summary(claims: Mapping[str, Claim], records: list[Record]) -> str:
-    """How many claims have which verdict, for each preset, null results included."""
-    measured = {claim_id for record in records for claim_id in record.verdicts}
-    parts = [f"**{len(claims)} claims on file, {len(measured)} measured, {len(claims) - len(measured)} {NOT_YET}.**"]
+def _summary(rows: Sequence[ForestRow], records: list[Record]) -> str:
+    """How many claims have which verdict, for each preset, null results included and exploratory claims left out."""
+    counted = {row.claim.id for row in rows if not row.exploratory}
+    measured = counted & {claim_id for record in records for claim_id in record.verdicts}
+    missing = len(counted) - len(measured)
+    parts = [f"**{len(counted)} claims on file, {len(measured)} measured, {missing} {NOT_YET}.**"]
     for preset in dict.fromkeys(record.preset for record in records):
-        words = Counter(v.word for record in records if record.preset == preset for v in record.verdicts.values())
+        found = [record.verdicts for record in records if record.preset == preset]
+        words = Counter(v.word for verdicts in found for v in verdicts.values() if v.claim_id in counted)
         if words:
             sizes = f" ([{PRESETS[preset].meaning}](using.md))" if preset in PRESETS else ""
             parts.append(f"At preset `{preset}`{sizes}: {', '.join(f'{words[word]} {word}' for word in WORDS)}.")
-    return " ".join(parts)
+    return " ".join(filter(None, (*parts, exploratory_in_words(rows))))
 
 
 def _elsewhere(rows: Sequence[ForestRow], records: list[Record]) -> list[str]:
@@ -118,7 +121,7 @@ def _elsewhere(rows: Sequence[ForestRow], records: list[Record]) -> list[str]:
 
 
 def _head(claim: Claim) -> str:
-    return f"{claim.short_id}: {_text(claim.short)}"
+    return _text(claim.in_a_table)
 
 
 def _sources(claims: list[Claim]) -> list[str]:
@@ -138,15 +141,18 @@ def _how() -> list[str]:
         "## How the verdicts are reached",
         "",
         "A claim is tested by one contrast fixed beforehand: a measure in one arm (one way of training) minus the same "
-        "measure in the other, over paired seeds (same initialisation, same order of the data). Two 95 % intervals of "
-        "the mean difference are taken, a percentile bootstrap and Student's t, because the bootstrap is too "
-        "narrow with few seeds; the plot shows the span of both.",
+        "measure in the other, over paired replicates (same first weights, same order of the data). One 95 % interval "
+        "of the mean difference is taken, Student's t.",
         "",
         *(f"- **{word}**: {RULE[word]}." for word in WORDS),
         "",
-        "Each claim stands for itself: the intervals are not widened for the number of claims, so of forty claims "
-        "about effects that do not exist one would be called supported and one contradicted. A verdict is about our "
-        "images, networks and seeds; it neither reproduces nor refutes the paper's own numbers.",
+        "A supported effect survives its controls if it is larger than what each control does alone: the 95 % interval "
+        "of the rest lies on the claimed side of zero. It does not if what is left is too small to matter; else the "
+        "question is open. A paper makes many claims, and of forty about effects that do not exist one would be called "
+        "supported and one contradicted. So beside the verdict of each tested claim stands a p-value with Holm's "
+        "correction for all tested claims of its paper; it does not change the verdict. A claim that was added after "
+        "its result was seen is marked exploratory and is neither counted nor corrected. A verdict is about our "
+        "images, networks and replicates; it neither reproduces nor refutes the paper's own numbers.",
     ]
 
 
@@ -158,10 +164,20 @@ def _fixed(claims: list[Claim]) -> list[str]:
         text = (
             f"{claim.statement} ({claim.where}.) Contrast: {claim.contrast_in_words}, claimed to lie {side} zero; "
             f"smallest effect that would matter: {claim.smallest}. {claim.smallest_effect_reason} At least "
-            f"{claim.minimum_seeds} seeds."
+            f"{max(claim.minimum_seeds, MINIMUM_REPLICATES)} replicates.{_conditions(claim)}"
         )
         lines.append(f"- {claim.short_id}: {_text(text)}")
     return ["````{dropdown} What was fixed before measuring", *lines, "````"]
+
+
+def _conditions(claim: Claim) -> str:
+    """Gates, controls and marks of a claim, as sentences that follow others."""
+    found = claim.conditions
+    parts = [f"Gate: {gate.sentence}" for gate in found.gates]
+    parts += [f"Control: {control.name}. {control.because}" for control in found.controls]
+    if found.exploratory_since is not None:
+        parts.append(f"Exploratory since {found.exploratory_since}: {found.exploratory_why}")
+    return "".join(f" {part}" for part in parts)
 
 
 def _provenance(records: list[Record]) -> list[str]:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.records import Record
-from kdlib.claims.verdicts import WORDS, Verdict
+from kdlib.claims.rule import WORDS
+from kdlib.claims.verdicts import Verdict
 from kdlib.names import STRONGEST_FIRST
 
 Drawn = tuple[Figure, str] | None

@@ -11,10 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdlib.claims.verdicts import CONFIDENCE
 from kdlib.errors import KdlibError, finite_number, shown
 from kdlib.stats import rounding_resolution, student_interval
 
+CONFIDENCE = 0.95
 #: Name of a measurement, METRIC/ARM ("accuracy/teacher") -> replicate -> value.
 Measured = Mapping[str, Mapping[int, float]]
 _DIGITS = 12  # significant digits to which a computed number can be trusted

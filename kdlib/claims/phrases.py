@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-from kdlib.claims.claim import Claim
-from kdlib.claims.verdicts import Verdict, number
 from kdlib.plotting.tables import with_minus
 from kdlib.stats import Contrast
 
 
 def with_interval(contrast: Contrast, unit: str = "") -> str:
-    """The mean difference with the wider of its 95 % intervals, to two significant digits of the interval's half width.
+    """The mean difference with its 95 % interval, to two significant digits of the interval's half width.
 
     >>> from kdlib.stats import paired_contrast
     >>> with_interval(paired_contrast([61.0, 63.0, 62.5], [54.0, 55.0, 56.0]), "points")
@@ -20,12 +18,27 @@ def with_interval(contrast: Contrast, unit: str = "") -> str:
     '+7 points (one seed, no interval)'
     """
     tail = f" {unit}" if unit else ""
-    low, high = contrast.widest
+    low, high = contrast.interval
     if not math.isfinite(high - low):
         return f"{number(contrast.mean_difference)}{tail} (one seed, no interval)"
     decimals = decimals_for((high - low) / 2)
     mean, first, last = (signed(value, decimals) for value in (contrast.mean_difference, low, high))
     return f"{mean} ({first} to {last}){tail}"
+
+
+def number(value: float, *, sign: bool = True) -> str:
+    """A number in three significant digits, signed, no exponent for everyday sizes; "none" for NaN.
+
+    >>> number(7.2345), number(-0.04), number(0.0), number(123.4), number(7.0, sign=False), number(math.nan)
+    ('+7.23', '−0.04', '0', '+123', '7', 'none')
+    """
+    if math.isnan(value):
+        return "none"
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:{'+' if sign else ''}.{digits}f}" if digits <= 6 else f"{value:{'+' if sign else ''}.2e}"
+    return with_minus(text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text)
 
 
 def signed(value: float, decimals: int) -> str:
@@ -47,8 +60,3 @@ def decimals_for(uncertainty: float) -> int:
     if not uncertainty > 1e-9:  # what is left of equal differences by rounding is no uncertainty
         return 1
     return max(0, 1 - math.floor(math.log10(uncertainty)))
-
-
-def measured_in_words(claim: Claim, found: Verdict) -> str:
-    """A claim's contrast in its unit."""
-    return with_interval(found.contrast, claim.difference_unit.replace("percentage points", "points"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdlib.claims.claim_files import all_claims
 from kdlib.claims.forest_picture import forest_in_words, forest_svg
-from kdlib.claims.forest_rows import ForestRow, by_paper, cited, counts, forest_rows
+from kdlib.claims.forest_rows import ForestRow, by_paper, cited, counts, exploratory_in_words, forest_rows
 from kdlib.claims.ledger import backing, table
 from kdlib.claims.records import Record
 from kdlib.errors import KdlibError
@@ -51,7 +51,7 @@ def _presets(rows: Sequence[ForestRow]) -> str:
         + (f" ([{PRESETS[preset].meaning}](book/using.md))" if preset in PRESETS else "")
         for preset in dict.fromkeys(used)
     ]
-    return f"Measured: {', '.join(told)}."
+    return f"Measured: {', '.join(told)}. {exploratory_in_words(rows)}".rstrip()
 
 
 def refresh_between_markers(text: str, name: str, body: str) -> str:

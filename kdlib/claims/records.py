@@ -1,9 +1,8 @@
 """What one notebook measured: numbers per seed, contrasts, verdicts, and where they come from.
 
 A notebook makes a `Record` at its top, files its measurements, judges its claims and ends with `record.write()`.
-The written JSON is the only source of the numbers in the ledger and in prose. Values are rounded to six significant
-digits when they are filed, before any contrast is taken, so that whoever reads the file can recompute every contrast
-and verdict in it exactly; `Record.recheck` does. A mean difference that this rounding alone can bring about is 0.
+The written JSON is the only source of the numbers in the ledger and in prose. Values keep full precision, so that
+whoever reads the file can recompute every contrast and verdict in it exactly; `Record.recheck` does.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from typing import Any
 
 import pandas as pd
 
-from kdlib.claims.claim import contrast_name
+from kdlib.claims.claim import Claim, contrast_name
 from kdlib.claims.claim_files import all_claims
-from kdlib.claims.phrases import measured_in_words
 from kdlib.claims.provenance import free_of_paths, provenance
-from kdlib.claims.record_json import DIGITS, Measurement, as_text, fields_of, plain, rounded
-from kdlib.claims.verdicts import Verdict, verdict
-from kdlib.errors import KdlibError, choose
+from kdlib.claims.record_json import Measurement, OtherFormat, as_text, fields_of, plain, verdict_as_table
+from kdlib.claims.same import alike, first_difference
+from kdlib.claims.verdicts import Verdict, measured_in_words, reach
+from kdlib.errors import KdlibError, choose, positive_integer
 from kdlib.files import replace_file
 from kdlib.plotting.tables import Table
-from kdlib.stats import Contrast, paired_contrast, rounding_resolution
+from kdlib.stats import Contrast, paired_contrast
 
 #: The environment variable that names the file a record is written to; the executor sets it.
 METRICS_VARIABLE = "KDLIB_METRICS"
@@ -49,8 +48,8 @@ class Record:
     >>> record.measure("detectors/scratch", {0: 54.0, 1: 55.0, 2: 56.0}, "percent of units")
     >>> round(record.contrast("detectors", "kd", "scratch").mean_difference, 2)
     7.17
-    >>> record.claim("han2023.1b").word
-    'supported'
+    >>> record.claim("han2023.1b").word  # three seeds give an estimate
+    'inconclusive'
     """
 
     notebook: str
@@ -77,11 +76,14 @@ class Record:
         if not self.provenance:
             self.provenance = provenance(self.device, self.source_fingerprint)
 
-    def measure(self, name: str, values_by_seed: Mapping[int, float] | Iterable[float], unit: str) -> None:
+    def measure(
+        self, name: str, values_by_seed: Mapping[int, float] | Iterable[float], unit: str, *, units: int | None = None
+    ) -> None:
         """File one number per seed under `name`, best written METRIC/ARM ("detectors/kd"), in `unit`.
 
-        A mapping seed -> value lets contrasts check that both arms ran the same seeds. Filing a name twice replaces it,
-        as rerunning a cell should; contrasts taken before are dropped with it.
+        A mapping seed -> value lets contrasts check that both arms ran the same seeds. units: of how many units a share
+        is, which claims in odds ask for. Filing a name twice replaces it, as rerunning a cell should; contrasts and
+        verdicts taken before are dropped with it.
         """
         by_seed = isinstance(values_by_seed, Mapping)
         raw = list(values_by_seed.values()) if isinstance(values_by_seed, Mapping) else list(values_by_seed)
@@ -90,7 +92,7 @@ class Record:
         values = []
         for value in raw:
             try:
-                values.append(rounded(float(value)))
+                values.append(float(value))
             except (TypeError, ValueError) as error:
                 raise KdlibError(f"measurement '{name}' holds {value!r}; every seed needs a number") from error
         if not all(math.isfinite(value) for value in values):
@@ -98,10 +100,12 @@ class Record:
         if not unit:
             raise KdlibError(f"measurement '{name}' needs a unit, for instance 'percent'")
         seeds = tuple(int(seed) for seed in values_by_seed) if by_seed else None
-        self._forget_contrasts_of(name)
-        self.measurements[name] = Measurement(tuple(values), unit, seeds)
+        if units is not None:
+            units = positive_integer(units, f"units of measurement '{name}'")
+        self._forget_what_came_of(name)
+        self.measurements[name] = Measurement(tuple(values), unit, seeds, units)
 
-    def _forget_contrasts_of(self, name: str) -> None:
+    def _forget_what_came_of(self, name: str) -> None:
         """Drop the contrasts and verdicts that were taken from an older measurement of `name`."""
         metric, _, arm = name.rpartition("/")
         stale = [
@@ -111,7 +115,8 @@ class Record:
         ]
         for key in stale:
             del self.contrasts[key]
-        self.verdicts = {k: v for k, v in self.verdicts.items() if v.contrast.name not in stale}
+        claims = all_claims(self.verdicts) if self.verdicts else {}
+        self.verdicts = {k: v for k, v in self.verdicts.items() if k in claims and name not in claims[k].needs}
 
     def contrast(self, name: str, arm_a: str, arm_b: str) -> Contrast:
         """Metric `name` of `arm_a` minus `arm_b`, from the measurements `name/arm_a` and `name/arm_b`; files it too."""
@@ -123,7 +128,7 @@ class Record:
                 f"'{name}/{arm_a}' has seeds {list(a.seeds)}, '{name}/{arm_b}' {list(b.seeds)}; "
                 "a paired contrast needs the same seeds in the same order"
             )
-        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b), digits=DIGITS)
+        contrast = paired_contrast(a.values, b.values, name=contrast_name(name, arm_a, arm_b))
         self.contrasts[contrast.name] = contrast
         return contrast
 
@@ -131,15 +136,30 @@ class Record:
         choose(name, self.measurements, "measurement")
         return self.measurements[name]
 
+    def lacks(self, claim_id: str) -> list[str]:
+        """The measurements that a verdict on the claim needs, its gates' and controls' too, and that are not on file.
+
+        >>> Record("han2023_concept_detectors", {"preset": "quick"}).lacks("han2023.1b")[:2]
+        ['detectors/kd', 'detectors/scratch']
+        """
+        return [name for name in self._claim(claim_id).needs if name not in self.measurements]
+
+    @staticmethod
+    def _claim(claim_id: str) -> Claim:
+        claims = all_claims()
+        return claims[choose(claim_id, claims, "claim")]
+
     def claim(self, claim_id: str, contrast: Contrast | None = None) -> Verdict:
         """Judge a claim by the measurements on file; filed and returned.
 
-        The claim itself says which metric and arms decide. A `contrast` may be handed in to make the page explicit; it
-        must be the one the measurements give.
+        The claim itself says which metric and arms decide, and which gates and controls. A `contrast` may be handed in
+        to make the page explicit; it must be the one the measurements give. Raises KdlibError where a measurement is
+        missing; `lacks` lists them.
         """
-        claims = all_claims()
-        choose(claim_id, claims, "claim")
-        claim = claims[claim_id]
+        claim = self._claim(claim_id)
+        missing = self.lacks(claim_id)
+        if missing:
+            raise KdlibError(f"claim {claim_id} lacks its measurement '{missing[0]}'; measure it in every replicate")
         own = self.contrast(claim.metric, claim.arm_a, claim.arm_b)
         unit = self.measurements[f"{claim.metric}/{claim.arm_a}"].unit
         if unit != claim.unit:
@@ -151,7 +171,9 @@ class Record:
             raise KdlibError(
                 f"claim {claim_id} is judged by '{own.name}' as measured, not by the '{contrast.name}' handed in"
             )
-        self.verdicts[claim_id] = verdict(claim, own)
+        measured = {name: self.measurements[name].by_replicate for name in claim.needs}
+        units = {name: self.measurements[name].units for name in claim.needs}
+        self.verdicts[claim_id] = reach(claim, own, measured, units)
         return self.verdicts[claim_id]
 
     def table(self) -> pd.DataFrame:
@@ -165,7 +187,7 @@ class Record:
             claim, contrast = claims[claim_id], found.contrast
             rows.append(
                 {
-                    "claim": f"{claim.short_id}: {claim.short}",
+                    "claim": claim.in_a_table,
                     "verdict": found.word,
                     "we measured (95 % interval)": measured_in_words(claim, found),
                     claim.reported_as: claim.paper_says,
@@ -175,7 +197,7 @@ class Record:
         return Table(rows)
 
     def to_json(self) -> str:
-        """The record as JSON: keys sorted, floats to six significant digits, null for what is not a number.
+        """The record as JSON: keys sorted, floats with all their digits, null for what is not a number.
 
         Negative numbers in its sentences have a hyphen, as programs write them.
         """
@@ -188,10 +210,7 @@ class Record:
                 "found": list(self.found),
                 "measurements": {name: asdict(item) for name, item in self.measurements.items()},
                 "contrasts": {name: asdict(item) for name, item in self.contrasts.items()},
-                "verdicts": {
-                    claim_id: {"word": item.word, "sentence": item.sentence, "contrast": item.contrast.name}
-                    for claim_id, item in self.verdicts.items()
-                },
+                "verdicts": {claim_id: verdict_as_table(item) for claim_id, item in self.verdicts.items()},
             }
         )
 
@@ -201,7 +220,7 @@ class Record:
         if not target:
             return None
         path = Path(target)
-        self.provenance["seconds"] = rounded(time.perf_counter() - self._started)
+        self.provenance["seconds"] = round(time.perf_counter() - self._started, 2)
         text = self.to_json()
         try:
             replace_file(path, text)
@@ -225,6 +244,8 @@ class Record:
             raise KdlibError(f"results file {path} is damaged ({error}); run its notebook again") from error
         try:
             return cls(**fields_of(content))
+        except OtherFormat as error:
+            raise KdlibError(f"results file {path} {error}; run the notebook again") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise KdlibError(f"results file {path} is damaged ({what}); run its notebook again") from error
@@ -232,28 +253,37 @@ class Record:
     def recheck(self) -> None:
         """Recompute every contrast and verdict from the measurements; `KdlibError` where one does not follow from them.
 
-        Also catches a claim whose direction, arms or smallest effect changed after it was judged.
+        Also catches a claim whose direction, arms, smallest effect, gates or controls changed after it was judged.
         """
-        fresh = Record(
-            self.notebook, self.parameters, self.preset, None, None, dict(self.measurements), provenance=self.provenance
-        )
+        where = f"{self.notebook} ({self.preset})"
+        fresh = Record(self.notebook, self.parameters, self.preset, provenance=self.provenance)
+        fresh.measurements = dict(self.measurements)
         for name, filed in self.contrasts.items():
             metric, _, arms = name.rpartition(": ")
             arm_a, _, arm_b = arms.partition(" - ")
             again = fresh.contrast(metric, arm_a, arm_b)
-            a, b = (fresh.measurements[f"{metric}/{arm}"].values for arm in (arm_a, arm_b))
-            resolution = rounding_resolution(a, b, digits=DIGITS)
-            if not math.isclose(again.mean_difference, filed.mean_difference, rel_tol=1e-5, abs_tol=resolution):
+            if not alike((again.mean_difference, *again.interval), (filed.mean_difference, *filed.interval)):
                 raise KdlibError(
-                    f"{self.notebook} ({self.preset}): contrast '{name}' does not follow from its measurements; "
-                    "run the notebook again"
+                    f"{where}: contrast '{name}' does not follow from its measurements; run the notebook again"
                 )
         for claim_id, judged in self.verdicts.items():
-            word = fresh.claim(claim_id).word
-            if word != judged.word:
+            missing = fresh.lacks(claim_id)
+            if missing:
                 raise KdlibError(
-                    f"{self.notebook} ({self.preset}): {claim_id} is on file as '{judged.word}', but the claim as it "
-                    f"stands and the measurements give '{word}'; run the notebook again"
+                    f"{where}: {claim_id} was judged without '{missing[0]}', which the claim as it stands asks for; "
+                    "run the notebook again"
+                )
+            anew = fresh.claim(claim_id)
+            if anew.word != judged.word:
+                raise KdlibError(
+                    f"{where}: {claim_id} is on file as '{judged.word}', but the claim as it stands and the "
+                    f"measurements give '{anew.word}'; run the notebook again"
+                )
+            key = first_difference(anew, judged)
+            if key:
+                raise KdlibError(
+                    f"{where}: {key} of {claim_id} is on file as {getattr(judged, key)!r}, but the claim as it stands "
+                    f"and the measurements give {getattr(anew, key)!r}; run the notebook again"
                 )
 
 

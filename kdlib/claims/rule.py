@@ -11,25 +11,27 @@ the smallest effect that would matter, fixed beforehand:
 - within -S to +S: **not supported** (an effect large enough to matter is excluded);
 - anything else: **inconclusive**, with the number of replicates that would decide.
 
-The words mean what they meant under the older rule (`kdlib.claims.verdicts`), which looked at a bootstrap interval too:
-with eight replicates or more Student's interval alone has the right width. Where all differences are equal it has no
-width; it is then taken as it is, and the sentence warns.
+With eight replicates or more Student's interval has the right width. Where all differences are equal it has none; it is
+then taken as it is, and the sentence warns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdlib.claims.claim import DIRECTIONS
 from kdlib.claims.gates import GateOutcome
 from kdlib.claims.interval_words import size
 from kdlib.claims.paired import TInterval
 from kdlib.claims.replicates_needed import MOST, replicates_needed
-from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, word_of
+from kdlib.claims.terms import DIRECTIONS
 from kdlib.errors import choose, finite_number, positive_integer
 
+SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
+CONTRADICTED, INCONCLUSIVE = "contradicted", "inconclusive"
 NO_TEST = "no test"
-WORDS = (SUPPORTED, NOT_SUPPORTED, CONTRADICTED, INCONCLUSIVE, NO_TEST)
+#: What an interval can say; the fifth word is that of a failed gate.
+OUTCOMES = (SUPPORTED, NOT_SUPPORTED, CONTRADICTED, INCONCLUSIVE)
+WORDS = (*OUTCOMES, NO_TEST)
 MINIMUM_REPLICATES = 8
 
 #: The rule for readers, word by word.
@@ -63,6 +65,34 @@ def rule_in_words() -> str:
         "corrected for all tested claims of the paper (Holm) stands beside the verdict. A claim that was "
         "written down after its result was seen is exploratory and counts in no total."
     )
+
+
+def word_of(
+    differences: Sequence[float],
+    interval: tuple[float, float],
+    *,
+    direction: str,
+    smallest_effect: float,
+    minimum_seeds: int = 2,
+) -> str:
+    """The word for paired `differences` (n,) and the `interval` of their mean: the rule without its gates.
+
+    interval: of the mean, in the differences' unit; NaN where there is none, which decides nothing. direction: one of
+    `terms.DIRECTIONS`.
+
+    >>> word_of([1.0, 2.0, 3.0], (0.5, 3.5), direction="greater", smallest_effect=1.0)
+    'supported'
+    >>> word_of([1.0, 2.0, 3.0], (-0.5, 4.5), direction="greater", smallest_effect=1.0)
+    'inconclusive'
+    """
+    low, high = interval if direction == "greater" else (-interval[1], -interval[0])
+    if len(differences) < minimum_seeds or all(difference == 0 for difference in differences):
+        return INCONCLUSIVE
+    if low > 0:
+        return SUPPORTED
+    if high < 0:
+        return CONTRADICTED
+    return NOT_SUPPORTED if -smallest_effect <= low and high <= smallest_effect else INCONCLUSIVE
 
 
 def word_and_reason(
@@ -104,7 +134,8 @@ def word_and_reason(
         minimum_seeds=minimum,
     )
     if interval.n < minimum:
-        return word, f"an estimate: {interval.n} replicates are too few, the claim asks for at least {minimum}"
+        few = "1 replicate is" if interval.n == 1 else f"{interval.n} replicates are"
+        return word, f"an estimate: {few} too few, the claim asks for at least {minimum}"
     if all(value == 0 for value in interval.values):
         return word, (
             "both arms gave the same value in every replicate: the measure is at its floor or ceiling here and can't "

@@ -149,7 +149,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
                 *(f"{accuracy:.1f}" for accuracy in accuracies[:2]),
                 arm,
                 f"{accuracies[2]:.1f}",
-                f"{gain.mean_difference:+.1f} ({gain.t_low:+.1f} to {gain.t_high:+.1f})",
+                f"{gain.mean_difference:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})",
                 *(f"{_mean(one['seconds']):.0f}" for one in (teacher, row)),
             ]
             lines.append(f"| {' | '.join(cells)} |")

@@ -17,20 +17,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from IPython.display import Markdown, display, update_display
 
 from kdlib.claims import Claim, Record, load_claims
 from kdlib.claims.claim_files import papers
-from kdlib.claims.phrases import measured_in_words, with_interval
-from kdlib.claims.verdicts import rule_in_words
+from kdlib.claims.interval_words import subject_of
+from kdlib.claims.phrases import with_interval
+from kdlib.claims.rule import rule_in_words
+from kdlib.claims.verdicts import measured_in_words
 from kdlib.errors import KdlibError
 from kdlib.names import arm_in_prose
 from kdlib.plotting.style import show, use_style
 from kdlib.plotting.tables import Table, facts, with_minus
 from kdlib.plotting.text import boxed, folded
 from kdlib.runs.source import source_hash
-from kdlib.stats import holm
 
 _BOX = "what-we-found"
 _TITLE = "What we found"
@@ -106,27 +106,40 @@ class Chapter:
         self.seeds: Sequence[int] = () if study is None else study.seeds
         return self._record
 
-    def measure(self, metric: str, values: Mapping[str, Sequence[float]], unit: str) -> None:
-        """File one number a seed for each arm, in the order of the study's seeds."""
+    def measure(
+        self, metric: str, values: Mapping[str, Sequence[float]], unit: str, *, units: int | None = None
+    ) -> None:
+        """File one number a seed for each arm, in the order of the study's seeds.
+
+        units: of how many units a share is, where the unit is "percent of units".
+        """
         for arm, by_seed in values.items():
-            self.record.measure(f"{metric}/{arm}", dict(zip(self.seeds, by_seed, strict=True)), unit)
+            self.record.measure(f"{metric}/{arm}", dict(zip(self.seeds, by_seed, strict=True)), unit, units=units)
 
     def verdicts(self) -> None:
-        """Judge every claim of this chapter that was measured, a row each; sentences and rule behind a fold."""
+        """Judge every claim of this chapter that was measured: a row each, what failed or survived in a sentence each.
+
+        The sentences in full and the rule stand behind a fold. Which claims were not judged, and what they lack, is
+        said in one line.
+        """
         record, missing = self.record, []
         for id_, claim in self.claims.items():
-            names = [f"{claim.metric}/{arm}" for arm in (claim.arm_a, claim.arm_b)]
-            if all(name in record.measurements for name in names):
-                record.claim(id_)
+            lacking = record.lacks(id_)
+            if lacking:
+                missing.append(f"{claim.short_id} (lacks {subject_of(lacking[0])})")
             else:
-                missing.append(claim.short_id)
+                record.claim(id_)
         if missing:
-            display(Markdown(f"Not judged on these data, which lack what they are about: {', '.join(missing)}."))
+            display(Markdown(f"Not judged on these data, which lack what they need: {', '.join(missing)}."))
         if not record.verdicts:
             return
         display(record.table())
-        sentences = [f"- **{self.claims[id_].short_id}**: {found.sentence}" for id_, found in record.verdicts.items()]
-        display(folded("The numbers in full, and the rule", [*sentences, "", rule_in_words(), "", _second(record)]))
+        told = {self.claims[id_].short_id: found for id_, found in record.verdicts.items()}
+        remarks = [f"- **{id_}**: {text}" for id_, found in told.items() for text in found.remarks]
+        if remarks:
+            display(Markdown("\n".join(remarks)))
+        sentences = [f"- **{id_}**: {found.sentence}" for id_, found in told.items()]
+        display(folded("The numbers in full, and the rule", [*sentences, "", rule_in_words()]))
 
     def verdict_in_words(self, short_id: str) -> str:
         """A judged claim in half a sentence, for the box.
@@ -156,18 +169,3 @@ class Chapter:
         self.record.write()
         kept = {name: self.record.provenance[name] for name in _KEPT}
         display(facts(kept | dict(described or {})))
-
-
-def _second(record: Record) -> str:
-    """Wilcoxon's signed-rank test with Holm's correction, or why it can't help."""
-    contrasts = record.contrasts
-    p_values = {name: c.p_wilcoxon for name, c in contrasts.items() if np.isfinite(c.p_wilcoxon)}
-    smallest = min(contrast.smallest_p for contrast in contrasts.values())
-    if smallest > 0.05:
-        seeds = max(contrast.n for contrast in contrasts.values())
-        opinion = f"can't help here: with {seeds} seeds no p is below {smallest:.3g}, before any correction."
-    else:
-        below = [name for name, p in holm(p_values).items() if p < 0.05]
-        found = ", ".join(below) or "none"
-        opinion = f"finds p < 0.05 after Holm's correction for {len(p_values)} contrasts in: {found}."
-    return f"As a second opinion, Wilcoxon's signed-rank test over the seeds {opinion}"

@@ -14,7 +14,7 @@ from kdlib.stats import Contrast
 def forest(
     panels: Mapping[str, Mapping[str, Contrast]], arms: Sequence[str], smallest: Mapping[str, float], columns: int = 2
 ) -> Figure:
-    """Differences of many arms with 95 % intervals (the wider of both at each end), a panel each.
+    """Differences of many arms with 95 % intervals, a panel each.
 
     panels: title -> arm -> contrast. arms: the rows of every panel, from above; an arm that a panel lacks leaves its
     row empty. smallest: title -> the smallest difference that would matter, a grey band about zero.
@@ -27,7 +27,7 @@ def forest(
         axis.axvline(0, color="0.4", linewidth=1)
         for arm, contrast in by_arm.items():
             place, colour = arms.index(arm), MODEL_COLOURS.get(arm, "0.3")
-            axis.plot(contrast.widest, [place, place], color=colour, linewidth=2)
+            axis.plot(contrast.interval, [place, place], color=colour, linewidth=2)
             marker = MODEL_MARKERS.get(arm, "o")
             axis.plot([contrast.mean_difference], [place], color=colour, marker=marker, markersize=7)
         axis.set_title(title, fontsize=10)

@@ -26,8 +26,8 @@ def seeds_and_means(
         colour, marker = MODEL_COLOURS.get(arm, "0.3"), MODEL_MARKERS.get(arm, "o")
         axis.scatter([place] * len(values[arm]), values[arm], color=colour, marker=marker, s=28, alpha=0.6, zorder=2)
         arm_mean = mean_interval(values[arm])
-        if np.isfinite(arm_mean.t_low):
-            errors = [[arm_mean.mean - arm_mean.t_low], [arm_mean.t_high - arm_mean.mean]]
+        if np.isfinite(arm_mean.low):
+            errors = [[arm_mean.mean - arm_mean.low], [arm_mean.high - arm_mean.mean]]
             axis.errorbar(
                 place + 0.16, arm_mean.mean, errors, fmt=marker, color=colour, capsize=4, markersize=8, zorder=3
             )

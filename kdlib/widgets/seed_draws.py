@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats as scipy_stats
 
-from kdlib.claims.verdicts import CONFIDENCE, WORDS, word_of
+from kdlib.claims.paired import CONFIDENCE
+from kdlib.claims.rule import OUTCOMES, word_of
 
 MOST_SUBSETS = 20_000  # 16 replicates have 12,870 subsets of 8: all of them are judged
 _SAMPLE_SEED = 0
@@ -83,7 +84,7 @@ def word_shares(
     """How often each verdict comes out of draws of `size` of the `differences` (n,).
 
     size; possible: the number of subsets; judged: how many of them were looked at, all up to `MOST_SUBSETS`, else as
-    many as that, drawn with a fixed seed; counts: of each of `WORDS`, they add up to judged.
+    many as that, drawn with a fixed seed; counts: of each of `OUTCOMES`, they add up to judged.
 
     >>> word_shares(np.array([1.0, 1.1, 0.9, -1.0]), 3, direction="greater", smallest_effect=0.5)
     {'size': 3, 'possible': 4, 'judged': 4, 'counts': [1, 0, 0, 3]}
@@ -96,7 +97,7 @@ def word_shares(
         subsets = np.sort(numbers.argsort(axis=1)[:, :size], axis=1)
     samples = differences[subsets]
     _, lows, highs = mean_intervals(samples)
-    counts = dict.fromkeys(WORDS, 0)
+    counts = dict.fromkeys(OUTCOMES, 0)
     for values, low, high in zip(samples.tolist(), lows.tolist(), highs.tolist(), strict=True):
         counts[word_of(values, (low, high), direction=direction, smallest_effect=smallest_effect)] += 1
     return {"size": size, "possible": possible, "judged": len(subsets), "counts": list(counts.values())}

@@ -1,5 +1,5 @@
 // Seed lottery: a few replicates drawn out of many, and the verdict that they would have given. Draws, means and
-// verdicts are those of kdlib/widgets/seed_draws.py and kdlib/claims/verdicts.py, to the last bit.
+// verdicts are those of kdlib/widgets/seed_draws.py and kdlib/claims/rule.py, to the last bit.
 
 // Number `position` (from 0) of the stream of `seed`, in [0, 1): the generator Mulberry32, whose state counts up.
 function randomNumber(seed, position) {

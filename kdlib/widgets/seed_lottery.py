@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdlib.claims.at_a_glance import VERDICT_LOOKS
-from kdlib.claims.claim import DIRECTIONS
-from kdlib.claims.verdicts import RULE, WORDS, number, word_of
+from kdlib.claims.phrases import number
+from kdlib.claims.rule import OUTCOMES, RULE, word_of
+from kdlib.claims.terms import DIRECTIONS
 from kdlib.errors import KdlibError, check_seed, choose, finite_number, positive_integer, shown
 from kdlib.plotting.tables import with_minus
 from kdlib.widgets.common import GROUP_HATCHES, check_place, content_key, new_figure, source
@@ -145,7 +146,7 @@ class SeedLottery(anywidget.AnyWidget):
         entry, places = self._entry, self.drawn()
         found, everything = self.judge(places), self.judge()
         shares = [
-            f"of {row['size']} replicates {_percent(row['judged'] - row['counts'][WORDS.index(everything[0])], row)}"
+            f"of {row['size']} replicates {_percent(row['judged'] - row['counts'][OUTCOMES.index(everything[0])], row)}"
             for row in entry["shares"][:-1]
         ]
         telling = f"So many draws give another verdict than all: {', '.join(shares)}." if shares else ""
@@ -162,7 +163,7 @@ class SeedLottery(anywidget.AnyWidget):
         upper, lower = figure.subplots(2, 1, gridspec_kw={"height_ratios": [2.2, 0.42 * len(rows)]})
         self._draw_replicates(upper)
         left = np.zeros(len(rows))
-        for place, word in enumerate(WORDS):
+        for place, word in enumerate(OUTCOMES):
             parts = np.array([row["counts"][place] / row["judged"] for row in rows])
             lower.barh(
                 range(len(rows)), parts, left=left, height=0.62, facecolor=VERDICT_LOOKS[word][0], edgecolor="#30363d",
@@ -174,7 +175,7 @@ class SeedLottery(anywidget.AnyWidget):
         lower.set_xlim(0, 1)
         lower.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 % of the draws"], fontsize=8)
         lower.spines[["top", "right", "left"]].set_visible(False)
-        figure.legend(*lower.get_legend_handles_labels(), loc="outside lower center", ncols=len(WORDS), fontsize=8)
+        figure.legend(*lower.get_legend_handles_labels(), loc="outside lower center", ncols=len(OUTCOMES), fontsize=8)
         return figure
 
     @property
@@ -258,7 +259,7 @@ def seed_lottery(contrasts: Sequence[Replicates], *, size: int = 3, seed: int = 
     contrasts: one or several; their numbers of replicates may differ. size: how many are drawn at first, 3, 5, 8, or
     0 for all. seed: of the draws; the same seed gives every reader the same ones.
 
-    The verdict is that of `kdlib.claims.verdicts.word_of` with the 95 % Student t interval of the drawn replicates.
+    The verdict is that of `kdlib.claims.rule.word_of` with the 95 % Student t interval of the drawn replicates.
 
     Raises `KdlibError` for no contrast, two of one name, a size that is not offered, and a seed that is none.
 
@@ -280,9 +281,9 @@ def seed_lottery(contrasts: Sequence[Replicates], *, size: int = 3, seed: int = 
         "seed": check_seed(seed),
         "sizes": [*SIZES, ALL],
         "quantiles": {str(count): t_quantile(count) for count in sorted(counts)},
-        "words": list(WORDS),
-        "word_colours": [VERDICT_LOOKS[word][0] for word in WORDS],
-        "rule": [RULE[word] for word in WORDS],
+        "words": list(OUTCOMES),
+        "word_colours": [VERDICT_LOOKS[word][0] for word in OUTCOMES],
+        "rule": [RULE[word] for word in OUTCOMES],
     }
     widget = SeedLottery(**state, size=size)
     widget.static_key = content_key("seed lottery", *state.values(), size)

@@ -11,7 +11,7 @@ import yaml
 from kdlib.book.execute import read_notebook
 from kdlib.book.notebooks import list_notebooks
 from kdlib.claims import all_claims
-from kdlib.claims.verdicts import RULE
+from kdlib.claims.rule import RULE
 
 ROOT = Path(__file__).resolve().parents[2]
 INTRO = (ROOT / "book/intro.md").read_text(encoding="utf-8")

@@ -8,15 +8,19 @@ import pytest
 
 from kdlib.claims import Record
 
-# detectors in percent of units for three seeds: KD clearly above scratch, label smoothing level with it.
-DETECTORS = {"kd": (61.0, 63.0, 62.5), "scratch": (54.0, 55.0, 56.0), "label_smoothing": (54.5, 55.1, 55.8)}
+# detectors in percent of units for eight seeds: KD clearly above scratch, label smoothing level with it.
+DETECTORS = {
+    "kd": (61.0, 63.0, 62.5, 61.5, 62.0, 64.0, 60.5, 63.5),
+    "scratch": (54.0, 55.0, 56.0, 54.5, 55.5, 56.5, 54.0, 55.0),
+    "label_smoothing": (54.5, 55.1, 55.8, 54.4, 55.9, 56.2, 54.3, 55.1),
+}
 
 
 @pytest.fixture
 def make_record() -> Callable[..., Record]:
-    """Makes a record that judges 1b (supported), 2b (not supported) and, with one seed short, inconclusive claims."""
+    """Makes a record that judges 1b (supported) and 2b (not supported); with fewer than eight seeds both are open."""
 
-    def make(preset: str = "quick", notebook: str = "han2023_concept_detectors", seeds: int = 3) -> Record:
+    def make(preset: str = "quick", notebook: str = "han2023_concept_detectors", seeds: int = 8) -> Record:
         record = Record(
             notebook, {"preset": preset, "n_seeds": seeds, "seed": 0}, device="cpu", source_fingerprint="f00d"
         )

@@ -10,6 +10,7 @@ import pytest
 
 from kdlib.claims.claim import NOT_KNOWN, PROVENANCE
 from kdlib.claims.claim_files import PAPERS, all_claims, load_claims, papers, parse_claims
+from kdlib.claims.conditions import Conditions
 from kdlib.errors import KdlibError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -273,3 +274,74 @@ class TestFolders:
         (folder / "demo2020/claims.toml").write_text(text, encoding="utf-8")
         with pytest.raises(KdlibError, match="the folder's name and the paper's key must agree"):
             load_claims("demo2020")
+
+
+SHARED = """
+[gate.good_teacher]
+kind = "at least"
+reads = "accuracy/teacher"
+threshold = 85
+sentence = "A poor teacher has little to teach."
+
+[control.shuffled]
+name = "a shuffled teacher"
+reads = "score/shuffled"
+minus = "score/b"
+because = "It has no similarity of classes."
+
+[[claim]]"""
+USED = """
+gates = ["good_teacher", { kind = "above", reads = "score/a", minus = "score/untrained", sentence = "It must learn." }]
+controls = ["shuffled"]
+exploratory = true
+exploratory_since = 2026-11-27
+exploratory_why = "Added after the scores had been seen."
+"""
+
+
+class TestConditions:
+    """Shared gates and controls stand at the top of the file; a claim names them."""
+
+    WHOLE = MINIMAL.replace("[[claim]]", SHARED) + USED
+
+    def test_a_claim_without_any_has_none(self) -> None:
+        claim = parse_claims(MINIMAL, "demo")["demo2020.1"]
+        assert claim.conditions == Conditions() and claim.needs == ("score/a", "score/b")
+
+    def test_shared_and_own_ones_are_read(self) -> None:
+        claim = parse_claims(self.WHOLE, "demo")["demo2020.1"]
+        shared, own = claim.conditions.gates
+        assert (shared.threshold, own.kind) == (85, "above")
+        assert claim.conditions.controls[0].minus == "score/b" and claim.conditions.exploratory
+        assert claim.needs == ("score/a", "score/b", "accuracy/teacher", "score/untrained", "score/shuffled")
+        assert claim.effects_read == ("score/a", "score/b", "score/shuffled")
+
+    def test_an_effect_in_odds_says_its_smallest_ratio(self) -> None:
+        text = MINIMAL + 'effect_in = "odds"\nsmallest_odds_ratio = 1.16\n'
+        assert parse_claims(text, "demo")["demo2020.1"].smallest == "odds ratio of 1.16 (or 0.862)"
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            (
+                'controls = ["shuffled"]',
+                "",
+                "no claim of demo names the control 'shuffled'; name it in one, or take it out",
+            ),
+            ('["good_teacher", ', "[", "no claim of demo names the gate 'good_teacher'"),
+            (
+                '["shuffled"]',
+                '["shufled"]',
+                "unknown control of claim demo2020.1 of demo 'shufled'; did you mean 'shuffled'",
+            ),
+            ('["good_teacher", ', '["god_teacher", ', "unknown gate of claim demo2020.1 of demo 'god_teacher'"),
+            ("threshold = 85\n", "", r"\[gate.good_teacher\] of demo: .* lacks its threshold"),
+            ("[gate.good_teacher]", "[gates.good_teacher]", "unknown key of demo 'gates'; did you mean 'gate'"),
+            ("[gate.good_teacher]", "[gate]", r"\[gate.kind\] of demo must be a table"),
+            ("exploratory_since", "exploratory_snce", "unknown key of claim demo2020.1 of demo 'exploratory_snce'"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, old: str, new: str, message: str) -> None:
+        assert old in self.WHOLE
+        with pytest.raises(KdlibError, match=message):
+            parse_claims(self.WHOLE.replace(old, new), "demo")

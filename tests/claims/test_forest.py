@@ -14,6 +14,7 @@ from forest_toys import CLAIMS, toy_plot, toy_row
 from kdlib.claims.at_a_glance import VERDICT_LOOKS
 from kdlib.claims.forest import FILTERS, ORDERS, forest_html
 from kdlib.claims.forest_rows import ARROWS, NOT_YET, SHAPES, ForestRow
+from kdlib.claims.rule import WORDS
 
 VOID = {"path", "rect", "line"}  # written with a slash at their end
 
@@ -113,8 +114,28 @@ def test_names_are_text() -> None:
 def test_filters_offer_what_there_is() -> None:
     page = forest_html(toy_plot())
     assert options(page, "paper") == ["han2023", "cheng2020"]
-    assert options(page, "verdict") == ["supported", "not supported", "contradicted", "inconclusive", NOT_YET]
+    assert options(page, "verdict") == [*WORDS, NOT_YET]
     assert options(forest_html([toy_row()] * 2), "verdict") == ["supported"]
+    assert options(page, "survives") == ["yes", "not asked"]
+    answers = [toy_row(survives=answer) for answer in ("open", "", "no", "yes")]
+    assert options(forest_html(answers), "survives") == ["yes", "no", "open", "not asked"]
+
+
+def test_a_row_says_what_failed_what_it_survives_and_the_corrected_p() -> None:
+    page = forest_html([replace(row, corrected=0.0312) for row in toy_plot()])
+    assert '>survives a shuffled one.</span><span class="forest-said">p = 0.031 with Holm' in line_of(
+        page, "han2023.1b"
+    )
+    assert ">gate failed: the teacher is poor.</span>" in line_of(page, "han2023.3b")
+    assert 'data-survives="yes"' in line_of(page, "han2023.1b")
+    assert "p = " not in line_of(forest_html(toy_plot()), "han2023.1b")
+
+
+def test_an_exploratory_claim_is_marked_and_said_to_be_left_out() -> None:
+    page = forest_html([toy_row(), toy_row("han2023.2b", exploratory=True)])
+    assert ">exploratory</em>" in line_of(page, "han2023.2b") and "exploratory" not in line_of(page, "han2023.1b")
+    assert "<p>1 exploratory claim is not counted: added after the result was seen.</p>" in page
+    assert "exploratory" not in re.sub("<style>.*?</style>", "", forest_html([toy_row()]), flags=re.DOTALL)
 
 
 def test_a_row_carries_what_the_script_asks_for() -> None:
@@ -123,14 +144,14 @@ def test_a_row_carries_what_the_script_asks_for() -> None:
     for choice in FILTERS:
         assert f' data-{choice.name}="' in line
     ranks = {name: int(re.search(rf'data-order-{name}="(\d+)"', line)[1]) for name in ORDERS}
-    assert ranks == {"paper": 3, "effect": 3, "verdict": 2}
+    assert ranks == {"paper": 3, "effect": 4, "verdict": 2}
 
 
 def test_without_a_script_the_controls_are_hidden_and_all_claims_stand_there() -> None:
     page = forest_html(toy_plot())
     assert re.search(r"<form [^>]* hidden>", page)
     assert not re.search(r"<(li|section)[^>]* hidden", page)
-    assert '<p role="status" data-total="6">6 of 6 claims shown</p>' in page
+    assert '<p role="status" data-total="7">7 of 7 claims shown</p>' in page
 
 
 def test_no_claims() -> None:

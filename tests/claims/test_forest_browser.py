@@ -41,18 +41,19 @@ def shown(page) -> list[str]:
 def test_filters_narrow_what_is_shown_and_the_count_says_so(browser, address, width):
     with watched(browser, address, width=width) as page:
         status = page.get_by_role("status")
-        assert status.inner_text() == "6 of 6 claims shown" and len(shown(page)) == 6
+        assert status.inner_text() == "7 of 7 claims shown" and len(shown(page)) == 7
         page.get_by_label("Verdict").select_option("not yet measured")
         assert shown(page) == ["han2023.3a", "cheng2020.1a"]
-        assert status.inner_text() == "2 of 6 claims shown"
+        assert status.inner_text() == "2 of 7 claims shown"
         page.get_by_label("Paper").select_option("cheng2020")
         assert shown(page) == ["cheng2020.1a"]
         assert page.get_by_role("heading", name="Han et al. 2023").count() == 0  # not in the accessibility tree
+        page.get_by_label("Survives its controls").select_option("yes")
         page.get_by_label("Verdict").select_option("supported")
-        assert shown(page) == [] and status.inner_text() == "0 of 6 claims shown"
+        assert shown(page) == [] and status.inner_text() == "0 of 7 claims shown"
         page.get_by_role("button", name="Show all").click()
-        page.wait_for_function("document.querySelectorAll('.forest-row:not([hidden])').length === 6")
-        assert status.inner_text() == "6 of 6 claims shown"
+        page.wait_for_function("document.querySelectorAll('.forest-row:not([hidden])').length === 7")
+        assert status.inner_text() == "7 of 7 claims shown"
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -61,10 +62,10 @@ def test_rows_are_sorted_within_their_paper(browser, address, width):
         order = page.get_by_label("Order")
         in_paper = shown(page)
         order.select_option("effect")
-        assert shown(page)[:5] == [f"han2023.{name}" for name in ("1b", "1a", "2a", "2b", "3a")]
+        assert shown(page)[:6] == [f"han2023.{name}" for name in ("3b", "1b", "1a", "2a", "2b", "3a")]
         order.select_option("verdict")
-        assert shown(page)[:5] == [f"han2023.{name}" for name in ("1b", "2a", "2b", "1a", "3a")]
-        assert shown(page)[5] == "cheng2020.1a"
+        assert shown(page)[:6] == [f"han2023.{name}" for name in ("1b", "2a", "2b", "1a", "3b", "3a")]
+        assert shown(page)[6] == "cheng2020.1a"
         order.select_option("paper")
         assert shown(page) == in_paper
 
@@ -73,21 +74,21 @@ def test_the_keyboard_does_it_all(browser, address):
     with watched(browser, address) as page:
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowDown")
-        assert len(shown(page)) == 5
+        assert len(shown(page)) == 6
         page.keyboard.press("Tab")
         page.keyboard.press("s")
         assert shown(page) == ["han2023.1b"]
-        for _ in range(2):
+        for _ in range(3):
             page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelectorAll('.forest-row:not([hidden])').length === 6")
+        page.wait_for_function("document.querySelectorAll('.forest-row:not([hidden])').length === 7")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.innerText") == "1a: KD raises accuracy"
 
 
 def test_without_javascript_every_claim_stands_there_and_no_control(browser, address):
     with watched(browser, address, width=380, java_script_enabled=False) as page:
-        assert page.locator(".forest-row").count() == 6
+        assert page.locator(".forest-row").count() == 7
         assert page.locator(".forest-row").last.is_visible()
         assert not page.locator("form").is_visible()
 

@@ -62,10 +62,16 @@ def test_a_strange_interval_is_drawn_with_finite_numbers(interval: tuple[float, 
 
 
 def test_the_words_count() -> None:
-    assert forest_in_words(toy_plot()).startswith(
-        "Forest plot of 6 claims: 1 supported, 1 not supported, 1 contradicted, 1 inconclusive, 2 not yet measured. "
-    )
+    told = "1 supported, 1 not supported, 1 contradicted, 1 inconclusive, 1 no test, 2 not yet measured"
+    assert forest_in_words(toy_plot()).startswith(f"Forest plot of 7 claims: {told}. ")
     assert forest_in_words([toy_row()]).startswith("Forest plot of 1 claim: 1 supported, 0 not supported, ")
+
+
+def test_an_exploratory_claim_is_marked_and_not_counted() -> None:
+    rows = [toy_row(), toy_row("han2023.2b", exploratory=True, short="seen before")]
+    assert "2b  seen before (exploratory)" in texts(forest_svg(rows))
+    assert forest_in_words(rows).startswith("Forest plot of 2 claims: 1 supported, 0 not supported")
+    assert "1 exploratory claim is not counted: added after the result was seen. Each" in forest_in_words(rows)
 
 
 def test_nothing_measured_and_no_claims() -> None:

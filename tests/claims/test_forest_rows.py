@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from forest_toys import CLAIMS, toy_plot, toy_row
 
 from kdlib.claims import WORDS, Record
 from kdlib.claims.at_a_glance import VERDICT_LOOKS
-from kdlib.claims.forest_rows import NOT_YET, SHAPES, ForestRow, by_paper, cited, counts, forest_rows, place
+from kdlib.claims.conditions import Conditions
+from kdlib.claims.forest_rows import (
+    NOT_YET,
+    SHAPES,
+    ForestRow,
+    by_paper,
+    cited,
+    counts,
+    exploratory_in_words,
+    forest_rows,
+    place,
+)
+from kdlib.claims.holm import paired_p
+from kdlib.claims.paired import TInterval
 
 INFINITE = (-math.inf, math.inf)
 
@@ -22,7 +37,7 @@ def test_the_unit_is_the_claim_s_own_smallest_effect(make_record: Callable[..., 
         row, contrast = rows[claim_id], record.verdicts[claim_id].contrast
         unit = sign * CLAIMS[claim_id].smallest_effect
         assert row.effect == pytest.approx(contrast.mean_difference / unit)
-        assert row.interval == pytest.approx(sorted(end / unit for end in contrast.widest))
+        assert row.interval == pytest.approx(sorted(end / unit for end in contrast.interval))
 
 
 def test_right_of_zero_is_the_claimed_direction() -> None:
@@ -94,10 +109,63 @@ def test_every_verdict_has_a_shape_of_its_own() -> None:
 
 def test_rows_by_paper() -> None:
     assert [(cited(paper), len(rows)) for paper, rows in by_paper(toy_plot()).items()] == [
-        ("Han et al. 2023", 5),
+        ("Han et al. 2023", 6),
         ("Cheng et al. 2020", 1),
     ]
 
 
 def test_a_row_without_record_has_its_claim_only() -> None:
     assert ForestRow(CLAIMS["han2023.1a"]).word == NOT_YET
+
+
+def test_exploratory_claims_are_in_no_count_and_are_said_to_be_left_out() -> None:
+    rows = [toy_row(), toy_row("han2023.2b", exploratory=True), toy_row("han2023.2a", exploratory=True)]
+    assert sum(counts(rows).values()) == 1
+    assert exploratory_in_words(rows) == "2 exploratory claims are not counted: added after the result was seen."
+    assert exploratory_in_words(rows[:1]) == ""
+
+
+class TestHolm:
+    """The corrected p-value of a row: over the tested claims of its paper alone."""
+
+    @staticmethod
+    def rows(record: Record, **conditions: Conditions) -> dict[str, ForestRow]:
+        claims = {
+            id_: replace(claim, conditions=conditions.get(claim.short_id, Conditions()))
+            for id_, claim in ((key, CLAIMS[key]) for key in ("han2023.1b", "han2023.2b"))
+        }
+        return {row.claim.short_id: row for row in forest_rows(claims, [record])}
+
+    def test_it_is_that_of_all_tested_claims(self, make_record: Callable[..., Record]) -> None:
+        rows = self.rows(make_record())
+        raw = {id_: paired_p(row.found.interval) for id_, row in rows.items() if row.found}
+        assert raw["1b"] < 0.001 < raw["2b"]
+        assert rows["1b"].corrected == pytest.approx(2 * raw["1b"]) and rows["2b"].corrected == raw["2b"]
+        assert rows["1b"].remarks == ("p < 0.0001 with Holm's correction",)
+
+    def test_an_exploratory_claim_takes_no_part(self, make_record: Callable[..., Record]) -> None:
+        seen = Conditions(exploratory_since=datetime.date(2026, 11, 27), exploratory_why="Seen.")
+        rows = self.rows(make_record(), **{"2b": seen})
+        assert rows["2b"].corrected is None
+        assert rows["1b"].corrected == paired_p(rows["1b"].found.interval)
+
+    def test_an_estimate_takes_no_part(self, make_record: Callable[..., Record]) -> None:
+        rows = self.rows(make_record(seeds=7))
+        assert {row.corrected for row in rows.values()} == {None}
+        assert rows["1b"].remarks == ("about 8 replicates would decide",)
+
+
+def test_an_effect_in_odds_is_drawn_in_log_odds() -> None:
+    row = toy_row(effect=2.0)
+    ratio = math.log(1.16)
+    odds = replace(
+        row.found, unit="odds ratio", smallest_effect=ratio, interval=TInterval(ratio, 0.0, 2 * ratio, (0.1,))
+    )
+    drawn = replace(row, found=odds)
+    assert drawn.effect == pytest.approx(1.0) and drawn.interval == pytest.approx((0.0, 2.0))
+    assert drawn.measured.endswith("; odds ratio 1.16 (1.00 to 1.35)")
+
+
+def test_whether_it_survives_its_controls_is_a_question_of_supported_claims_with_controls() -> None:
+    assert [row.survives for row in toy_plot()][:2] == ["not asked", "yes"]
+    assert ForestRow(CLAIMS["han2023.1a"]).survives == "not asked"

@@ -72,6 +72,21 @@ def test_a_handful_of_replicates_gives_an_estimate_even_if_the_claim_asks_for_fe
     assert "an estimate: 7 replicates are too few, the claim asks for at least 8; about 8 replicates" in found.sentence
 
 
+def test_one_replicate_alone_is_an_estimate_and_no_gate_is_evaluated():
+    found = judge(CLAIM, CONDITIONS, measured(n=1, teacher=10.0))
+    assert (found.word, found.gates, found.controls, found.needed, found.tested) == (
+        "inconclusive",
+        (),
+        (),
+        None,
+        False,
+    )
+    assert math.isnan(found.interval.low) and found.interval.n == 1
+    assert "in one replicate, which has no interval; an estimate: 1 replicate is too few" in found.sentence
+    odds = judge(CLAIM, replace(CONDITIONS, smallest_odds_ratio=1.16), measured(n=1), units=128)
+    assert ": odds ratio 1.29 in one replicate" in odds.sentence
+
+
 def test_a_measure_at_its_floor_needs_no_number_of_replicates():
     nothing = dict.fromkeys(range(16), 0.0)
     found = judge(CLAIM, Conditions(), measured(**{"detectors/kd": nothing, "detectors/scratch": nothing}))
@@ -114,11 +129,14 @@ class TestOdds:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "the gate 'at least' on 'accuracy/teacher' lacks its measurement"),
+        ({}, "claim han2023.1b lacks its measurement 'detectors/kd'"),
+        (
+            {name: values for name, values in measured().items() if name != "accuracy/teacher"},
+            "the gate 'at least' on 'accuracy/teacher' lacks its measurement",
+        ),
         (measured(**{"detectors/kd": {0: 1.0}}), "claim han2023.1b: replicate 1 has 'detectors/scratch' and not"),
         (measured(**{"detectors/kd": {}}), "claim han2023.1b found no replicate in 'detectors/kd'"),
         (measured(**{"detectors/kd": dict.fromkeys(range(16), math.nan)}), "'detectors/kd' is nan in replicate 0"),
-        (measured(n=1), "1 replicate has no interval; measure at least two"),
     ],
 )
 def test_what_was_not_measured_in_pairs_is_refused(values, message):

@@ -17,7 +17,7 @@ from kdlib.claims import WORDS, Record, load_claims
 from kdlib.claims.forest_rows import NOT_YET
 from kdlib.claims.ledger import compile_ledger, ledger_page
 from kdlib.claims.readme import results_in_readme
-from kdlib.claims.verdicts import RULE
+from kdlib.claims.rule import RULE
 from kdlib.errors import KdlibError
 
 Make = Callable[..., Record]
@@ -53,7 +53,7 @@ class TestCompile:
         line = plotted(page, "han2023.1b")
         link = '<a href="../notebooks/han2023_concept_detectors.html">1b: KD gives more concept detectors</a>'
         assert link in line and word_in(line) == "supported"
-        assert "+7.2 (+5.3 to +9.1) points of the layer&#x27;s units; quick, 3 seeds<" in line
+        assert "+7.19 (+6.56 to +7.82) points of the layer&#x27;s units; quick, 8 seeds<" in line
         reported = r"scratch 275, KD 312 detectors of 512 units \[page:fig, page:note\]"
         assert rows(page, "han2023.1b") == [["1b: KD gives more concept detectors", reported]]
 
@@ -67,11 +67,11 @@ class TestCompile:
     def test_a_null_result_is_printed_like_any_other(self, make_record: Make) -> None:
         null = plotted(compile_ledger(CLAIMS, [make_record()]), "han2023.2b")
         assert word_in(null) == "not supported"
-        assert ">+0.13 (−0." in null
+        assert ">+0.10 (−0." in null
 
     def test_a_measured_number_stands_once_on_the_page(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record()])
-        assert page.count("+7.2 (+5.3 to +9.1)") == 1
+        assert page.count("+7.19 (+6.56 to +7.82)") == 1
 
     def test_the_summary_counts_the_rows(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("quick"), make_record("gpu", seeds=1)])
@@ -80,8 +80,13 @@ class TestCompile:
             "[small networks, few seeds](using.md)",
             "[larger networks, whole data sets, eight seeds](using.md)",
         )
-        assert f"At preset `quick` ({quick}): 1 supported, 1 not supported, 0 contradicted, 0 inconclusive." in page
-        assert f"At preset `gpu` ({gpu}): 0 supported, 0 not supported, 0 contradicted, 2 inconclusive." in page
+        assert (
+            f"At preset `quick` ({quick}): 1 supported, 1 not supported, 0 contradicted, 0 inconclusive, 0 no test."
+            in page
+        )
+        assert (
+            f"At preset `gpu` ({gpu}): 0 supported, 0 not supported, 0 contradicted, 2 inconclusive, 0 no test." in page
+        )
 
     def test_the_largest_preset_is_plotted_and_the_others_stand_in_a_table(self, make_record: Make) -> None:
         page = compile_ledger(CLAIMS, [make_record("gpu", seeds=1), make_record("quick")])
@@ -89,8 +94,8 @@ class TestCompile:
         assert word_in(line) == "inconclusive"
         assert "+7 points of the layer&#x27;s units (one seed, no interval); gpu, 1 seed<" in line
         _, quick = rows(page, "han2023.1b")
-        run = "{doc}`quick, 3 seeds </notebooks/han2023_concept_detectors>`"
-        assert quick[1:] == ["**supported**", "+7.2 (+5.3 to +9.1) points of the layer's units", run]
+        run = "{doc}`quick, 8 seeds </notebooks/han2023_concept_detectors>`"
+        assert quick[1:] == ["**supported**", "+7.19 (+6.56 to +7.82) points of the layer's units", run]
         assert "other presets" not in compile_ledger(CLAIMS, [make_record("quick")])
 
     def test_smoke_backs_nothing(self, make_record: Make) -> None:
@@ -233,7 +238,7 @@ class TestProse:
                 check_prose(line, [make_record()])
 
     def test_a_row_is_about_the_paper_named_above_it(self, make_record: Make) -> None:
-        row = "| 1a: KD raises accuracy | **supported** | +7 | quick, 3 seeds |"
+        row = "| 1a: KD raises accuracy | **supported** | +7 | quick, 8 seeds |"
         for above in ("", "Han et al. (`han2023`)\n\n", "(ledger-han2023)=\n"):
             with pytest.raises(KdlibError, match=r"'supported' of .*han2023\.1a"):
                 check_prose(above + row, [make_record()])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdlib.claims import Record, all_claims, papers
+from kdlib.claims import WORDS, Record, all_claims, papers
 from kdlib.claims.readme import PICTURE, refresh_between_markers, refresh_readme, results_in_readme
 from kdlib.errors import KdlibError
 
@@ -23,10 +23,10 @@ def cells(body: str, first: str) -> list[str]:
 
 def test_a_line_a_paper_counts_its_verdicts(make_record: Make) -> None:
     body, _ = results_in_readme([make_record()])
-    assert cells(body, "Paper") == ["supported", "not supported", "contradicted", "inconclusive", "not yet measured"]
+    assert cells(body, "Paper") == [*WORDS, "not yet measured"]
     of_paper = [claim for claim in all_claims().values() if claim.paper.key == "han2023"]
-    assert cells(body, "Han et al. 2023") == ["1", "1", "0", "0", str(len(of_paper) - 2)]
-    assert cells(body, "all") == ["1", "1", "0", "0", str(len(all_claims()) - 2)]
+    assert cells(body, "Han et al. 2023") == ["1", "1", "0", "0", "0", str(len(of_paper) - 2)]
+    assert cells(body, "all") == ["1", "1", "0", "0", "0", str(len(all_claims()) - 2)]
     assert len([line for line in body.splitlines() if line.startswith("|")]) == 3 + len(papers())
 
 
@@ -39,7 +39,8 @@ def test_a_claim_counts_once_at_its_largest_preset(make_record: Make) -> None:
 def test_the_picture_is_shown_with_the_counts_in_words(make_record: Make) -> None:
     body, picture = results_in_readme([make_record()])
     missing = len(all_claims()) - 2
-    alternative = f"![Forest plot of {missing + 2} claims: 1 supported, 1 not supported, 0 contradicted, 0 inconclusive"
+    alternative = f"![Forest plot of {missing + 2} claims: 1 supported, 1 not supported, 0 contradicted, "
+    alternative += "0 inconclusive, 0 no test"
     assert f"{alternative}, {missing} not yet measured. " in body and body.endswith(f"]({PICTURE})\n")
     assert picture is not None and picture.startswith("<svg ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 from collections.abc import Callable
@@ -12,12 +13,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdlib.claims import Record, read_records
+from kdlib.claims import Record, all_claims, read_records, records
+from kdlib.claims.conditions import Conditions
+from kdlib.claims.controls import Control
+from kdlib.claims.gates import Gate
 from kdlib.claims.records import METRICS_VARIABLE
+from kdlib.claims.same import first_difference
 from kdlib.errors import KdlibError
 from kdlib.stats import paired_contrast
 
 Make = Callable[..., Record]
+DETECTORS = {
+    "kd": (61.0, 63.0, 62.5, 61.5, 62.0, 64.0, 60.5, 63.5),
+    "scratch": (54.0, 55.0, 56.0, 54.5, 55.5, 56.5, 54.0, 55.0),
+}
+TEACHER = Gate("at least", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)
+SHUFFLED = Control("a shuffled teacher", "detectors/kd_shuffled", "No similarity.", "detectors/scratch")
 
 
 @pytest.fixture
@@ -33,19 +44,31 @@ def written(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return path
 
 
+@pytest.fixture
+def conditioned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives claim 1b these conditions."""
+
+    def give(**conditions: object) -> None:
+        claims = all_claims()
+        claims["han2023.1b"] = replace(claims["han2023.1b"], conditions=Conditions(**conditions))
+        monkeypatch.setattr(records, "all_claims", lambda only=None: claims)
+
+    return give
+
+
 class TestMeasuring:
     def test_contrast_is_the_paired_contrast_of_the_two_arms(self, record: Record) -> None:
         contrast = record.contrast("detectors", "kd", "scratch")
-        expected = paired_contrast([61.0, 63.0, 62.5], [54.0, 55.0, 56.0], name="detectors: kd - scratch")
+        expected = paired_contrast(DETECTORS["kd"], DETECTORS["scratch"], name="detectors: kd - scratch")
         assert contrast == expected == record.contrasts["detectors: kd - scratch"]
 
     def test_a_mean_difference_that_only_rounding_makes_is_zero_in_every_sentence(self, make_record: Make) -> None:
         record = make_record()
-        thirds = {"kd": (1, 1, 1), "scratch": (0, 1, 2)}  # of three units: the mean difference is exactly 0
-        for arm, found in thirds.items():
-            record.measure(f"detectors/{arm}", [100 * count / 3 for count in found], "percent of units")
+        sevenths = {"kd": (1, 2, 4), "scratch": (2, 3, 2)}  # of seven units: the mean difference is exactly 0
+        for arm, found in sevenths.items():
+            record.measure(f"detectors/{arm}", [100 * count / 7 for count in found], "percent of units")
         contrast = record.contrast("detectors", "kd", "scratch")
-        assert sum(contrast.differences) != 0  # 33.3333 + 0 - 33.3334
+        assert sum(contrast.differences) != 0  # but for the last bits of its floats
         assert contrast.mean_difference == 0
         assert "KD minus scratch: 0 percentage points" in record.claim("han2023.1b").sentence
         assert record.table().iloc[0]["we measured (95 % interval)"].startswith("0 (−")
@@ -80,7 +103,7 @@ class TestMeasuring:
         with pytest.raises(KdlibError, match="same seeds in the same order"):
             record.contrast("detectors", "kd", "shifted")
         record.measure("detectors/short", [1.0, 2.0], "percent of units")
-        with pytest.raises(KdlibError, match="3 and 2 seeds"):
+        with pytest.raises(KdlibError, match="8 and 2 seeds"):
             record.contrast("detectors", "kd", "short")
 
     def test_unknown_names_name_the_nearest(self, record: Record) -> None:
@@ -105,7 +128,7 @@ class TestMeasuring:
             record.measure("x/y", values, unit)
 
     def test_measuring_again_drops_what_was_concluded_from_the_old_values(self, record: Record) -> None:
-        record.measure("detectors/kd", {0: 1.0, 1: 2.0, 2: 3.0}, "percent of units")
+        record.measure("detectors/kd", {seed: 1.0 + seed for seed in range(8)}, "percent of units")
         assert list(record.contrasts) == ["detectors: label_smoothing - scratch"]
         assert list(record.verdicts) == ["han2023.2b"]
         assert record.claim("han2023.1b").word == "contradicted"
@@ -124,6 +147,51 @@ class TestMeasuring:
             Record("notebooks/demo.ipynb", {"preset": "quick"})
 
 
+class TestConditions:
+    """A claim with gates and controls is judged by them, and only where all they read is on the record."""
+
+    def test_what_a_claim_lacks_is_listed_and_named(self, record: Record, conditioned: Callable) -> None:
+        conditioned(gates=(TEACHER,), controls=(SHUFFLED,))
+        assert record.lacks("han2023.1b") == ["accuracy/teacher", "detectors/kd_shuffled"]
+        with pytest.raises(KdlibError, match=r"claim han2023\.1b lacks its measurement 'accuracy/teacher'; measure it"):
+            record.claim("han2023.1b")
+        record.measure("accuracy/teacher", dict.fromkeys(range(8), 95.0), "percent")
+        assert record.lacks("han2023.1b") == ["detectors/kd_shuffled"]
+
+    def test_gate_and_control_decide(self, record: Record, conditioned: Callable, tmp_path: Path) -> None:
+        conditioned(gates=(TEACHER,), controls=(SHUFFLED,))
+        record.measure("detectors/kd_shuffled", {i: 55.0 + i % 2 for i in range(8)}, "percent of units")
+        for accuracy, word, survives in ((95.0, "supported", "yes"), (70.0, "no test", "")):
+            record.measure("accuracy/teacher", {i: accuracy + i % 2 for i in range(8)}, "percent")
+            assert "han2023.1b" not in record.verdicts  # the old verdict rested on another teacher
+            found = record.claim("han2023.1b")
+            assert (found.word, found.survives) == (word, survives)
+            path = tmp_path / "r.metrics.json"
+            path.write_text(record.to_json(), encoding="utf-8")
+            again = Record.read(path)
+            again.recheck()
+            assert again.verdicts["han2023.1b"].remarks == found.remarks and len(found.remarks) == 1
+
+    def test_a_claim_in_odds_takes_the_number_of_units_on_file(self, record: Record, conditioned: Callable) -> None:
+        conditioned(smallest_odds_ratio=1.16)
+        with pytest.raises(KdlibError, match="units = None; say how many units"):
+            record.claim("han2023.1b")
+        for arm in ("kd", "scratch"):
+            record.measure(f"detectors/{arm}", dict(enumerate(DETECTORS[arm])), "percent of units", units=128)
+        found = record.claim("han2023.1b")
+        assert (found.word, found.unit) == ("supported", "odds ratio")
+        assert "; odds ratio 1.3" in record.table().iloc[0]["we measured (95 % interval)"]
+
+    def test_an_exploratory_claim_is_marked_in_the_table(self, record: Record, conditioned: Callable) -> None:
+        conditioned(exploratory_since=datetime.date(2026, 11, 27), exploratory_why="Seen before.")
+        record.claim("han2023.1b")
+        assert record.table().iloc[0]["claim"] == "1b: KD gives more concept detectors (exploratory)"
+
+    def test_units_must_be_a_number_of_units(self, record: Record) -> None:
+        with pytest.raises(KdlibError, match="units of measurement 'x/y' must be a whole number of at least 1, not 0"):
+            record.measure("x/y", [1.0], "percent of units", units=0)
+
+
 class TestTable:
     def test_paper_says_we_measured_verdict(self, record: Record) -> None:
         table = record.table()
@@ -133,8 +201,8 @@ class TestTable:
         first = table.iloc[0]
         assert first["claim"] == "1b: KD gives more concept detectors"
         assert first[reported] == "scratch 275, KD 312 detectors of 512 units [page:fig, page:note]"
-        assert first[ours] == "+7.2 (+5.3 to +9.1) points of the layer's units"
-        assert (first["seeds"], first["verdict"]) == (3, "supported")
+        assert first[ours] == "+7.19 (+6.56 to +7.82) points of the layer's units"
+        assert (first["seeds"], first["verdict"]) == (8, "supported")
 
     def test_it_shows_texts_in_full(self, record: Record) -> None:
         html = record.table()._repr_html_()
@@ -161,12 +229,12 @@ class TestJson:
         back.recheck()
 
     def test_negative_numbers_have_a_hyphen_in_the_file_and_a_minus_sign_on_the_page(self, record: Record) -> None:
-        record.measure("detectors/kd", [50.0, 51.0, 50.0], "percent of units")
+        record.measure("detectors/kd", [50.0, 51.0] * 4, "percent of units")
         record.claim("han2023.1b")
         record.found = (f"Fewer: {record.table().iloc[0]['we measured (95 % interval)']}.", "so", "so")
-        assert "−4.7 (−7." in record.found[0] and "scratch: −4.67 percentage" in record.verdicts["han2023.1b"].sentence
+        assert "−4.56 (−5." in record.found[0] and "scratch: −4.56 percentage" in record.verdicts["han2023.1b"].sentence
         text = record.to_json()
-        assert "−" not in text and "Fewer: -4.7 (-7." in text and "scratch: -4.67 percentage" in text
+        assert "−" not in text and "Fewer: -4.56 (-5." in text and "scratch: -4.56 percentage" in text
 
     def test_nothing_is_written_where_no_file_is_asked_for(
         self, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -176,12 +244,25 @@ class TestJson:
         assert record.write() is None
         assert list(tmp_path.iterdir()) == []
 
-    def test_keys_are_sorted_and_floats_have_six_digits(self, record: Record) -> None:
-        record.measure("pi/kd", [math.pi, 1e7 / 3], "units")
+    def test_keys_are_sorted_and_floats_keep_all_their_digits(self, record: Record, tmp_path: Path) -> None:
+        values = (math.pi, 1e7 / 3, 0.1 + 0.2, 5e-324)
+        record.measure("pi/kd", values, "units", units=128)
         content = json.loads(record.to_json())
         assert list(content) == sorted(content)
-        assert content["measurements"]["pi/kd"]["values"] == [3.14159, 3333330.0]
-        assert record.measurements["pi/kd"].values == (3.14159, 3333330.0)  # contrasts use what is filed
+        assert tuple(content["measurements"]["pi/kd"]["values"]) == values
+        assert repr(math.pi) in record.to_json()
+        path = tmp_path / "r.metrics.json"
+        path.write_text(record.to_json(), encoding="utf-8")
+        assert Record.read(path).measurements["pi/kd"] == record.measurements["pi/kd"]
+        assert record.measurements["pi/kd"].units == 128
+
+    def test_a_verdict_comes_back_with_all_its_marks(self, make_record: Make, tmp_path: Path) -> None:
+        for record in (make_record(), make_record(seeds=3), make_record(seeds=1)):
+            path = tmp_path / "r.metrics.json"
+            path.write_text(record.to_json(), encoding="utf-8")
+            for claim_id, found in Record.read(path).verdicts.items():
+                assert not first_difference(record.verdicts[claim_id], found)
+                assert found.word == record.verdicts[claim_id].word
 
     def test_no_nan_gets_into_the_file(self, make_record: Make, tmp_path: Path) -> None:
         record = make_record(seeds=1)
@@ -266,7 +347,8 @@ class TestDamage:
         ("damage", "message"),
         [
             (lambda c: c.pop("verdicts"), "lacks verdicts"),
-            (lambda c: c.update(format=99), "format is 99"),
+            (lambda c: c.update(format=1), "is of format 1, this kdlib reads 2; run the notebook again"),
+            (lambda c: c["verdicts"]["han2023.1b"].pop("interval"), "lacks 'interval'"),
             (lambda c: c["measurements"]["detectors/kd"].pop("unit"), "lacks 'unit'"),
             (lambda c: c["measurements"]["detectors/kd"].update(values=[None]), "is damaged"),
             (lambda c: c["contrasts"].pop("detectors: kd - scratch"), "lacks 'detectors: kd - scratch'"),
@@ -304,21 +386,30 @@ class TestRecheck:
         with pytest.raises(KdlibError, match="does not follow from its measurements"):
             self.change(written, contrasts={"mean_difference": 99.0}).recheck()
 
-    def test_a_contrast_filed_before_rounding_was_taken_off_still_follows(self, record: Record) -> None:
-        for arm, found in {"kd": (1, 1, 1), "scratch": (0, 1, 2)}.items():
-            record.measure(f"detectors/{arm}", [100 * count / 3 for count in found], "percent of units")
-        contrast = record.contrast("detectors", "kd", "scratch")
-        raw = float(np.mean(contrast.differences))
-        assert raw != 0
-        record.contrasts[contrast.name] = replace(contrast, mean_difference=raw)
-        record.recheck()
-        record.contrasts[contrast.name] = replace(contrast, mean_difference=2e-4)
-        with pytest.raises(KdlibError, match="does not follow from its measurements"):
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("survives", "yes"),
+            ("needed", 12),
+            ("tested", False),
+            ("exploratory", True),
+            ("smallest_effect", 3.4),
+            ("sentence", "All is well."),
+            ("interval", {"mean": 7.1875, "low": 7.0, "high": 7.8, "values": [1.0] * 8}),
+        ],
+    )
+    def test_a_mark_put_in_by_hand_is_found(self, written: Path, key: str, value: object) -> None:
+        with pytest.raises(KdlibError, match=rf"{key} of han2023\.1b is on file as .* run the notebook again"):
+            self.change(written, verdicts={key: value}).recheck()
+
+    def test_a_gate_that_was_added_afterwards_is_found(self, record: Record, conditioned: Callable) -> None:
+        conditioned(gates=(TEACHER,))
+        with pytest.raises(KdlibError, match=r"1b was judged without 'accuracy/teacher', which the claim as it stands"):
             record.recheck()
 
     def test_values_put_in_by_hand_are_found(self, written: Path) -> None:
         with pytest.raises(KdlibError, match="does not follow from its measurements"):
-            self.change(written, measurements={"values": [99.0, 98.0, 97.0]}).recheck()
+            self.change(written, measurements={"values": [99.0 - i for i in range(8)]}).recheck()
 
 
 class TestReadRecords:
@@ -343,7 +434,7 @@ class TestReadRecords:
         (found,) = read_records([tmp_path / "results", tmp_path / "executed"])
         assert found.verdicts["han2023.1b"].contrast.n == 2
         (found,) = read_records([tmp_path / "executed", tmp_path / "results"])
-        assert found.verdicts["han2023.1b"].contrast.n == 3
+        assert found.verdicts["han2023.1b"].contrast.n == 8
 
     def test_a_file_edited_by_hand_is_refused(self, make_record: Make, tmp_path: Path) -> None:
         path = self.put(make_record(), tmp_path)

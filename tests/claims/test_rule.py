@@ -1,18 +1,26 @@
-"""The verdict rule over a grid of intervals, against the rule written out a second way and against the older rule."""
+"""The verdict rule over a grid of intervals, against the rule written out a second way."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+import math
 
 import pytest
 
-from kdlib.claims import load_claims, verdict
 from kdlib.claims.gates import Gate, evaluate
 from kdlib.claims.paired import TInterval, t_interval
-from kdlib.claims.rule import NO_TEST, RULE, WORDS, needed_in_words, rule_in_words, word_and_reason, would_decide
+from kdlib.claims.rule import (
+    NO_TEST,
+    OUTCOMES,
+    RULE,
+    WORDS,
+    needed_in_words,
+    rule_in_words,
+    word_and_reason,
+    word_of,
+    would_decide,
+)
 from kdlib.errors import KdlibError
-from kdlib.stats import Contrast
 
 S = 3.5
 BOUNDS = (-9.0, -S, -2.0, -0.1, 0.0, 0.1, 2.0, S, 9.0)
@@ -63,12 +71,25 @@ def test_over_the_grid_the_word_is_the_twins(direction, minimum):
     assert seen == set(WORDS) - {NO_TEST}
 
 
-@pytest.mark.parametrize("direction", ["greater", "less"])
-def test_the_words_mean_what_they_meant_where_the_bootstrap_interval_is_the_same(direction):
-    claim = replace(load_claims("han2023")["han2023.1b"], direction=direction, minimum_seeds=8, smallest_effect=S)
+def test_the_rule_without_gates_needs_no_claim():
     for found in GRID:
-        contrast = Contrast("", found.mean, found.low, found.high, found.low, found.high, 0.5, found.n, found.values)
-        assert word(found, direction) == verdict(claim, contrast).word, found
+        given = word_of(found.values, (found.low, found.high), direction="less", smallest_effect=S, minimum_seeds=8)
+        assert given == word(found, "less"), found
+    assert word_of([1.0], (math.nan, math.nan), direction="greater", smallest_effect=S, minimum_seeds=1) == (
+        "inconclusive"
+    )
+
+
+def test_zero_itself_is_on_neither_side():
+    assert word(interval(0.0, 9.0)) == "inconclusive"
+    assert word(interval(0.0, S)) == "not supported"
+
+
+def test_a_larger_smallest_effect_never_undoes_not_supported():
+    for found in GRID:
+        if word(found) == "not supported":
+            again = word_and_reason(found, direction="greater", smallest_effect=2 * S, unit="percent")
+            assert again[0] == "not supported"
 
 
 def test_the_opposite_claim_swaps_supported_and_contradicted():
@@ -138,7 +159,7 @@ class TestReplicatesThatWouldDecide:
 
 
 def test_every_word_is_explained_to_readers():
-    assert set(RULE) == set(WORDS) and len(WORDS) == 5
+    assert set(RULE) == set(WORDS) and len(WORDS) == 5 and set(WORDS) - set(OUTCOMES) == {NO_TEST}
     assert all(f"*{word}* if {RULE[word]}" in rule_in_words() for word in WORDS)
     for what in (
         "Student's t",

@@ -1,239 +1,123 @@
-"""The rule from a contrast to a word: over a grid of contrasts, against the rule written out a second way."""
+"""A verdict as it is filed: the judgement with its marks, and how it reads beside a claim."""
 
 from __future__ import annotations
 
-import itertools
+import datetime
 import math
 from dataclasses import replace
 
 import pytest
 
-from kdlib.claims import WORDS, Claim, load_claims, verdict
-from kdlib.claims.verdicts import RULE, number, word_of
+from kdlib.claims import load_claims
+from kdlib.claims.conditions import Conditions
+from kdlib.claims.controls import Control
+from kdlib.claims.gates import Gate
+from kdlib.claims.judging import judge
+from kdlib.claims.odds import log_odds
+from kdlib.claims.verdicts import in_smallest_effects, measured_in_words, reach, without_conditions
 from kdlib.errors import KdlibError
-from kdlib.stats import Contrast, paired_contrast
+from kdlib.stats import paired_contrast
 
-GREATER = load_claims("han2023")["han2023.1b"]  # smallest effect 3.5, at least 3 seeds
-LESS = load_claims("han2023")["han2023.2b"]
-S = GREATER.smallest_effect
-
-
-def contrast(low: float, high: float, t_low: float, t_high: float, n: int = 5) -> Contrast:
-    middle = (t_low + t_high) / 2
-    differences = tuple(middle + i - (n - 1) / 2 for i in range(n))
-    return Contrast("", middle, low, high, t_low, t_high, 0.5, n, differences)
-
-
-INTERVALS = [
-    (low, high)
-    for low, high in itertools.product((-9.0, -S, -2.0, -0.1, 0.0, 0.1, 2.0, S, 9.0), repeat=2)
-    if low <= high
-]
-# The bootstrap interval is moved and shrunk against the t interval, so that the two may disagree.
-GRID = [
-    contrast(t_low + shift, t_high + shift, t_low, t_high, n)
-    for (t_low, t_high), shift, n in itertools.product(INTERVALS, (-0.5, 0.0, 0.5), (1, 2, 3, 8))
-]
-GRID += [paired_contrast([value] * n, [value] * n) for value, n in itertools.product((0.0, 100.0), (1, 2, 3, 8))]
+CLAIM = load_claims("han2023")["han2023.1b"]  # smallest effect 3.5, greater
+TEACHER = Gate("at least", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)
+SHUFFLED = Control("a shuffled teacher", "detectors/kd_shuffled", "No similarity.", "detectors/scratch")
+KD, SCRATCH = [64.0 + i % 3 for i in range(8)], [50.0 + i % 2 for i in range(8)]
+CONTRAST = paired_contrast(KD, SCRATCH, name=CLAIM.contrast_name)
+MEASURED = {
+    "detectors/kd": dict(enumerate(KD)),
+    "detectors/scratch": dict(enumerate(SCRATCH)),
+    "detectors/kd_shuffled": {i: 52.0 + i % 2 for i in range(8)},
+    "accuracy/teacher": dict.fromkeys(range(8), 95.0),
+}
+UNITS = {"detectors/kd": 128, "detectors/scratch": 128, "detectors/kd_shuffled": 128}
 
 
-def word_by_bounds(claim: Claim, c: Contrast) -> str:
-    """Slow twin: the four bounds, signed as claimed, looked at one by one."""
-    if c.n < claim.minimum_seeds:
-        return "inconclusive"
-    if set(c.differences) == {0}:
-        return "inconclusive"
-    sign = 1 if claim.direction == "greater" else -1
-    left = {sign * bound for bound in (c.low, c.high, c.t_low, c.t_high)}
-    if all(bound > 0 for bound in left):
-        return "supported"
-    if all(bound < 0 for bound in left):
-        return "contradicted"
-    if all(abs(bound) <= claim.smallest_effect for bound in left):
-        return "not supported"
-    return "inconclusive"
+def claim_with(**conditions):
+    return replace(CLAIM, conditions=Conditions(**conditions))
 
 
-def mirrored(c: Contrast) -> Contrast:
-    return Contrast(
-        "",
-        -c.mean_difference,
-        -c.high,
-        -c.low,
-        -c.t_high,
-        -c.t_low,
-        c.p_wilcoxon,
-        c.n,
-        tuple(-d for d in c.differences),
+def test_it_holds_what_the_judgement_says_and_the_contrast():
+    claim = claim_with(gates=(TEACHER,), controls=(SHUFFLED,))
+    found, judged = reach(claim, CONTRAST, MEASURED), judge(claim, claim.conditions, MEASURED)
+    for key in ("word", "sentence", "interval", "unit", "smallest_effect", "needed", "survives", "tested"):
+        assert getattr(found, key) == getattr(judged, key)
+    assert (found.word, found.survives, found.contrast) == ("supported", "yes", CONTRAST)
+    assert found.remarks == (f"{judged.controls[0].sentence}.",) and found.failed_gates == ()
+
+
+def test_a_failed_gate_is_told_with_its_reason():
+    poor = {**MEASURED, "accuracy/teacher": {i: 70.0 + i % 2 for i in range(8)}}
+    found = reach(claim_with(gates=(TEACHER,)), CONTRAST, poor)
+    assert (found.word, found.tested, found.would_decide) == ("no test", False, "")
+    (remark,) = found.remarks
+    assert remark.startswith("gate failed: accuracy of teacher, 70.50 %")
+    assert remark.endswith("is below 85 %: A poor teacher has little to teach.")
+
+
+def test_a_claim_added_after_its_result_is_marked():
+    claim = claim_with(exploratory_since=datetime.date(2026, 11, 27), exploratory_why="Seen before.")
+    assert reach(claim, CONTRAST, MEASURED).exploratory and not reach(CLAIM, CONTRAST, MEASURED).exploratory
+
+
+class TestOdds:
+    CLAIM = claim_with(controls=(SHUFFLED,), smallest_odds_ratio=1.16)
+
+    def test_the_interval_is_in_log_odds_and_the_contrast_in_points(self):
+        found = reach(self.CLAIM, CONTRAST, MEASURED, UNITS)
+        twin = [log_odds(a, 128) - log_odds(b, 128) for a, b in zip(KD, SCRATCH, strict=True)]
+        assert found.interval.values == pytest.approx(twin)
+        assert found.contrast is CONTRAST and (found.unit, found.word) == ("odds ratio", "supported")
+        mean, low, high = in_smallest_effects(self.CLAIM, found)
+        assert mean == pytest.approx(sum(twin) / 8 / math.log(1.16)) and low < mean < high
+
+    def test_both_are_told(self):
+        text = measured_in_words(self.CLAIM, reach(self.CLAIM, CONTRAST, MEASURED, UNITS))
+        assert text.startswith("+14.38 (+13.61 to +15.14) points of the layer's units; odds ratio 1.8")
+        assert "odds" not in measured_in_words(CLAIM, reach(CLAIM, CONTRAST, MEASURED))
+
+    def test_shares_of_different_layers_are_refused(self):
+        with pytest.raises(KdlibError, match=r"different numbers of units \('detectors/kd' of 64, 'detectors/scratch'"):
+            reach(self.CLAIM, CONTRAST, MEASURED, UNITS | {"detectors/kd": 64})
+
+    def test_without_the_number_of_units_it_is_refused(self):
+        with pytest.raises(KdlibError, match="units = None; say how many units"):
+            reach(self.CLAIM, CONTRAST, MEASURED)
+
+
+def test_one_replicate_is_an_estimate_without_interval_and_its_gates_are_not_evaluated():
+    one = {name: {0: values[0]} for name, values in MEASURED.items()} | {"accuracy/teacher": {0: 10.0}}
+    found = reach(claim_with(gates=(TEACHER,)), paired_contrast(KD[:1], SCRATCH[:1]), one)
+    assert (found.word, found.has_interval, found.tested, found.remarks) == ("inconclusive", False, False, ())
+    assert found.sentence == (
+        "Detectors, KD minus scratch: +14 percentage points of the layer's units in one replicate, which has no "
+        "interval; an estimate: 1 replicate is too few, the claim asks for at least 8."
     )
+    assert in_smallest_effects(CLAIM, found)[0] == pytest.approx(14 / 3.5)
+    assert (found.needed, found.would_decide) == (None, "")
 
 
-class TestRule:
-    @pytest.mark.parametrize("claim", [GREATER, LESS], ids=["greater", "less"])
-    def test_over_the_grid_the_word_is_the_twins(self, claim: Claim) -> None:
-        seen = set()
-        for c in GRID:
-            word = verdict(claim, c).word
-            assert word == word_by_bounds(claim, c), c
-            seen.add(word)
-        assert seen == set(WORDS)  # the grid reaches every word
-
-    def test_there_are_exactly_four_words_and_each_is_explained(self) -> None:
-        assert set(WORDS) == {"supported", "not supported", "contradicted", "inconclusive"} == set(RULE)
-
-    def test_the_opposite_claim_about_swapped_arms_gets_the_same_word(self) -> None:
-        less = replace(GREATER, direction="less")
-        for c in GRID:
-            assert verdict(GREATER, c).word == verdict(less, mirrored(c)).word
-
-    def test_the_opposite_claim_about_the_same_arms_swaps_supported_and_contradicted(self) -> None:
-        less = replace(GREATER, direction="less")
-        swapped = {"supported": "contradicted", "contradicted": "supported"}
-        for c in GRID:
-            word = verdict(GREATER, c).word
-            assert verdict(less, c).word == swapped.get(word, word)
-
-    def test_an_effect_is_called_only_where_the_contrast_excludes_zero(self) -> None:
-        for c in GRID:
-            if verdict(GREATER, c).word in ("supported", "contradicted"):
-                assert c.excludes_zero
-
-    def test_a_larger_smallest_effect_never_undoes_not_supported(self) -> None:
-        wider = replace(GREATER, smallest_effect=2 * S)
-        for c in GRID:
-            if verdict(GREATER, c).word == "not supported":
-                assert verdict(wider, c).word == "not supported"
-
-    @pytest.mark.parametrize("n", [1, 2])
-    def test_too_few_seeds_conclude_nothing_however_large_the_effect(self, n: int) -> None:
-        result = verdict(GREATER, paired_contrast([90.0 + i / 100 for i in range(n)], [10.0] * n))
-        assert result.word == "inconclusive"
-        assert "too few seeds, the claim asks for at least 3" in result.sentence
-
-    @pytest.mark.parametrize("claim", [GREATER, LESS], ids=["greater", "less"])
-    def test_a_measure_at_its_floor_concludes_nothing(self, claim: Claim) -> None:
-        result = verdict(claim, paired_contrast([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]))
-        assert result.word == "inconclusive"
-        assert result.sentence.endswith(
-            "; both arms gave the same value in every seed: the measure is at its floor or ceiling here and can't tell "
-            "them apart."
-        )
-        # One seed that differs is a measurement again, and a narrow one.
-        assert verdict(claim, paired_contrast([0.0, 0.0, 0.1], [0.0, 0.0, 0.0])).word == "not supported"
-
-    def test_one_interval_alone_does_not_decide(self) -> None:
-        c = paired_contrast([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])  # bootstrap above zero, Student's t not
-        assert c.low > 0 > c.t_low
-        assert verdict(GREATER, c).word == "inconclusive"
-
-    def test_the_word_needs_no_claim_and_no_contrast(self) -> None:
-        for c in GRID:
-            word = word_of(c.differences, c.widest, direction="less", smallest_effect=S, minimum_seeds=3)
-            assert word == word_by_bounds(replace(LESS, smallest_effect=S, minimum_seeds=3), c), c
-        assert word_of([1.0], (math.nan, math.nan), direction="greater", smallest_effect=S, minimum_seeds=1) == (
-            "inconclusive"
-        )
-
-    def test_zero_itself_is_on_neither_side(self) -> None:
-        assert verdict(GREATER, contrast(0.0, 9.0, 0.0, 9.0)).word == "inconclusive"
-        assert verdict(GREATER, contrast(0.0, S, 0.0, S)).word == "not supported"
-
-    def test_measured_contrasts_end_to_end(self) -> None:
-        scratch = [54.0, 55.0, 56.0, 54.5]
-        words = {
-            "supported": [61.0, 63.0, 62.5, 61.5],
-            "contradicted": [44.0, 46.0, 45.0, 45.5],
-            "not supported": [54.5, 54.8, 56.2, 54.1],
-            "inconclusive": [70.0, 50.0, 40.0, 75.0],
-        }
-        for word, kd in words.items():
-            assert verdict(GREATER, paired_contrast(kd, scratch)).word == word
-
-    def test_another_confidence_is_refused(self) -> None:
-        with pytest.raises(KdlibError, match="95% confidence, not at 80%"):
-            verdict(GREATER, paired_contrast([1, 2, 3], [0, 0, 0], confidence=0.8))
-
-    def test_a_contrast_of_other_arms_is_refused(self) -> None:
-        with pytest.raises(KdlibError, match="judged by 'detectors: kd - scratch', not by 'detectors: scratch - kd'"):
-            verdict(GREATER, paired_contrast([1, 2, 3], [0, 0, 0], name="detectors: scratch - kd"))
+def test_what_would_decide_is_said_of_open_claims_alone():
+    wide = [50.0 + (9.0 if i % 2 else -8.0) for i in range(8)]
+    open_ = reach(CLAIM, paired_contrast(wide, SCRATCH), MEASURED | {"detectors/kd": dict(enumerate(wide))})
+    assert open_.would_decide == f"about {open_.needed} replicates would decide"
+    same = reach(CLAIM, paired_contrast(SCRATCH, SCRATCH), MEASURED | {"detectors/kd": dict(enumerate(SCRATCH))})
+    assert (same.word, same.would_decide) == ("inconclusive", "")
+    assert reach(CLAIM, CONTRAST, MEASURED).would_decide == ""
 
 
-class TestSentence:
-    def test_it_gives_difference_interval_seeds_and_unit(self) -> None:
-        result = verdict(LESS, paired_contrast([44.0, 46.0, 45.0], [54.0, 55.0, 56.0]))
-        assert result.sentence.startswith(
-            "Detectors, label smoothing minus scratch: −10 percentage points of the layer's units on average over "
-            "3 paired seeds (95 % interval −12.5 to −7.52 by Student's t, −11 to −9 by bootstrap); "
-        )
-        assert result.sentence.endswith("both intervals lie on the claimed side of zero.")
-        assert (result.claim_id, result.contrast.n) == ("han2023.2b", 3)
+def test_a_claim_of_less_is_turned():
+    less = replace(CLAIM, direction="less")
+    mean, low, high = in_smallest_effects(CLAIM, reach(CLAIM, CONTRAST, MEASURED))
+    assert in_smallest_effects(less, reach(less, CONTRAST, MEASURED)) == pytest.approx((-mean, -high, -low))
 
-    def test_one_seed_has_no_interval(self) -> None:
-        sentence = verdict(GREATER, paired_contrast([61.0], [54.0])).sentence
-        assert "+7 percentage points of the layer's units on average over 1 paired seed (no interval" in sentence
-        assert "nan" not in sentence
 
-    def test_a_real_but_small_effect_is_called_small(self) -> None:
-        c = paired_contrast([55.0, 55.1, 55.2], [54.0, 54.0, 54.0])
-        assert "though the effect is smaller than the 3.5" in verdict(GREATER, c).sentence
-        assert "though the effect is smaller" in verdict(LESS, c).sentence
-        assert "though" not in verdict(GREATER, paired_contrast([65.0, 65.1, 65.2], [54.0, 54.0, 54.0])).sentence
-        # The interval holds 3.5: the effect may be large enough.
-        assert "though" not in verdict(GREATER, contrast(2.0, 5.0, 1.5, 5.5)).sentence
-        assert "though" not in verdict(LESS, contrast(2.0, 5.0, 1.5, 5.5)).sentence
-
-    @pytest.mark.parametrize("claim", [GREATER, replace(GREATER, direction="less")], ids=["greater", "less"])
-    def test_an_open_verdict_says_which_effects_stay_possible(self, claim: Claim) -> None:
-        """In every inconclusive case of the grid, against the possible effects looked at one by one."""
-        sign = 1 if claim.direction == "greater" else -1
-        seen = set()
-        for c in GRID:
-            result = verdict(claim, c)
-            if result.word != "inconclusive" or c.n < claim.minimum_seeds or set(c.differences) == {0}:
-                continue
-
-            def possible(effect: float, c: Contrast = c) -> bool:
-                low, high = min(c.low, c.t_low), max(c.high, c.t_high)
-                return low <= sign * effect <= high
-
-            assert possible(0.0)
-            reason = {
-                (True, False): "both no effect and the 3.5 percentage points of the layer's units that would matter on "
-                "the claimed side.",
-                (True, True): "both no effect and the 3.5 percentage points of the layer's units that would matter on "
-                "either side.",
-                (
-                    False,
-                    True,
-                ): "both intervals exclude the 3.5 percentage points of the layer's units that would "
-                "matter on the claimed side, but not as large an effect the other way.",
-            }[possible(S), possible(-S)]
-            assert result.sentence.endswith(reason), c
-            seen.add(reason)
-        assert len(seen) == 3
-
-    def test_an_effect_excluded_on_the_claimed_side_is_not_called_possible(self) -> None:
-        claim = load_claims("han2023")["han2023.3a"]  # greater, smallest effect 2
-        result = verdict(claim, contrast(-3.63, 1.28, -3.63, 1.28, n=3))
-        assert "leave possible" not in result.sentence
-        assert "both intervals exclude the 2 percentage points that would matter on the claimed side" in result.sentence
-
-    def test_identical_differences_are_pointed_out(self) -> None:
-        result = verdict(GREATER, paired_contrast([5.0, 6.0, 7.0], [4.0, 5.0, 6.0]))
-        assert result.word == "supported"
-        assert "check that the seeds differ" in result.sentence
-
-    @pytest.mark.parametrize(
-        ("value", "text"),
-        [
-            (0.0, "0"),
-            (7.0, "+7"),
-            (10.0, "+10"),
-            (-0.5, "−0.5"),
-            (123.456, "+123"),
-            (1e-9, "+1.00e-09"),
-            (math.nan, "none"),
-        ],
-    )
-    def test_numbers_read_plainly(self, value: float, text: str) -> None:
-        assert number(value) == text
+class TestWithoutConditions:
+    def test_it_is_the_verdict_of_a_claim_that_has_none(self):
+        for values in (KD, SCRATCH, [50.0 + 3 * (-1) ** i for i in range(8)], KD[:3], KD[:1]):
+            contrast = paired_contrast(values, SCRATCH[: len(values)])
+            found = without_conditions(claim_with(gates=(TEACHER,)), contrast)
+            measured = {"detectors/kd": dict(enumerate(values)), "detectors/scratch": MEASURED["detectors/scratch"]}
+            if len(values) == 8:
+                assert found == reach(CLAIM, contrast, measured)
+            else:
+                assert found.word == "inconclusive" and found.contrast is contrast

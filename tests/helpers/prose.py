@@ -9,7 +9,7 @@ from kdlib.claims.claim_files import papers
 from kdlib.claims.forest_rows import NOT_YET
 from kdlib.claims.ledger import may_back
 from kdlib.claims.records import Record
-from kdlib.claims.verdicts import WORDS
+from kdlib.claims.rule import WORDS
 from kdlib.errors import KdlibError
 
 RUN = re.compile(r"(\w+), \d+ seeds?\b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -13,16 +14,23 @@ import torch
 from IPython.display import Markdown
 from nbclient import NotebookClient
 
-from kdlib.claims import Record, load_claims
+from kdlib.claims import Record, load_claims, records
+from kdlib.claims.conditions import Conditions
+from kdlib.claims.gates import Gate
 from kdlib.claims.records import METRICS_VARIABLE
-from kdlib.claims.verdicts import rule_in_words
+from kdlib.claims.rule import rule_in_words
 from kdlib.errors import KdlibError
 from kdlib.papers import chapter as module
 from kdlib.papers.chapter import Chapter
 
 NAME = "han2023_concept_detectors"
-STUDY = SimpleNamespace(seeds=(0, 1, 2), device=torch.device("cpu"))
-DETECTORS = {"kd": [61.0, 63.0, 62.5], "scratch": [54.0, 55.0, 56.0], "label_smoothing": [54.5, 55.1, 55.8]}
+STUDY = SimpleNamespace(seeds=tuple(range(8)), device=torch.device("cpu"))
+DETECTORS = {
+    "kd": [61.0, 63.0, 62.5, 61.5, 62.0, 64.0, 60.5, 63.5],
+    "scratch": [54.0, 55.0, 56.0, 54.5, 55.5, 56.5, 54.0, 55.0],
+    "label_smoothing": [54.5, 55.1, 55.8, 54.4, 55.9, 56.2, 54.3, 55.1],
+}
+TEACHER = Gate("at least", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)
 
 
 @pytest.fixture
@@ -68,7 +76,7 @@ def test_there_is_no_record_before_the_start():
 
 def test_start_files_parameters_seeds_and_device(started):
     assert started.record.notebook == NAME
-    assert started.record.parameters == {"preset": "quick", "seed": 0, "n_seeds": 3}
+    assert started.record.parameters == {"preset": "quick", "seed": 0, "n_seeds": 8}
     assert started.record.provenance["device"] == "cpu"
     assert len(started.record.provenance["source_fingerprint"]) == 64
 
@@ -81,9 +89,10 @@ def test_a_chapter_without_a_study_starts_too(shown):
 
 
 def test_measure_files_one_number_a_seed_for_each_arm(started):
-    started.measure("detectors", DETECTORS, "percent of units")
+    started.measure("detectors", DETECTORS, "percent of units", units=128)
     filed = started.record.measurements["detectors/kd"]
-    assert (filed.values, filed.seeds, filed.unit) == ((61.0, 63.0, 62.5), (0, 1, 2), "percent of units")
+    assert (filed.values, filed.seeds) == (tuple(DETECTORS["kd"]), tuple(range(8)))
+    assert (filed.unit, filed.units) == ("percent of units", 128)
     assert set(started.record.measurements) == {f"detectors/{arm}" for arm in DETECTORS}
     with pytest.raises(ValueError):
         started.measure("detectors", {"kd": [1.0, 2.0]}, "percent of units")
@@ -99,9 +108,38 @@ def test_verdicts_judges_what_was_measured_and_names_what_was_not(started, shown
     assert list(table["verdict"]) == [started.record.verdicts[id_].word for id_ in sorted(judged)]
     text = text_of(shown.things)
     unmeasured = [claim.short_id for id_, claim in started.claims.items() if id_ not in judged]
-    assert f"lack what they are about: {', '.join(unmeasured)}." in text
+    (line,) = [line for line in text.splitlines() if line.startswith("Not judged on these data")]
+    assert all(f"{short} (lacks " in line for short in unmeasured) and "1a (lacks accuracy of KD)" in line
     assert rule_in_words() in text
-    assert "with 3 seeds no p is below 0.25" in text
+
+
+def test_what_failed_stands_below_the_table_and_the_rest_behind_the_fold(started, shown):
+    id_ = "han2023.1b"
+    claims = {id_: replace(started.claims[id_], conditions=Conditions((TEACHER,)))}
+    started.claims = claims
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "all_claims", lambda only=None: claims)
+        started.measure("detectors", DETECTORS, "percent of units")
+        started.verdicts()
+        assert text_of(shown.things).endswith("which lack what they need: 1b (lacks accuracy of teacher).")
+        started.measure("accuracy", {"teacher": [70.0 + seed % 2 for seed in range(8)]}, "percent")
+        started.verdicts()
+    table, remarks, fold = shown.things[-3:]
+    assert list(table["verdict"]) == ["no test"]
+    assert remarks.data.startswith("- **1b**: gate failed: accuracy of teacher, 70.50 %")
+    assert remarks.data.endswith("A poor teacher has little to teach.")
+    assert rule_in_words() in fold.data and started.record.verdicts[id_].sentence in fold.data
+    assert started.verdict_in_words("1b").endswith("8 seeds, **no test**")
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 7])
+def test_few_seeds_are_an_estimate_and_never_an_error(shown, seeds):
+    chapter = Chapter(NAME)
+    chapter.start(SimpleNamespace(seeds=tuple(range(seeds)), device=torch.device("cpu")), preset="quick", seed=0)
+    chapter.measure("detectors", {arm: values[:seeds] for arm, values in DETECTORS.items()}, "percent of units")
+    chapter.verdicts()
+    assert {found.word for found in chapter.record.verdicts.values()} == {"inconclusive"}
+    assert "an estimate" in text_of(shown.things)
 
 
 def test_nothing_measured_means_no_table(started, shown):
@@ -111,10 +149,10 @@ def test_nothing_measured_means_no_table(started, shown):
 
 def test_numbers_in_prose_have_a_minus_sign(started, shown):
     started.measure("detectors", DETECTORS, "percent of units")
-    assert started.contrast_in_words("detectors", "scratch", "kd", "points").startswith("scratch minus KD: −7.2 (−")
+    assert started.contrast_in_words("detectors", "scratch", "kd", "points").startswith("scratch minus KD: −7.19 (−")
     started.verdicts()
-    assert "KD minus scratch: +7.2" in started.verdict_in_words("1b")
-    assert started.verdict_in_words("1b").endswith("points of the layer's units, 3 seeds, **supported**")
+    assert "KD minus scratch: +7.19" in started.verdict_in_words("1b")
+    assert started.verdict_in_words("1b").endswith("points of the layer's units, 8 seeds, **supported**")
     cells = next(thing for thing in shown.things if isinstance(thing, pd.DataFrame))["we measured (95 % interval)"]
     assert any("−" in cell for cell in cells)
     assert not any(" -" in cell or "(-" in cell for cell in cells)

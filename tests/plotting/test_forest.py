@@ -31,7 +31,7 @@ def test_rows_are_shared_and_a_missing_arm_leaves_its_row_empty():
         means, spans = axis.lines[2::2], axis.lines[1::2]
         assert [line.get_ydata()[0] for line in means] == places
         assert [line.get_xdata()[0] for line in means] == [c.mean_difference for c in by_arm.values()]
-        assert [tuple(line.get_xdata()) for line in spans] == [c.widest for c in by_arm.values()]
+        assert [tuple(line.get_xdata()) for line in spans] == [c.interval for c in by_arm.values()]
     bands = [axis.patches[0].get_bbox().intervalx.tolist() for axis in figure.axes]
     assert bands == [[-0.5, 0.5], [-1.5, 1.5]]
     assert first.yaxis_inverted()

@@ -37,7 +37,7 @@ def test_the_bar_is_the_t_interval_of_the_mean(axis):
     for arm, container in zip(VALUES, axis.containers, strict=True):
         [segment] = container[2][0].get_segments()
         found = mean_interval(VALUES[arm])
-        assert np.sort(segment[:, 1]) == pytest.approx([found.t_low, found.t_high])
+        assert np.sort(segment[:, 1]) == pytest.approx([found.low, found.high])
         assert container[0].get_ydata() == pytest.approx([found.mean])
 
 

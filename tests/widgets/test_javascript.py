@@ -14,7 +14,7 @@ from browser_checks import MOST_MILLISECONDS
 from scipy.stats import spearmanr
 from widget_toys import toy_bands, toy_replicates, toy_views
 
-from kdlib.claims.verdicts import number
+from kdlib.claims.phrases import number
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.metrics.five_band import MEASURES, five_band_scores, soft_thresholds
 from kdlib.widgets import (

@@ -12,7 +12,7 @@ from browser_checks import watched
 from scipy import stats as scipy_stats
 from widget_toys import toy_replicates, write_page
 
-from kdlib.claims.verdicts import WORDS
+from kdlib.claims.rule import OUTCOMES
 from kdlib.errors import KdlibError
 from kdlib.stats import student_interval
 from kdlib.widgets import Replicates, seed_lottery
@@ -80,7 +80,7 @@ def test_shares_count_every_subset_once(contrast):
             for each in itertools.combinations(values, size)
         ]
         shares = word_shares(np.array(values), size, direction=direction, smallest_effect=contrast.smallest_effect)
-        assert shares["counts"] == [found.count(word) for word in WORDS]
+        assert shares["counts"] == [found.count(word) for word in OUTCOMES]
         assert shares["possible"] == shares["judged"] == len(found)
 
 
@@ -99,7 +99,7 @@ def test_the_tally_of_many_draws_comes_near_the_exact_share(lottery):
     for lottery.contrast, lottery.size in itertools.product((0, 1), (3, 5, 8)):
         lottery.draws = 3000
         row = next(row for row in lottery.contrasts[lottery.contrast]["shares"] if row["size"] == lottery.size)
-        exact = 1 - row["counts"][WORDS.index(lottery.judge()[0])] / row["judged"]
+        exact = 1 - row["counts"][OUTCOMES.index(lottery.judge()[0])] / row["judged"]
         assert lottery.others() / 3000 == pytest.approx(exact, abs=0.04)
 
 
@@ -180,7 +180,7 @@ def expect_state(root, lottery) -> None:
         assert [int(n.replace(",", "")) for n in share.groups()] == [lottery.draws, lottery.size, lottery.others()]
     for row in entry["shares"]:
         told = root.locator(f'.kdlib-lottery-share[data-size="{row["size"]}"]').inner_text()
-        present = [word for word, times in zip(WORDS, row["counts"], strict=True) if times]
+        present = [word for word, times in zip(OUTCOMES, row["counts"], strict=True) if times]
         assert re.findall(r"^(.+?) [<>]?\d+ %$", told, re.MULTILINE) == present
 
 

@@ -86,18 +86,18 @@ def _seeds_and_mean(axis: plt.Axes, seeds: Sequence[float], place: float, arm: s
         return
     axis.plot(seeds, [place - _BETWEEN_ROWS] * len(seeds), marker, color=colour, markersize=4, alpha=0.6)
     found = mean_interval(seeds)
-    errors = [[found.mean - found.t_low], [found.t_high - found.mean]]
+    errors = [[found.mean - found.low], [found.high - found.mean]]
     axis.errorbar([found.mean], [place + _BETWEEN_ROWS], xerr=errors, fmt=marker, color=colour, markersize=7, capsize=3)
 
 
 def differences(
     panels: Mapping[str, Mapping[str, Contrast]], smallest: Mapping[str, float], message: str = ""
 ) -> Figure:
-    """Student minus baseline with intervals (the wider of two at each end), a panel a measure, a row each.
+    """Student minus baseline with 95 % intervals, a panel a measure, a row each.
 
     panels: measure of `MEASURES` -> name of the row -> contrast. smallest: measure -> the difference that would matter,
     a grey band. message: the figure's title. The half on the paper's side of zero is tinted; symbols are filled where
-    the intervals exclude zero.
+    the interval excludes zero.
     """
     rows = list(next(iter(panels.values())))
     labels = ["\n".join(wrap(row, 26)) for row in rows]
@@ -106,7 +106,7 @@ def differences(
     colour = MODEL_COLOURS["student"]
     for axis, (measure, by_row) in zip(axes[:, 0], panels.items(), strict=True):
         for place, contrast in enumerate(by_row.values()):
-            axis.plot(contrast.widest, [place, place], color=colour, linewidth=2)
+            axis.plot(contrast.interval, [place, place], color=colour, linewidth=2)
             face = colour if contrast.excludes_zero else "white"
             axis.plot([contrast.mean_difference], [place], MODEL_MARKERS["student"], color=colour, markerfacecolor=face)
         reach = 1.05 * max(abs(end) for end in axis.get_xlim())
@@ -128,7 +128,7 @@ def differences(
 
 
 def over_thresholds(contrasts: Mapping[str, Mapping[float, Contrast]], used: float, message: str = "") -> Figure:
-    """Student minus baseline against the threshold b, a panel a measure, with intervals (the wider of two).
+    """Student minus baseline against the threshold b, a panel a measure, with 95 % intervals.
 
     contrasts: measure of `MEASURES` -> b in nats -> contrast. used: the chapter's b, a dotted line. message: the
     figure's title.
@@ -140,7 +140,7 @@ def over_thresholds(contrasts: Mapping[str, Mapping[float, Contrast]], used: flo
         axis.axhline(0, color=MODEL_COLOURS["baseline"], linewidth=1.5)
         axis.axvline(used, color="0.4", linestyle=":", linewidth=1.2)
         for threshold, contrast in by_threshold.items():
-            axis.plot([threshold, threshold], contrast.widest, color=colour, linewidth=2)
+            axis.plot([threshold, threshold], contrast.interval, color=colour, linewidth=2)
         means = [contrast.mean_difference for contrast in found]
         axis.plot(thresholds, means, marker=MODEL_MARKERS["student"], color=colour, linewidth=1)
         axis.set_xticks(thresholds)
@@ -156,7 +156,7 @@ def _explain_marks(figure: Figure) -> None:
     """Explain the marks of `differences` below the figure."""
     colour, marker = MODEL_COLOURS["student"], MODEL_MARKERS["student"]
     handles = [
-        Line2D([], [], marker=marker, linestyle="none", color=colour, label="intervals exclude zero"),
+        Line2D([], [], marker=marker, linestyle="none", color=colour, label="interval excludes zero"),
         Line2D([], [], marker=marker, linestyle="none", color=colour, markerfacecolor="white", label="they do not"),
         Line2D([], [], color=colour, alpha=0.15, linewidth=8, label="the paper's side"),
         Line2D([], [], color="0.86", linewidth=8, label="would not matter"),
@@ -165,7 +165,7 @@ def _explain_marks(figure: Figure) -> None:
 
 
 def sign(measure: str, contrast: Contrast) -> str:
-    """Whether the mean difference of student and baseline has the paper's sign; "surely" where intervals exclude zero.
+    """Whether student minus baseline has the paper's sign by its mean; "surely" where the interval excludes zero.
 
     >>> from kdlib.stats import paired_contrast
     >>> more = paired_contrast([20.0, 21.0, 22.5], [10.0, 11.0, 12.0])

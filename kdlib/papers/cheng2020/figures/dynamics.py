@@ -124,7 +124,7 @@ def differences_by_layer(
     message: str = "",
     fractions: Sequence[str] = (),
 ) -> Figure:
-    """Differences with 95 % intervals (the wider of both at each end), a panel a measure, a row a layer.
+    """Differences with 95 % intervals, a panel a measure, a row a layer.
 
     panels: title -> arm that is subtracted -> row -> contrast; a row that one arm lacks is left empty. smallest: title
     -> the smallest difference that would matter, a grey band about zero. message: the figure's title. fractions: titles
@@ -139,7 +139,7 @@ def differences_by_layer(
             look = {"color": MODEL_COLOURS.get(arm, "0.3"), "marker": MODEL_MARKERS.get(arm, "o")}
             heights = [rows.index(row) + 0.24 * (place - (len(by_arm) - 1) / 2) for row in found]
             for at, contrast in zip(heights, found.values(), strict=True):
-                axis.plot(contrast.widest, [at, at], color=look["color"], linewidth=2)
+                axis.plot(contrast.interval, [at, at], color=look["color"], linewidth=2)
             means = [contrast.mean_difference for contrast in found.values()]
             name = f"minus {MODEL_NAMES.get(arm, arm)}"
             axis.plot(means, heights, linestyle="", markersize=7, label=name, **look)
@@ -162,7 +162,7 @@ def differences_over(
     message: str = "",
     fractions: Sequence[str] = (),
 ) -> Figure:
-    """Differences with 95 % intervals (the wider of both at each end) against a setting, a panel a measure.
+    """Differences with 95 % intervals against a setting, a panel a measure.
 
     panels: title -> arm that is subtracted -> setting -> contrast. smallest: title -> the smallest difference that
     would matter, a grey band about zero. message: the figure's title. fractions: titles of panels whose differences lie
@@ -177,7 +177,7 @@ def differences_over(
             x = np.array(list(found)) + 0.12 * step * (place - (len(by_arm) - 1) / 2)
             colour = MODEL_COLOURS.get(arm, "0.3")
             for at, contrast in zip(x, found.values(), strict=True):
-                axis.plot([at, at], contrast.widest, color=colour, linewidth=2)
+                axis.plot([at, at], contrast.interval, color=colour, linewidth=2)
             means = [contrast.mean_difference for contrast in found.values()]
             name = f"minus {MODEL_NAMES.get(arm, arm)}"
             axis.plot(x, means, color=colour, marker=MODEL_MARKERS.get(arm, "o"), markersize=7, label=name)

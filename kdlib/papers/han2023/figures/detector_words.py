@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kdlib.claims.phrases import decimals_for, signed
-from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from kdlib.claims.rule import CONTRADICTED, INCONCLUSIVE, NO_TEST, NOT_SUPPORTED, SUPPORTED
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_NAMES, spelt
 from kdlib.stats import Contrast
@@ -189,7 +189,8 @@ def plain_answer(word: str) -> str:
     >>> plain_answer("inconclusive"), plain_answer("supported")
     ('not decided', 'yes')
     """
-    return {SUPPORTED: "yes", CONTRADICTED: "the opposite", NOT_SUPPORTED: "no", INCONCLUSIVE: "not decided"}[word]
+    answers = {SUPPORTED: "yes", CONTRADICTED: "the opposite", NOT_SUPPORTED: "no"}
+    return (answers | {INCONCLUSIVE: "not decided", NO_TEST: "not tested"})[word]
 
 
 def sureness(contrast: Contrast, smallest: float) -> str:
@@ -199,7 +200,7 @@ def sureness(contrast: Contrast, smallest: float) -> str:
     >>> sureness(paired_contrast([3.0, 2.9, 3.1], [1.0, 1.0, 1.0]), 1.0)
     'The interval reaches 0.25 points to each side, enough to see a difference of 1, which would matter.'
     """
-    low, high = contrast.widest
+    low, high = contrast.interval
     half = (high - low) / 2
     if not np.isfinite(half):
         return "One seed gives no interval, so nothing is decided."

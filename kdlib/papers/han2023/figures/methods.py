@@ -93,8 +93,8 @@ def methods_in_rows(
         axis.plot(seeds, [place - 0.14] * len(seeds), linestyle="", markersize=5, alpha=0.6, **look)
         arm_mean = mean_interval(seeds)
         errors = None
-        if np.isfinite(arm_mean.t_low):
-            errors = [[arm_mean.mean - arm_mean.t_low], [arm_mean.t_high - arm_mean.mean]]
+        if np.isfinite(arm_mean.low):
+            errors = [[arm_mean.mean - arm_mean.low], [arm_mean.high - arm_mean.mean]]
         axis.errorbar([arm_mean.mean], [place + 0.16], xerr=errors, capsize=3, markersize=8, **look)
     if baseline in values:
         axis.axvline(float(np.mean(values[baseline])), color=MODEL_COLOURS[baseline], linewidth=1, zorder=0)

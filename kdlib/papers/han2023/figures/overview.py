@@ -115,7 +115,7 @@ def _slope(axis: Axes, place: int, method: str, pair: Sequence[Any]) -> None:
 def temperatures(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Students of a label-smoothed teacher against its temperature: similarity, detectors and accuracy, every seed.
 
-    Above each panel, the highest temperature minus the lowest, with the wider of both 95 % intervals.
+    Above each panel, the highest temperature minus the lowest, with the 95 % interval.
     """
     record = measured(records, "han2023_class_similarity")
     if record is None:

@@ -20,7 +20,7 @@ from kdlib.stats import Contrast, paired_contrast
 def difference_in_words(values: Mapping[str, Sequence[float]], arm_a: str, arm_b: str, what: str) -> str:
     """Whether two arms differ over paired seeds, and by how many points; the title of a figure of both.
 
-    values: arm -> percent, one a seed. Only what both 95 % intervals show is called a difference.
+    values: arm -> percent, one a seed. Only what the 95 % interval shows is called a difference.
 
     >>> difference_in_words({"kd": [61.0, 63.0, 62.5], "scratch": [54.0, 55.0, 56.0]}, "kd", "scratch", "detectors")
     'Detectors, KD minus scratch: +7.2 (+5.3 to +9.1) points, a difference'

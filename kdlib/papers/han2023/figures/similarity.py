@@ -91,7 +91,7 @@ def draw_likeness(
 
 
 def definitions_in_rows(contrasts: Mapping[str, Mapping[str, Contrast]], axis: Axes) -> Axes:
-    """A row a definition: mean difference to scratch of each arm with the wider of both 95 % intervals at each end.
+    """A row a definition: mean difference to scratch of each arm with its 95 % interval.
 
     contrasts: definition -> arm -> contrast with scratch. The definitions have units of their own, so each row is
     scaled to its own largest value; those where a smaller value says "more alike" are turned, so that right is always
@@ -99,12 +99,12 @@ def definitions_in_rows(contrasts: Mapping[str, Mapping[str, Contrast]], axis: A
     """
     for place, (definition, by_arm) in enumerate(contrasts.items()):
         turn = -1 if definition in SMALLER_IS_MORE else 1
-        ends = [value for c in by_arm.values() for value in (*c.widest, c.mean_difference) if np.isfinite(value)]
+        ends = [value for c in by_arm.values() for value in (*c.interval, c.mean_difference) if np.isfinite(value)]
         scale = turn * (max(map(abs, ends)) or 1.0)
         for step, (arm, contrast) in enumerate(by_arm.items()):
             y = place + 0.3 * (step - (len(by_arm) - 1) / 2)
             colour = MODEL_COLOURS.get(arm, "0.3")
-            axis.plot([end / scale for end in contrast.widest], [y, y], color=colour, linewidth=2)
+            axis.plot([end / scale for end in contrast.interval], [y, y], color=colour, linewidth=2)
             mean, label = contrast.mean_difference / scale, MODEL_NAMES.get(arm, arm) if place == 0 else None
             axis.plot([mean], [y], MODEL_MARKERS.get(arm, "o"), color=colour, markersize=7, label=label)
     axis.axvline(0, color=MODEL_COLOURS["scratch"], linewidth=1.5, zorder=0)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.phrases import with_interval
-from kdlib.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, Verdict
+from kdlib.claims.rule import CONTRADICTED, INCONCLUSIVE, NO_TEST, NOT_SUPPORTED, SUPPORTED
+from kdlib.claims.verdicts import Verdict
 from kdlib.metrics.class_similarity import class_similarity
 from kdlib.names import MODEL_NAMES
-from kdlib.stats import Contrast, holm
+from kdlib.stats import Contrast
 
 # Keys of `metrics.class_similarity.class_similarity`, the primary measure first, and their names for readers.
 DEFINITIONS = {
@@ -143,27 +144,17 @@ def robustness(
     contrasts: pair of arms -> name of a choice -> its contrast, "as above" the first.
     """
     names = {pair: f"{MODEL_NAMES[pair[0]]} − {MODEL_NAMES[pair[1]]}" for pair in contrasts}
-    p_values = holm({names[pair]: found["as above"].p_wilcoxon for pair, found in contrasts.items()})
     changed = [
         names[pair]
         for pair, found in contrasts.items()
         if len({float(np.sign(contrast.mean_difference)) for contrast in found.values()}) > 1
     ]
     rows = [
-        {"detectors (points)": names[pair]}
-        | {choice: with_interval(contrast) for choice, contrast in found.items()}
-        | {"p (Holm)": f"{p_values[names[pair]]:.2g}"}
+        {"detectors (points)": names[pair]} | {choice: with_interval(contrast) for choice, contrast in found.items()}
         for pair, found in contrasts.items()
     ]
     kept = f"{len(names) - len(changed)} of {len(names)} mean differences keep their sign under every choice"
-    first = next(iter(contrasts.values()))["as above"]
-    below = [name for name, p in p_values.items() if p < 0.05]
-    return (
-        f"{kept}{'; not: ' if changed else ''}{', '.join(changed)}. With p < 0.05 after Holm's correction for all of "
-        f"them: {', '.join(below) or 'none'} (Wilcoxon's signed-rank test; {first.n} seeds allow no p below "
-        f"{first.smallest_p:.3g}).",
-        rows,
-    )
+    return f"{kept}{'; not: ' if changed else ''}{', '.join(changed)}.", rows
 
 
 def definitions_table(targets: Mapping[str, Tensor], labels: Tensor, groups: Sequence[int]) -> str:
@@ -255,6 +246,7 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
         CONTRADICTED: "**The headline** is reversed here: KD gives fewer detectors than training from scratch",
         NOT_SUPPORTED: "**The headline** does not hold here: KD makes no difference to scratch that would matter",
         INCONCLUSIVE: "**The headline** is open here: these seeds can't tell KD from scratch",
+        NO_TEST: "**The headline** is not tested here: a condition for a test does not hold",
     }
     sentences = [f"{meaning[headline.word]}, {with_interval(headline.contrast, 'points')}."]
     gained = headline.word == SUPPORTED
@@ -268,6 +260,7 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
         CONTRADICTED: as_high,
         NOT_SUPPORTED: as_high,
         INCONCLUSIVE: "whether shuffling the likeness away costs detectors, these seeds can't tell",
+        NO_TEST: "whether shuffling the likeness away costs detectors is not tested, as a condition does not hold",
     }
     sentences.append(f"**C1**: {meaning[shuffled.word]} (KD minus shuffled: {with_interval(shuffled.contrast)}).")
     against = "likeness without a teacher brings no more detectors than scratch, which the explanation does not predict"
@@ -276,6 +269,7 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
         CONTRADICTED: against,
         NOT_SUPPORTED: against,
         INCONCLUSIVE: "whether likeness without a teacher is enough, these seeds can't tell",
+        NO_TEST: "whether likeness without a teacher is enough is not tested, as a condition does not hold",
     }
     sentences.append(f"**C3**: {meaning[oracle.word]} (minus scratch: {with_interval(oracle.contrast)}).")
     if matched.excludes_zero:

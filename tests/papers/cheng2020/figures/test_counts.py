@@ -84,7 +84,7 @@ def test_differences_are_filled_only_where_both_intervals_exclude_zero_and_tinte
         assert [float(line.get_xdata()[0]) for line in symbols] == [c.mean_difference for c in rows.values()]
         assert [line.get_markerfacecolor() == "white" for line in symbols] == [False, True]
         low, high = axis.get_xlim()
-        assert low == -high and high > (SURELY_MORE.widest[1] if measure != "share_on_object" else 0)
+        assert low == -high and high > (SURELY_MORE.high if measure != "share_on_object" else 0)
         assert high <= (1 if measure == "share_on_object" else 256)
         tinted = axis.patches[0].get_extents().transformed(axis.transData.inverted())
         assert (tinted.x1 > 1e-6) == (expected > 0) and (tinted.x0 < -1e-6) == (expected < 0)

@@ -50,7 +50,7 @@ def test_means_and_intervals_of_seeds_are_drawn_where_they_are():
     ends = [segment[:, 1] for container in axis.containers for segment in container.lines[2][0].get_segments()]
     for arm, drawn in zip(values, ends, strict=True):
         expected = mean_interval(values[arm])
-        assert sorted(drawn) == pytest.approx([expected.t_low, expected.t_high])
+        assert sorted(drawn) == pytest.approx([expected.low, expected.high])
     assert axis.get_ylabel() == "accuracy (%)"
 
 

@@ -79,7 +79,7 @@ class TestRows:
             expected = mean_interval(values)
             assert bar.lines[0].get_xdata()[0] == pytest.approx(expected.mean)
             [segment] = bar.lines[2][0].get_segments()
-            assert sorted(segment[:, 0]) == pytest.approx([expected.t_low, expected.t_high])
+            assert sorted(segment[:, 0]) == pytest.approx([expected.low, expected.high])
             [row] = [line for line in axis.lines if list(line.get_xdata()) == values]
             assert set(row.get_ydata()) == {place - 0.14}
         scratch, teacher = axis.lines[-2:]

@@ -75,7 +75,8 @@ def test_methods_stand_in_rows_and_the_larger_preset_is_taken():
 
 
 def test_other_measures_take_each_panel_from_the_record_that_judges_its_claim():
-    measures = record_of("other_measures", {"five_band_false_positive_rate": {"scratch": 6.0, "kd": 5.0}})
+    rates = {"five_band_false_positive_rate": {"scratch": 6.0, "kd": 5.0}}
+    measures = record_of("other_measures", rates, seeds=9)
     nets = record_of("other_data", {"detectors": {"deeper_scratch": 80.0, "deeper_kd": 82.0, "kd": 1.0}}, "long", 8)
     measures.claim("han2023.7f")
     nets.claim("han2023.7l")
@@ -83,9 +84,9 @@ def test_other_measures_take_each_panel_from_the_record_that_judges_its_claim():
     shown = [axis for axis in figure.axes if axis.axison]
     assert [axis.get_title(loc="left")[:3] for axis in shown] == ["7f.", "7l."]
     assert [axis.get_xlabel() for axis in shown] == [
-        "claimed: KD lower\n3 seeds, quick", "claimed: KD higher\n8 seeds, long",
+        "claimed: KD lower\n9 seeds, quick", "claimed: KD higher\n8 seeds, long",
     ]  # fmt: skip
-    assert "means: Scratch 7.0, Distilled (KD) 6.0; claimed: KD lower; supported" in words
+    assert "means: Scratch 10.0, Distilled (KD) 9.0; claimed: KD lower; supported" in words
     assert "means: Scratch 83.5, Distilled (KD) 85.5" in words
 
 
@@ -99,17 +100,17 @@ def test_temperatures_tell_the_change_from_the_lowest_to_the_highest():
 
 def test_a_panel_s_title_says_what_the_record_says_of_its_claims():
     arms = {"scratch": 20.0, "label_smoothing": 15.0, "kd": 30.0}
-    record = record_of("concept_detectors", {"accuracy": arms, "detectors": arms})
+    record = record_of("concept_detectors", {"accuracy": arms, "detectors": arms}, seeds=8)
     record.claim("han2023.1b")
     figure, _ = FIGURES["headline"](CLAIMS, [record])
     titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert titles[3] == "Here: small networks, 3 seeds, quick\nKD gives more concept detectors: supported"
-    assert titles[1] == "Here: small networks, 3 seeds, quick"  # no claim about accuracy was judged
+    assert titles[3] == "Here: small networks, 8 seeds, quick\nKD gives more concept detectors: supported"
+    assert titles[1] == "Here: small networks, 8 seeds, quick"  # no claim about accuracy was judged
 
 
 def test_methods_are_grouped_by_their_verdict():
     arms = {"scratch": 40.0, "kd": 45.0, "self_kd": 50.0, "at": 44.0, "ft": 30.0}
-    record = record_of("kd_methods", {"accuracy": arms, "detectors": arms})
+    record = record_of("kd_methods", {"accuracy": arms, "detectors": arms}, seeds=8)
     for claim in ("8a", "7a", "7b"):
         record.claim(f"han2023.{claim}")
     figure, _ = FIGURES["every_method"](CLAIMS, [record])

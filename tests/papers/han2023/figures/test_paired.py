@@ -66,7 +66,7 @@ def test_so_many_seeds_are_enough_and_one_less_is_not():
         # Values of a given spread: mean_interval's own half width at this number of seeds.
         values = np.resize([-1.0, 1.0], count) if count % 2 == 0 else np.append(np.resize([-1.0, 1.0], count - 1), 0)
         interval = mean_interval(values / np.std(values, ddof=1) * spread)
-        return (interval.t_high - interval.t_low) / 2
+        return (interval.high - interval.low) / 2
 
     assert half_width(n) <= 1.0 < half_width(n - 1)
     assert f"n = {n} seeds" in seeds_in_an_answer(contrast, 1.0)

@@ -14,8 +14,10 @@ import torch
 from matplotlib.colors import to_hex
 
 from kdlib.claims import load_claims
+from kdlib.claims.paired import TInterval
 from kdlib.claims.phrases import with_interval
-from kdlib.claims.verdicts import WORDS, Verdict
+from kdlib.claims.rule import WORDS
+from kdlib.claims.verdicts import Verdict
 from kdlib.distill.similarity_smoothing import smoothed_targets
 from kdlib.metrics.class_similarity import PRIMARY, class_similarity
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
@@ -166,11 +168,12 @@ class TestWords:
         assert words.startswith(
             "1 of 2 mean differences keep their sign under every choice; not: Label smoothing − Scratch."
         )
-        assert list(rows[0]) == ["detectors (points)", "as above", "best epoch", "p (Holm)"]
+        assert list(rows[0]) == ["detectors (points)", "as above", "best epoch"]
 
 
 def judged(short: str, word: str, difference: Contrast = OPEN) -> Verdict:
-    return Verdict(f"han2023.{short}", word, "", difference)
+    interval = TInterval(difference.mean_difference, *difference.interval, difference.differences)
+    return Verdict(f"han2023.{short}", word, "", difference, interval, "percent of units", 3.5)
 
 
 class TestDecision:
