@@ -218,7 +218,7 @@ class Claim:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The measurements that a verdict needs: those of both arms, then those of the gates and controls.
+        """The measurements that a verdict needs: those of both arms, then those of the gates.
 
         >>> from kdlib.claims import load_claims
         >>> load_claims("han2023")["han2023.1b"].needs[:2]
@@ -227,8 +227,17 @@ class Claim:
         names = [f"{self.metric}/{self.arm_a}", f"{self.metric}/{self.arm_b}"]
         for gate in self.conditions.gates:
             names += [*gate.reads, *([gate.minus] if gate.minus else [])]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The measurements that a verdict may read: those it needs, then those of the controls.
+
+        A control that was not measured leaves a supported claim open; of others it is not asked.
+        """
+        names = list(self.needs)
         for control in self.conditions.controls:
-            names += [control.reads, *([control.minus] if control.minus else [])]
+            names += control.measurements
         return tuple(dict.fromkeys(names))
 
     @property

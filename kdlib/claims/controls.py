@@ -51,6 +51,11 @@ class Control:
             raise KdlibError(f"{self.named} takes '{self.minus}' from itself; name another measurement")
 
     @property
+    def measurements(self) -> tuple[str, ...]:
+        """The measurements that the control's effect is made of."""
+        return (self.reads, self.minus) if self.minus else (self.reads,)
+
+    @property
     def named(self) -> str:
         """The control as errors name it."""
         return f"the control '{self.name}'"
@@ -58,12 +63,15 @@ class Control:
 
 @dataclass(frozen=True)
 class ControlOutcome:
-    """Whether an effect survives a control: yes, no or open, a sentence, and what is left of it (R, not turned)."""
+    """Whether an effect survives a control: yes, no or open, a sentence, and what is left of it (R, not turned).
+
+    left: None where the control was not measured, which leaves it open.
+    """
 
     control: Control
     survives: str
     sentence: str
-    left: TInterval
+    left: TInterval | None
 
 
 def control_effect(control: Control, measured: Measured) -> dict[int, float]:
@@ -118,6 +126,16 @@ def against_control(
     words = difference_in_words(left, unit, [sign * smallest])
     sentence = f"{start} {control.name}: beyond it {words} are left, {end}{same}"
     return ControlOutcome(control, survives, sentence, left)
+
+
+def not_measured(control: Control) -> ControlOutcome:
+    """The outcome of a control without a measurement, such as accuracies that can't be matched.
+
+    >>> not_measured(Control("a shuffled teacher", "detectors/kd_shuffled", "no similarity")).sentence
+    'is open against a shuffled teacher, which was not or could not be measured'
+    """
+    sentence = f"is open against {control.name}, which was not or could not be measured"
+    return ControlOutcome(control, OPEN, sentence, None)
 
 
 def survives_its_controls(outcomes: Sequence[ControlOutcome]) -> str:

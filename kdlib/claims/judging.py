@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.conditions import Conditions
-from kdlib.claims.controls import ControlOutcome, against_control, survives_its_controls
+from kdlib.claims.controls import ControlOutcome, against_control, not_measured, survives_its_controls
 from kdlib.claims.gates import GateOutcome, evaluate
 from kdlib.claims.interval_words import difference_in_words
 from kdlib.claims.odds import ODDS_RATIO, in_log_odds, odds_ratio, smallest_log_ratio
@@ -107,6 +107,8 @@ def judge(claim: Claim, conditions: Conditions, measured: Measured, units: int |
                 smallest_effect=smallest,
                 unit=unit,
             )
+            if all(name in measured for name in control.measurements)
+            else not_measured(control)
             for control in conditions.controls
         )
     words = claim.contrast_in_words

@@ -116,7 +116,7 @@ class Record:
         for key in stale:
             del self.contrasts[key]
         claims = all_claims(self.verdicts) if self.verdicts else {}
-        self.verdicts = {k: v for k, v in self.verdicts.items() if k in claims and name not in claims[k].needs}
+        self.verdicts = {k: v for k, v in self.verdicts.items() if k in claims and name not in claims[k].reads}
 
     def contrast(self, name: str, arm_a: str, arm_b: str) -> Contrast:
         """Metric `name` of `arm_a` minus `arm_b`, from the measurements `name/arm_a` and `name/arm_b`; files it too."""
@@ -137,7 +137,7 @@ class Record:
         return self.measurements[name]
 
     def lacks(self, claim_id: str) -> list[str]:
-        """The measurements that a verdict on the claim needs, its gates' and controls' too, and that are not on file.
+        """The measurements that a verdict on the claim needs, its gates' too, and that are not on file.
 
         >>> Record("han2023_concept_detectors", {"preset": "quick"}).lacks("han2023.1b")[:2]
         ['detectors/kd', 'detectors/scratch']
@@ -153,8 +153,8 @@ class Record:
         """Judge a claim by the measurements on file; filed and returned.
 
         The claim itself says which metric and arms decide, and which gates and controls. A `contrast` may be handed in
-        to make the page explicit; it must be the one the measurements give. Raises KdlibError where a measurement is
-        missing; `lacks` lists them.
+        to make the page explicit; it must be the one the measurements give. A control that was not measured leaves a
+        supported claim open. Raises KdlibError where another measurement is missing; `lacks` lists them.
         """
         claim = self._claim(claim_id)
         missing = self.lacks(claim_id)
@@ -171,8 +171,9 @@ class Record:
             raise KdlibError(
                 f"claim {claim_id} is judged by '{own.name}' as measured, not by the '{contrast.name}' handed in"
             )
-        measured = {name: self.measurements[name].by_replicate for name in claim.needs}
-        units = {name: self.measurements[name].units for name in claim.needs}
+        on_file = [name for name in claim.reads if name in self.measurements]
+        measured = {name: self.measurements[name].by_replicate for name in on_file}
+        units = {name: self.measurements[name].units for name in on_file}
         self.verdicts[claim_id] = reach(claim, own, measured, units)
         return self.verdicts[claim_id]
 

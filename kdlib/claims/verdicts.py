@@ -80,7 +80,7 @@ def reach(
     conditions = claim.conditions
     of = None
     if conditions.smallest_odds_ratio is not None:
-        sizes = {name: (units or {}).get(name) for name in claim.effects_read}
+        sizes = {name: (units or {}).get(name) for name in claim.effects_read if name in measured}
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"'{name}' of {size}" for name, size in sizes.items())
             raise KdlibError(f"claim {claim.id} reads shares of different numbers of units ({told}); measure all alike")

@@ -313,7 +313,8 @@ class TestConditions:
         shared, own = claim.conditions.gates
         assert (shared.threshold, own.kind) == (85, "above")
         assert claim.conditions.controls[0].minus == "score/b" and claim.conditions.exploratory
-        assert claim.needs == ("score/a", "score/b", "accuracy/teacher", "score/untrained", "score/shuffled")
+        assert claim.needs == ("score/a", "score/b", "accuracy/teacher", "score/untrained")
+        assert claim.reads == (*claim.needs, "score/shuffled")
         assert claim.effects_read == ("score/a", "score/b", "score/shuffled")
 
     def test_an_effect_in_odds_says_its_smallest_ratio(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 from kdlib.claims.claim import Claim
-from kdlib.claims.verdicts import SUPPORTED
+from kdlib.claims.rule import SUPPORTED
 from kdlib.cohort.protocol import read_protocol
 from kdlib.metrics.accuracy_matching import FEWEST
 from kdlib.metrics.class_similarity import sibling_mass_ratio
