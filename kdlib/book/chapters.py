@@ -73,14 +73,15 @@ def fill(text: str, claims: Mapping[str, Claim], records: Sequence[Record], fold
 
         claim = claims[choose(mark[1], claims, "claim")]
         found = strongest(records, claim.id)
-        head = f"- Claim {claim.short_id}, *{claim.short}*"
+        head = f"- Claim {claim.short_id}, *{claim.short}*{' (exploratory)' if claim.conditions.exploratory else ''}"
         if found is None:
             return f"{head}: not yet measured."
         record, verdict = found
-        return (
+        text = (
             f"{head}: **{verdict.word}**, {measured_in_words(claim, verdict)} "
             f"([{record.preset}, {verdict.contrast.n} seeds](../notebooks/{record.notebook}.ipynb))"
         )
+        return ". ".join([text, *(f"{remark[0].upper()}{remark[1:]}".rstrip(".") for remark in verdict.remarks)])
 
     def answered(mark: re.Match[str]) -> str:
         from kdlib.claims.on_file import measured

@@ -86,7 +86,6 @@ LIMITS: dict[str, Limit] = {
     "n_val": _count,
     "n_test": _count,
     "n_probe": _count,
-    "n_resamples": _count,
     "image_size": Limit(minimum=8, maximum=MOST_SIDE, whole=True),
     "width": _side,
     "student_depth": Limit(minimum=8, maximum=1_000, whole=True),

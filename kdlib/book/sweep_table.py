@@ -62,7 +62,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def as_csv(table: Sequence[Row]) -> str:
-    """Numbers to six significant digits, as records have them; what a cell lacks is empty.
+    """Numbers to six significant digits; what a cell lacks is empty.
 
     >>> print(as_csv([{"temperature": 4.0, "state": "done", "accuracy/kd (percent)": 81.0}]), end="")
     temperature,state,accuracy/kd (percent)

@@ -51,7 +51,8 @@ def judged_in_words(
     for id_ in ids:
         if id_ in record.verdicts and id_ in claims:
             short = claims[id_].short
-            lines += wrap(f"{short[0].upper()}{short[1:]}: {record.verdicts[id_].word}", width)
+            mark = " (exploratory)" if claims[id_].conditions.exploratory else ""
+            lines += wrap(f"{short[0].upper()}{short[1:]}{mark}: {record.verdicts[id_].word}", width)
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import subprocess
@@ -14,7 +15,10 @@ import pytest
 from prose import check_prose
 
 from kdlib.claims import WORDS, Record, load_claims
+from kdlib.claims.conditions import Conditions
+from kdlib.claims.controls import Control
 from kdlib.claims.forest_rows import NOT_YET
+from kdlib.claims.gates import Gate
 from kdlib.claims.ledger import compile_ledger, ledger_page
 from kdlib.claims.readme import results_in_readme
 from kdlib.claims.rule import RULE
@@ -109,6 +113,31 @@ class TestCompile:
         for claim in CLAIMS.values():
             assert f"- {claim.short_id}: " in fixed
         assert "smallest effect that would matter: 3.5 percentage points of the layer's units." in fixed
+
+    def test_gates_controls_and_the_mark_of_an_exploratory_claim_stand_with_what_was_fixed(
+        self, make_record: Make
+    ) -> None:
+        gate = Gate("at least", ("accuracy/teacher",), "A poor teacher has little to teach.", threshold=85.0)
+        control = Control("a shuffled teacher", "detectors/kd_shuffled", "No similarity is left.", "detectors/scratch")
+        since = datetime.date(2026, 11, 27)
+        conditions = Conditions((gate,), (control,), exploratory_since=since, exploratory_why="Seen before.")
+        claims = {**CLAIMS, "han2023.3a": replace(CLAIMS["han2023.3a"], conditions=conditions)}
+        page = compile_ledger(claims, [make_record()])
+        (fixed,) = [line for line in page.splitlines() if line.startswith("- 3a: ") and "Contrast:" in line]
+        assert fixed.endswith(
+            "At least 8 replicates. Gate: A poor teacher has little to teach. Control: a shuffled teacher. No "
+            "similarity is left. Exploratory since 2026-11-27: Seen before."
+        )
+        assert f"**{len(CLAIMS) - 1} claims on file, 2 measured, {len(CLAIMS) - 3} not yet measured.**" in page
+        assert "1 exploratory claim is not counted: added after the result was seen." in page
+        assert any(line.startswith("| 3a: ") and "(exploratory)" in line for line in page.splitlines())
+
+    def test_the_corrected_p_value_stands_beside_the_verdict(self, make_record: Make) -> None:
+        page = compile_ledger(CLAIMS, [make_record()])
+        assert ">p &lt; 0.0001 with Holm&#x27;s correction<" in plotted(page, "han2023.1b")
+        few = compile_ledger(CLAIMS, [make_record(seeds=5)])
+        assert "with Holm" not in plotted(few, "han2023.1b")
+        assert ">about 8 replicates would decide<" in plotted(few, "han2023.1b")
 
     def test_the_rule_is_the_one_text(self) -> None:
         page = compile_ledger(CLAIMS, [])

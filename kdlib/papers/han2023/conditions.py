@@ -78,7 +78,7 @@ def measure_curves(
     units = next(iter(dissections.values()))[0].num_units
     for tau in taus:
         shares = {arm: [100 * one.count(tau) / units for one in found] for arm, found in dissections.items()}
-        chapter.measure(f"detectors_from_{tau:g}", shares, PERCENT_OF_UNITS)
+        chapter.measure(f"detectors_from_{tau:g}", shares, PERCENT_OF_UNITS, units=units)
     areas = {arm: [one.curve_area for one in found] for arm, found in dissections.items()}
     chapter.measure("detector_curve_area", areas, "IoU")
 
