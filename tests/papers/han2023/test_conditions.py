@@ -1,0 +1,103 @@
+"""What gates, controls and figures read is filed from dissections and accuracies, one number a replicate."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from kdlib.cohort.protocol import read_protocol
+from kdlib.metrics.dissection.dissect import TAU, Dissection, dissect_activations
+from kdlib.papers.chapter import Chapter
+from kdlib.papers.han2023.arms import KD_SCHEDULES, SCRATCH_SCHEDULES
+from kdlib.papers.han2023.conditions import (
+    CURVE_TAUS,
+    measure_concepts,
+    measure_curves,
+    measure_detectors,
+    schedules_for,
+    threshold_of,
+)
+
+REPLICATES = (4, 5)
+
+
+def dissection(seed: int) -> Dissection:
+    """Units whose regions lie on a concept by chance, so that counts fall with the threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.randint(0, 6, (12, 6, 6), generator=generator)
+    units = torch.rand(12, 10, 6, 6, generator=generator)
+    return dissect_activations([(units, {"object": masks})], {"object": ("unlabelled", *"abcde")}, quantile=0.1)
+
+
+@pytest.fixture(scope="module")
+def dissections() -> dict[str, list[Dissection]]:
+    return {"kd": [dissection(0), dissection(1)], "scratch": [dissection(2), dissection(3)]}
+
+
+@pytest.fixture
+def chapter() -> Chapter:
+    study: Any = SimpleNamespace(seeds=REPLICATES, device="cpu")
+    found = Chapter("han2023_kd_methods")
+    found.start(study, preset="smoke", seed=4)
+    return found
+
+
+def values(chapter: Chapter, name: str) -> list[float]:
+    measured = chapter.record.measurements[name]
+    assert measured.seeds == REPLICATES
+    return list(measured.values)
+
+
+def test_each_replicate_s_curve_is_on_file_threshold_by_threshold(chapter, dissections):
+    measure_curves(chapter, dissections)
+    for arm, networks in dissections.items():
+        for tau in CURVE_TAUS:
+            expected = [10.0 * one.count(tau) for one in networks]  # of 10 units
+            assert values(chapter, f"detectors_from_{tau:g}/{arm}") == pytest.approx(expected)
+        areas = [float(one.score.mean()) for one in networks]
+        assert values(chapter, f"detector_curve_area/{arm}") == pytest.approx(areas)
+    curve = [values(chapter, f"detectors_from_{tau:g}/kd")[0] for tau in CURVE_TAUS]
+    assert curve == sorted(curve, reverse=True) and curve[0] > curve[-1]
+
+
+def test_different_concepts_are_counted_once(chapter, dissections):
+    measure_concepts(chapter, dissections, 0.1)
+    expected = [
+        len({one.best_concept[unit] for unit in np.flatnonzero(one.detectors(0.1))}) for one in dissections["kd"]
+    ]
+    assert values(chapter, "unique_concepts/kd") == expected
+    assert max(expected) > 1
+
+
+def test_detectors_are_shares_of_units_and_say_of_how_many(chapter, dissections):
+    percent = measure_detectors(chapter, dissections, 0.1)
+    assert percent["kd"] == [10.0 * one.count(0.1) for one in dissections["kd"]]
+    assert chapter.record.measurements["detectors/kd"].units == 10
+    assert values(chapter, "object_detectors/kd") == percent["kd"]  # there is no other category
+    assert "scene_detectors/kd" not in chapter.record.measurements
+
+
+def study_of(data: Any, val: dict[str, list[float]] | None = None, replicates: int = 3) -> Any:
+    def accuracies(arm: str, part: str) -> list[float]:
+        assert part == "val"
+        return (val or {})[arm]
+
+    return cast(Any, SimpleNamespace(data=data, seeds=range(replicates), accuracies=accuracies))
+
+
+def test_the_threshold_is_the_population_s_and_without_one_the_paper_s():
+    assert threshold_of(study_of("concept_world")) == read_protocol().population("concept_world").tau
+    assert threshold_of(study_of("image_folder")) == TAU
+    assert threshold_of(study_of(object())) == TAU
+
+
+@pytest.mark.parametrize(("kd", "replicates", "own"), [(0.91, 3, True), (0.89, 3, False), (0.91, 2, False)])
+def test_kd_s_own_schedules_are_needed_where_it_is_above_all_of_scratch(kd, replicates, own):
+    lengths = dict(zip(SCRATCH_SCHEDULES, (0.8, 0.84, 0.86, 0.88, 0.9), strict=True))
+    val = {arm: [value] * replicates for arm, value in (lengths | {"kd_t4": kd}).items()}
+    wanted = schedules_for(study_of("concept_world", val, replicates))
+    assert wanted == [*SCRATCH_SCHEDULES, *(KD_SCHEDULES if own else ())]
