@@ -12,12 +12,15 @@ import torch
 from kdlib.cohort.protocol import read_protocol
 from kdlib.metrics.dissection.dissect import TAU, Dissection, dissect_activations
 from kdlib.papers.chapter import Chapter
+from kdlib.papers.han2023 import conditions
 from kdlib.papers.han2023.arms import KD_SCHEDULES, SCRATCH_SCHEDULES
 from kdlib.papers.han2023.conditions import (
     CURVE_TAUS,
     measure_concepts,
     measure_curves,
     measure_detectors,
+    measure_matching,
+    measure_mixtures,
     schedules_for,
     threshold_of,
 )
@@ -101,3 +104,67 @@ def test_kd_s_own_schedules_are_needed_where_it_is_above_all_of_scratch(kd, repl
     val = {arm: [value] * replicates for arm, value in (lengths | {"kd_t4": kd}).items()}
     wanted = schedules_for(study_of("concept_world", val, replicates))
     assert wanted == [*SCRATCH_SCHEDULES, *(KD_SCHEDULES if own else ())]
+
+
+# ---- controls of claim 8a, Self-KD against scratch ------------------------------------------------------------------
+
+EIGHT = tuple(range(8))
+SHIFT = [replicate % 3 / 2 for replicate in EIGHT]  # replicates differ, alike for all arms
+UNITS = 200
+ACCURACY = {"scratch_7": 80.0, "scratch_10": 83.0, "scratch": 86.0, "scratch_20": 88.0, "scratch_28": 89.0}
+ACCURACY |= {"self_kd": 87.0, "self_teacher": 86.0, "guessing": 5.0}
+DETECTORS = {"scratch_7": 44.0, "scratch_10": 47.0, "scratch": 50.0, "scratch_20": 52.0, "scratch_28": 53.0}
+DETECTORS |= {"untrained": 10.0}
+
+
+def judged(self_kd: float) -> tuple[Chapter, Any]:
+    """The chapter with all that claim 8a's gates read, and its study; self_kd: percent of units that are detectors."""
+    found = Chapter("han2023_kd_methods")
+    study: Any = SimpleNamespace(
+        seeds=EIGHT,
+        device="cpu",
+        accuracies=lambda arm, part: [(ACCURACY[arm] + shift) / 100 for shift in SHIFT],
+    )
+    found.start(study, preset="smoke", seed=0)
+    found.measure("accuracy", {arm: [value + s for s in SHIFT] for arm, value in ACCURACY.items()}, "percent")
+    found.measure("probe_images", {"all": [5000.0] * 8}, "images")
+    detectors = {arm: [value + s for s in SHIFT] for arm, value in (DETECTORS | {"self_kd": self_kd}).items()}
+    # Self-KD's lead varies, as a difference without any spread would look like an error.
+    detectors["self_kd"] = [value + replicate % 2 for value, replicate in zip(detectors["self_kd"], EIGHT, strict=True)]
+    found.measure("detectors", detectors, "percent of units", units=UNITS)
+    return found, study
+
+
+def test_what_accuracy_explains_is_filed_as_the_control_s_effect():
+    chapter, study = judged(self_kd=60.0)
+    assert measure_matching(chapter, study) == []
+    explained = chapter.record.measurements["detectors_by_accuracy/self_kd"]
+    assert explained.unit == "log odds"
+    # At 87 % scratch has 51 % detectors, one more than at its own accuracy.
+    expected = np.log((0.51 / 0.49) / (0.50 / 0.50))
+    assert np.mean(explained.values) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_claim_whose_accuracy_no_schedule_has_is_named(monkeypatch):
+    monkeypatch.setitem(ACCURACY, "self_kd", 95.0)
+    chapter, study = judged(self_kd=60.0)
+    assert measure_matching(chapter, study) == ["8a"]
+    assert "detectors_by_accuracy/self_kd" not in chapter.record.measurements
+
+
+@pytest.mark.parametrize(("self_kd", "mixed"), [(60.0, True), (49.5, False)])
+def test_mixtures_are_dissected_of_supported_claims_alone(self_kd, mixed, monkeypatch, dissections):
+    asked = []
+
+    def mixtures(study, arms, plan):
+        assert chapter.record.verdicts["han2023.8a"].word == "supported"
+        asked.extend(arms)
+        return dict.fromkeys(arms, dissections["kd"] * 4)
+
+    monkeypatch.setattr(conditions, "dissect_mixtures", mixtures)
+    chapter, study = judged(self_kd)
+    arms = measure_mixtures(chapter, study, conditions.DissectionPlan("layer3"), 0.1)
+    assert arms == asked == (["self_kd", "scratch"] if mixed else [])
+    assert ("mixture_detectors/self_kd" in chapter.record.measurements) == mixed
+    if not mixed:
+        assert chapter.record.verdicts["han2023.8a"].word != "supported"

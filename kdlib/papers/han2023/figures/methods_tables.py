@@ -93,16 +93,19 @@ def mixtures_table(record: Record, arms: Sequence[str]) -> list[dict[str, str]]:
 def matched_table(matching: Matching, arms: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a table: each arm's accuracy on val, and its detectors beyond those of scratch of that accuracy.
 
-    matching: of detectors in log odds, shown as odds ratios.
+    matching: of detectors in log odds, shown as odds ratios. Scratch itself stands against its other lengths.
     """
-    return [
-        {
-            "student": MODEL_NAMES[arm],
-            "accuracy on val (%)": f"{np.mean(matching.accuracy[arm]):.1f}",
-            "detectors beyond accuracy": "no match" if beyond is None else _interval(beyond, ODDS_RATIO),
-        }
-        for arm, beyond in ((arm, matching.beyond_accuracy(arm)) for arm in arms)
-    ]
+    rows = []
+    for arm in arms:
+        beyond = matching.null_check() if arm == "scratch" else matching.beyond_accuracy(arm)
+        rows.append(
+            {
+                "student": MODEL_NAMES[arm],
+                "accuracy on val (%)": f"{np.mean(matching.accuracy[arm]):.1f}",
+                "detectors beyond accuracy": "no match" if beyond is None else _interval(beyond, ODDS_RATIO),
+            }
+        )
+    return rows
 
 
 def beyond_accuracy_in_words(matching: Matching, arms: Sequence[str]) -> str:
@@ -152,7 +155,7 @@ def _interval(values: Sequence[float], unit: str = "points") -> str:
     """A mean with its interval; of one replicate the value alone."""
     if len(values) < 2:
         return f"{signed(float(np.mean(values)), 1)} (one replicate, no interval)"
-    return difference_in_words(t_interval(values, "the table"), unit)
+    return difference_in_words(t_interval([round(value, 12) for value in values], "the table"), unit)
 
 
 def published_gains(claims: Sequence[Claim]) -> str:

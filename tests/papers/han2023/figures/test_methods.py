@@ -174,10 +174,11 @@ class TestAccuracyMatching:
     matching = Matching(ACCURACY, MEASURE, ["short", "scratch", "long"], {})
 
     def test_the_table_has_what_is_left_at_equal_accuracy(self):
-        kd, at = matched_table(self.matching, ["kd", "at"])
+        kd, at, scratch = matched_table(self.matching, ["kd", "at", "scratch"])
         assert kd["accuracy on val (%)"] == "86.2"
         assert kd["detectors beyond accuracy"] == "odds ratio 7.39 (7.39 to 7.39)"  # exp(2)
         assert at["detectors beyond accuracy"] == "no match"
+        assert scratch["detectors beyond accuracy"] == "odds ratio 1.00 (1.00 to 1.00)"  # against its other lengths
 
     def test_who_has_more_at_equal_accuracy_is_named_and_who_has_no_match(self):
         words = beyond_accuracy_in_words(self.matching, ["kd", "at"])
