@@ -24,7 +24,7 @@ import numpy as np
 
 from kdlib.errors import KdlibError
 
-_FEWEST = 3  # replicates: with two, a pseudo-value is found from one alone
+FEWEST = 3  # replicates: with two, a pseudo-value is found from one alone
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def can_be_matched(accuracy: Sequence[float], schedules: Sequence[Sequence[float
     >>> can_be_matched([85.0, 86.0, 87.0], [[70.0, 71.0, 72.0], [80.0, 81.0, 82.0]])
     False
     """
-    if len(accuracy) < _FEWEST or len(schedules) < 2:
+    if len(accuracy) < FEWEST or len(schedules) < 2:
         return False
     means = [float(np.mean(values)) for values in schedules]
     return min(means) <= float(np.mean(accuracy)) <= max(means)
@@ -116,6 +116,6 @@ def _pair(accuracy: Sequence[float], measure: Sequence[float], name: str) -> np.
     rows = [np.asarray(values, dtype=np.float64) for values in (accuracy, measure)]
     if rows[0].ndim != 1 or rows[0].shape != rows[1].shape or not np.isfinite(rows).all():
         raise KdlibError(f"{name} needs one finite accuracy and measure for each replicate; some are missing")
-    if rows[0].size < _FEWEST:
-        raise KdlibError(f"{name} has {rows[0].size} replicates; matching accuracies needs at least {_FEWEST}")
+    if rows[0].size < FEWEST:
+        raise KdlibError(f"{name} has {rows[0].size} replicates; matching accuracies needs at least {FEWEST}")
     return np.stack(rows)

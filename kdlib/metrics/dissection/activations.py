@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdlib.capture import capture
 from kdlib.errors import KdlibError
+from kdlib.metrics.dissection.joint_labels import label_batches
 
 ActivationBatches = Iterable[tuple[Tensor, Mapping[str, Tensor]]]
 
@@ -87,8 +88,8 @@ class _LayerBatches:
         self.probe, self.batch_size, self.device = probe, batch_size, device
 
     def __iter__(self) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:
-        for batch in self.probe.batches(self.batch_size):
-            images = batch.images.to(self.device).float().div_(255)
+        for batch_images, labels in label_batches(self.probe, self.batch_size):
+            images = batch_images.to(self.device).float().div_(255)
             try:
                 self.model(images)
             except KdlibError:
@@ -103,7 +104,7 @@ class _LayerBatches:
                 ) from error
             if self.layer not in self.seen:
                 raise KdlibError(f"layer '{self.layer}' takes no part in the forward pass; name a layer that does")
-            yield self.seen.pop(self.layer), batch.concepts
+            yield self.seen.pop(self.layer), labels
 
 
 def _require_finite(model: nn.Module) -> None:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,12 +95,13 @@ class Dissection:
         """`count` at each threshold: an order of models that flips along it is not a finding."""
         return [self.count(tau) for tau in taus]
 
-    def area_under_curve(self, taus: Sequence[float]) -> float:
-        """The mean of `curve` over thresholds, as a fraction of all units: a count without a threshold of its own.
+    @property
+    def curve_area(self) -> float:
+        """Area under the share of detectors as a function of tau, from 0 to 1: the mean of the units' best IoU.
 
-        taus: evenly spaced. A unit adds the share of the thresholds that its score reaches.
+        A unit of score s is a detector for all tau up to s, so that it adds s / U to the area. No tau is chosen.
         """
-        return float(np.mean(self.curve(taus))) / self.num_units
+        return float(self.score.mean())
 
     def reachable(self, tau: float = TAU, fraction: float | None = None) -> int:
         """Number of concepts whose ceiling min(a, g) / max(a, g) reaches tau for a unit active on `fraction` a.
@@ -123,7 +123,7 @@ class Dissection:
             "units": self.num_units,
             "detectors": self.count(tau),
             "unique_concepts": self.unique_concepts(tau),
-            "mean_score": float(self.score.mean()),
+            "mean_score": self.curve_area,
             "dead_units": int(self.dead.sum()),
             "mean_activated_fraction": float(self.activated_fraction.mean()),
             **{f"detectors_{category}": n for category, n in self.count_by_category(tau).items()},

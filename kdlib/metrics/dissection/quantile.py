@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kdlib.errors import KdlibError, finite_number, positive_integer
+from kdlib.metrics.dissection.sparse import true_places
 
 
 class UpperQuantile:
@@ -41,6 +42,7 @@ class UpperQuantile:
         self._keep = count - lower
         self._seen = 0
         self._kept: Tensor | None = None
+        self._lowest: Tensor | None = None  # (U, 1) of the kept, once there are as many as matter
         self._pending: list[Tensor] = []
 
     def update(self, values: Tensor) -> None:
@@ -50,7 +52,7 @@ class UpperQuantile:
         self._seen += values.shape[1]
         if self._seen > self.count:
             raise KdlibError(f"each unit was given {self._seen} values, not the {self.count} announced")
-        if self._kept is not None and self._kept.shape[1] == self._keep and values.device.type == "cpu":
+        if self._lowest is not None:
             values = self._above_kept(values)
         self._pending.append(values)
         # Merging only when as much is waiting as is kept makes the total work linear in `count`.
@@ -59,14 +61,16 @@ class UpperQuantile:
 
     def _above_kept(self, values: Tensor) -> Tensor:
         """(U, m) what of (U, n) values can still matter, -inf behind where a unit has less than another."""
-        assert self._kept is not None
-        higher = values > self._kept.amin(1, keepdim=True)
-        unit, place = higher.nonzero().unbind(1)
-        counts = higher.sum(1)
-        column = torch.arange(len(unit)) - (counts.cumsum(0) - counts)[unit]
-        found = values.new_full((len(values), int(counts.max())), -torch.inf)
-        found[unit, column] = values[unit, place]
-        return found
+        assert self._lowest is not None
+        units, n = values.shape
+        found = true_places(values > self._lowest)
+        unit = found // n
+        counts = torch.bincount(unit, minlength=units)
+        width = int(counts.max())
+        column = torch.arange(len(found)) - (counts.cumsum(0) - counts).index_select(0, unit)
+        kept = values.new_full((units, width), -torch.inf)
+        kept.view(-1)[unit * width + column] = values.reshape(-1).index_select(0, found)
+        return kept
 
     def _merge(self) -> None:
         pieces = self._pending if self._kept is None else [self._kept, *self._pending]
@@ -80,6 +84,8 @@ class UpperQuantile:
         # A clone: a view would keep the values before it alive.
         self._kept = values.clone()
         self._pending = []
+        if keep == self._keep and values.device.type == "cpu":
+            self._lowest = self._kept.amin(1, keepdim=True)
 
     def result(self) -> Tensor:
         """(U,) quantiles, of the values' own type."""

@@ -1,13 +1,12 @@
 """Counting pixels: where units are active, what concepts lie there.
 
-A unit is active on 0.5 % of the pixels, so nothing here is done for every pixel of every unit. A bilinearly
-upsampled value is a weighted mean of four neighbouring cells of the map and exceeds the threshold only if one of the
-four does: only the pixels between such cells are computed, and only the active ones looked up in the masks.
+Only the active pixels (see `kdlib.metrics.dissection.active_pixels`) are looked up in the masks, once for all
+categories where these have `kdlib.metrics.dissection.joint_labels`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from kdlib.errors import KdlibError
+from kdlib.metrics.dissection.active_pixels import PIXELS_AT_ONCE, ActivePixels, active_pixels
+from kdlib.metrics.dissection.joint_labels import JointCounter, JointLabels, LabelBatch
 
-# At most this many pixels are upsampled at once: it bounds memory, whatever the batch, the layer and the masks.
-PIXELS_AT_ONCE = 1 << 21
 _LABEL_TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -41,106 +40,6 @@ class Tally:
     activated_area: dict[str, dict[str, Tensor]]
     activated_pixels: Tensor
     total_pixels: int
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """How one axis of the output is interpolated, grouped by the pair of cells that a pixel lies between.
-
-    Group g (of cells + 1) lies between cells g - 1 and g; beyond the border both are the border cell.
-    start: (groups,) first output pixel of each group. before, after: (groups, longest) weights of the two cells.
-    """
-
-    start: Tensor
-    before: Tensor
-    after: Tensor
-
-
-def _axis(cells: int, pixels: int, dtype: torch.dtype, device: torch.device) -> _Axis:
-    # torch's bilinear rule with align_corners=False: the centres of the pixels in units of cells.
-    source = (torch.arange(pixels, dtype=dtype, device=device) + 0.5) * (cells / pixels) - 0.5
-    inside = source.clamp(min=0)
-    cell = inside.floor().clamp(max=cells - 1)
-    after = (inside - cell).clamp(0, 1)
-    group = torch.where(source < 0, 0, cell.long() + 1)
-    size = torch.bincount(group, minlength=cells + 1)
-    start = size.cumsum(0) - size
-    # Groups may differ in length. Weights of pixels that a group does not have stay NaN, and NaN exceeds nothing.
-    table = torch.full((2, cells + 1, int(size.max())), torch.nan, dtype=dtype, device=device)
-    place = torch.arange(pixels, device=device) - start[group]
-    table[0, group, place] = 1 - after
-    table[1, group, place] = after
-    return _Axis(start, table[0], table[1])
-
-
-@dataclass(frozen=True)
-class ActivePixels:
-    """Where some (image, unit) maps, those of a batch that exceed their threshold anywhere, do so after upsampling.
-
-    image, unit: (P,) of each map. area: (P,) number of its active pixels. Per active pixel, (n,) each: map_index,
-    which of the P maps it belongs to (ascending), and pixel, b * H * W + y * W + x in the batch of masks.
-    """
-
-    image: Tensor
-    unit: Tensor
-    area: Tensor
-    map_index: Tensor
-    pixel: Tensor
-
-
-def active_pixels(
-    activations: Tensor, thresholds: Tensor, size: tuple[int, int], maps_at_once: int = PIXELS_AT_ONCE
-) -> Iterator[ActivePixels]:
-    """The pixels where an upsampled activation map exceeds its unit's threshold, in pieces of bounded memory.
-
-    activations: (B, U, h, w) real-valued maps. thresholds: (U,). size: (H, W) of the masks.
-    The pieces together are the true entries of
-    F.interpolate(activations, size, mode="bilinear", align_corners=False) > thresholds:
-    upsampled first, then thresholded (the other order gives blocks instead of the interpolated outline).
-
-    >>> maps = torch.tensor([[[[0.0, 1.0]]]])
-    >>> [found.pixel.tolist() for found in active_pixels(maps, torch.tensor([0.5]), (1, 4))]
-    [[2, 3]]
-    """
-    (images, _, h, w), (height, width) = activations.shape, size
-    device = activations.device
-    rows = _axis(h, height, activations.dtype, device)
-    columns = _axis(w, width, activations.dtype, device)
-    tall, wide = rows.before.shape[1], columns.before.shape[1]
-    pixel_type = torch.int32 if images * height * width < 2**31 else torch.int64
-    offset = torch.arange(tall, device=device)[:, None] * width + torch.arange(wide, device=device)
-    offset = offset.view(-1).to(pixel_type)
-    at_once = min(maps_at_once, PIXELS_AT_ONCE // (tall * (h + 1) * wide * (w + 1)))
-    # No interpolated value exceeds the largest cell: most maps are done with here.
-    excited = (activations.amax((2, 3)) > thresholds).nonzero()
-    for chunk in excited.split(max(1, at_once)):
-        image, unit = chunk.unbind(1)
-        maps, threshold = activations[image, unit], thresholds[unit]
-        # The blocks of pixels next to an active cell: "or" of the two cells of a group, down and then across.
-        active = maps > threshold.view(-1, 1, 1)
-        active = torch.cat([active[:, :1], active], 1) | torch.cat([active, active[:, -1:]], 1)
-        active = torch.cat([active[..., :1], active], 2) | torch.cat([active, active[..., -1:]], 2)
-        place, row, column = active.nonzero().unbind(1)
-        above, below = place * h + (row - 1).clamp(min=0), place * h + row.clamp(max=h - 1)
-        left, right = (column - 1).clamp(min=0), column.clamp(max=w - 1)
-        cells = [maps.reshape(-1)[y * w + x, None] for y in (above, below) for x in (left, right)]
-        # index_select is several times faster than indexing with brackets.
-        before, after = columns.before.index_select(0, column), columns.after.index_select(0, column)
-        top, bottom = cells[0] * before + cells[1] * after, cells[2] * before + cells[3] * after
-        values = top[:, None] * rows.before.index_select(0, row)[..., None]
-        values += bottom[:, None] * rows.after.index_select(0, row)[..., None]
-        found = (values > threshold[place].view(-1, 1, 1)).view(-1).nonzero()[:, 0]
-        ends = torch.searchsorted(found, torch.arange(1, len(place) + 1, device=device) * (tall * wide))
-        in_block = ends.diff(prepend=ends.new_zeros(1))
-        corner = image[place] * (height * width) + rows.start[row] * width + columns.start[column]
-        area = torch.zeros_like(unit).index_add_(0, place, in_block)
-        yield ActivePixels(
-            image=image,
-            unit=unit,
-            area=area,
-            map_index=torch.arange(len(unit), dtype=torch.int32, device=device).repeat_interleave(area),
-            pixel=(corner.to(pixel_type)[:, None] + offset).view(-1).index_select(0, found),
-        )
 
 
 def is_whole_image(labels: Tensor) -> bool:
@@ -169,6 +68,7 @@ class TallyCounter:
         self._area = {rule: {category: zeros(units) for category in concept_names} for rule in ("lite", "original")}
         self._activated = zeros(units)
         self._total = 0
+        self._joint: JointCounter | None = None
 
     def update(self, activations: Tensor, concepts: Mapping[str, Tensor]) -> None:
         """Take in (B, U, h, w) activation maps and, per category, the labels of the same images.
@@ -176,11 +76,23 @@ class TallyCounter:
         Labels are (B, H, W), or (B, L, H, W) where pixels have up to L labels: 0 where there are fewer, and none twice
         at a pixel. L may differ between batches and categories.
         """
-        layers = {category: self._checked(category, concepts, len(activations)) for category in self.names}
+        joint = self._joint_of(concepts)
+        layers = {
+            category: self._checked(category, concepts, len(activations))
+            for category in self.names
+            if not (joint and category in joint.labels)
+        }
+        counter, codes = self._joint, torch.empty(0)
+        if joint and counter:
+            self._check_size(next(iter(joint.labels)), joint.codes)
+            codes = joint.codes.to(self.thresholds.device)
+            counter.add_images(codes)
         assert self.size is not None
         image_pixels = self.size[0] * self.size[1]
         self._total += len(activations) * image_pixels
         any_label = {}
+        if joint:
+            any_label = dict(zip(joint.labels, joint.labelled.to(self.thresholds.device).unbind(1), strict=True))
         for category, stack in layers.items():
             any_label[category] = torch.zeros(len(activations), dtype=torch.bool, device=self.thresholds.device)
             for maps in stack:
@@ -194,22 +106,46 @@ class TallyCounter:
         maps_at_once = PIXELS_AT_ONCE // max(len(area) for area in self._concept_area.values())
         for found in active_pixels(activations, self.thresholds, self.size, maps_at_once):
             self._activated.index_add_(0, found.unit, found.area)
-            for category, stack in layers.items():
-                columns = len(self._concept_area[category])
-                inside = torch.zeros_like(found.area, dtype=torch.bool)
-                for maps in stack:
-                    if is_whole_image(maps):
-                        label = maps[found.image, 0, 0].long()
-                        inside |= label > 0
-                        key = found.unit * columns + label
-                        self._intersection[category].view(-1).index_add_(0, key, found.area)
-                    else:
-                        key = found.map_index * columns + maps.reshape(-1).index_select(0, found.pixel)
-                        counts = torch.bincount(key, minlength=len(found.unit) * columns).view(-1, columns)
-                        inside |= counts[:, 0] < found.area
-                        self._intersection[category].index_add_(0, found.unit, counts)
-                for rule, counted in (("lite", inside), ("original", any_label[category][found.image])):
+            inside = {category: self._add_layers(category, stack, found) for category, stack in layers.items()}
+            if joint and counter:
+                seen = counter.add_active(found.unit, found.map_index, found.pixel, codes)
+                inside |= dict(zip(joint.labels, seen.unbind(1), strict=True))
+            for category in self.names:
+                for rule, counted in (("lite", inside[category]), ("original", any_label[category][found.image])):
                     self._area[rule][category].index_add_(0, found.unit, found.area * counted)
+
+    def _add_layers(self, category: str, stack: list[Tensor], found: ActivePixels) -> Tensor:
+        """Count the labels at active pixels; (P,) bool: whether a map has any."""
+        columns = len(self._concept_area[category])
+        inside = torch.zeros_like(found.area, dtype=torch.bool)
+        for maps in stack:
+            if is_whole_image(maps):
+                label = maps[found.image, 0, 0].long()
+                inside |= label > 0
+                key = found.unit * columns + label
+                self._intersection[category].view(-1).index_add_(0, key, found.area)
+            else:
+                key = found.map_index * columns + maps.reshape(-1).index_select(0, found.pixel)
+                counts = torch.bincount(key, minlength=len(found.unit) * columns).view(-1, columns)
+                inside |= counts[:, 0] < found.area
+                self._intersection[category].index_add_(0, found.unit, counts)
+        return inside
+
+    def _joint_of(self, concepts: Mapping[str, Tensor]) -> JointLabels | None:
+        """The joint labels of a batch, if it has some and their codes are those of the batches before."""
+        if not isinstance(concepts, LabelBatch) or not concepts.joint.labels.keys() <= self.names.keys():
+            return None
+        if self._joint is None:
+            self._joint = JointCounter(len(self.thresholds), concepts.joint, self.thresholds.device)
+        return concepts.joint if self._joint.joint.same_codes(concepts.joint) else None
+
+    def _check_size(self, category: str, labels: Tensor) -> None:
+        size = (labels.shape[-2], labels.shape[-1])
+        self.size = self.size or size
+        if size != self.size:
+            raise KdlibError(
+                f"the masks of category '{category}' are {size}, others are {self.size}; all masks must have one size"
+            )
 
     def _checked(self, category: str, concepts: Mapping[str, Tensor], images: int) -> list[Tensor]:
         # The layers of labels, (B, H, W) each.
@@ -221,13 +157,8 @@ class TallyCounter:
                 f"the masks of category '{category}' must have shape ({images}, H, W) or ({images}, L, H, W), "
                 f"not {tuple(labels.shape)}"
             )
-        if self.size is None:
-            self.size = (labels.shape[-2], labels.shape[-1])
-        if tuple(labels.shape[-2:]) != self.size:
-            raise KdlibError(
-                f"the masks of category '{category}' are {tuple(labels.shape[-2:])}, others are {self.size}; "
-                "all masks must have one size"
-            )
+        self._check_size(category, labels)
+        assert self.size is not None
         whole_image = is_whole_image(labels)
         if whole_image:
             labels = labels[..., :1, :1]
@@ -250,9 +181,17 @@ class TallyCounter:
 
     def result(self) -> Tally:
         """The counts so far, on the CPU."""
+        intersection, concept_area = dict(self._intersection), dict(self._concept_area)
+        for category in self._joint.joint.labels if self._joint else ():
+            assert self._joint is not None
+            counts, area = self._joint.of_category(category, len(self.names[category]))
+            intersection[category], concept_area[category] = (
+                intersection[category] + counts,
+                concept_area[category] + area,
+            )
         return Tally(
-            intersection={category: counts[:, 1:].cpu() for category, counts in self._intersection.items()},
-            concept_area={category: counts[1:].cpu() for category, counts in self._concept_area.items()},
+            intersection={category: counts[:, 1:].cpu() for category, counts in intersection.items()},
+            concept_area={category: counts[1:].cpu() for category, counts in concept_area.items()},
             activated_area={
                 rule: {category: counts.cpu() for category, counts in areas.items()}
                 for rule, areas in self._area.items()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 from kdlib.claims.claim import Claim
 from kdlib.claims.rule import SUPPORTED
-from kdlib.metrics.accuracy_matching import can_be_matched
+from kdlib.metrics.accuracy_matching import FEWEST
 from kdlib.metrics.class_similarity import sibling_mass_ratio
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.papers.chapter import Chapter
@@ -16,6 +17,7 @@ from kdlib.papers.han2023.matching import Matching, in_log_odds
 from kdlib.papers.han2023.study import HanStudy
 
 PERCENT_OF_UNITS = "percent of units"
+CURVE_TAUS = tuple(round(0.02 * step, 2) for step in range(1, 16))  # IoU thresholds of curves on file, to 0.3
 _CATEGORIES = ("object", "scene")
 _BY_ACCURACY, _MIXTURE = "_by_accuracy/", "mixture_"
 
@@ -87,6 +89,27 @@ def measure_detectors(
     return found
 
 
+def measure_curves(
+    chapter: Chapter, dissections: Mapping[str, Sequence[Dissection]], taus: Sequence[float] = CURVE_TAUS
+) -> None:
+    """File what needs no tau, or shows all: each replicate's curve of detectors, its area, and unique concepts.
+
+    "detectors_from_0.05/kd" are the shares of units with an IoU of 0.05 or more; the area is the mean best IoU.
+    """
+    units = next(iter(dissections.values()))[0].num_units
+    for tau in taus:
+        shares = {arm: [100 * one.count(tau) / units for one in found] for arm, found in dissections.items()}
+        chapter.measure(f"detectors_from_{tau:g}", shares, PERCENT_OF_UNITS, units=units)
+    areas = {arm: [one.curve_area for one in found] for arm, found in dissections.items()}
+    chapter.measure("detector_curve_area", areas, "IoU")
+
+
+def measure_concepts(chapter: Chapter, dissections: Mapping[str, Sequence[Dissection]], tau: float) -> None:
+    """File how many different concepts a network's detectors have."""
+    found = {arm: [float(one.unique_concepts(tau)) for one in networks] for arm, networks in dissections.items()}
+    chapter.measure("unique_concepts", found, "concepts")
+
+
 def matching_of(chapter: Chapter, study: HanStudy, metric: str, arms: Sequence[str], units: int | None) -> Matching:
     """The accuracy matching of a measure on file; units: of how many a share is, for log odds."""
     needed = dict.fromkeys((*SCRATCH_SCHEDULES, *KD_SCHEDULES, *arms))
@@ -99,14 +122,15 @@ def matching_of(chapter: Chapter, study: HanStudy, metric: str, arms: Sequence[s
 
 
 def schedules_for(study: HanStudy, arms: Sequence[str]) -> list[str]:
-    """The arms of other lengths that matching these arms takes: KD's own only where scratch never is as accurate."""
+    """The schedules that accuracies are matched by: scratch's, and KD's own where KD at T = 4 is above all of them."""
 
-    def accuracies(names: Sequence[str]) -> list[list[float]]:
-        return [study.accuracies(name, "val") for name in names]
+    def mean(arm: str) -> float:
+        return fmean(study.accuracies(arm, "val"))
 
-    if "kd_t4" in arms and not can_be_matched(study.accuracies("kd_t4", "val"), accuracies(SCRATCH_SCHEDULES)):
-        return [*SCRATCH_SCHEDULES, *KD_SCHEDULES]
-    return list(SCRATCH_SCHEDULES)
+    wanted = list(SCRATCH_SCHEDULES)
+    if "kd_t4" in arms and len(study.seeds) >= FEWEST and mean("kd_t4") > max(map(mean, SCRATCH_SCHEDULES)):
+        wanted += KD_SCHEDULES
+    return wanted
 
 
 def measure_matching(chapter: Chapter, study: HanStudy) -> list[str]:

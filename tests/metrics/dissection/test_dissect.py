@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from dissection_twin import slow_dissection, slow_thresholds
 
 from kdlib.errors import KdlibError
-from kdlib.metrics.dissection import tally
+from kdlib.metrics.dissection import active_pixels, tally
 from kdlib.metrics.dissection.dissect import Dissection, dissect_activations
 
 NAMES = {
@@ -115,7 +115,7 @@ def test_sparse_masks_are_those_of_interpolate(cells, size):
     thresholds = torch.tensor([0.0, 0.7, 1.5, 9.0])
     dense = F.interpolate(activations, size=size, mode="bilinear", align_corners=False) > thresholds.view(1, 4, 1, 1)
     sparse = torch.zeros(3, 4, size[0] * size[1], dtype=torch.bool)
-    for found in tally.active_pixels(activations, thresholds, size):
+    for found in active_pixels.active_pixels(activations, thresholds, size):
         image, unit = found.image[found.map_index], found.unit[found.map_index]
         sparse[image, unit, found.pixel - image * size[0] * size[1]] = True
         assert torch.equal(found.area, torch.bincount(found.map_index, minlength=len(found.unit)))
@@ -251,6 +251,13 @@ def test_a_lower_tau_finds_at_least_as_many_detectors():
     assert counts[2] == found.count() == int((found.score >= 0.05).sum())
     best = found.score.max().item()
     assert (found.count(best), found.count(best * (1 + 1e-12))) == (1, 0)  # reaching tau is enough
+
+
+def test_the_area_under_the_curve_is_what_many_thresholds_add_up_to():
+    found = dissected(*random_case(units=40), quantile=0.05)
+    taus = [(step + 0.5) / 1000 for step in range(1000)]
+    assert found.curve_area == pytest.approx(sum(found.curve(taus)) / 40 / 1000, abs=5e-4)
+    assert found.curve_area > 0
 
 
 # The two denominators and the ways of counting.
@@ -393,8 +400,8 @@ def test_an_image_level_label_equals_the_same_label_on_every_pixel():
 def test_pieces_of_bounded_memory_change_nothing(monkeypatch):
     activations, masks = random_case()
     expected = dissected(activations, masks, quantile=0.1)
-    monkeypatch.setattr(tally, "PIXELS_AT_ONCE", 50)
-    assert len(list(tally.active_pixels(activations, expected.thresholds, (17, 22)))) > 10
+    monkeypatch.setattr(active_pixels, "PIXELS_AT_ONCE", 50)
+    assert len(list(active_pixels.active_pixels(activations, expected.thresholds, (17, 22)))) > 10
     assert_same(dissected(activations, masks, quantile=0.1), expected)
 
 

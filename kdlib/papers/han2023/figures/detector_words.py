@@ -132,7 +132,7 @@ def choices(
         f"{other} denominator": lambda d: d.with_denominator(other).count(tau),
         "summed over all categories": lambda d: sum(d.count_by_category(tau, exclusive=False).values()),
         f"at the paper's threshold, {PAPERS_TAU:g}": lambda d: d.count(PAPERS_TAU),
-        "without a threshold": lambda d: d.num_units * d.area_under_curve(TAUS),
+        "without a threshold": lambda d: d.num_units * d.curve_area,
         "different concepts": lambda d: d.unique_concepts(tau),
     }
     rows, means = [], {}

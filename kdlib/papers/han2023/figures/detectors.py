@@ -16,8 +16,6 @@ from kdlib.papers.han2023.figures.detector_words import TAUS, by_category_in_wor
 from kdlib.plotting.titles import WIDTH, entitle, headline
 from kdlib.widgets.common import group_colours
 
-FILED_TAUS = (0.03, 0.05, 0.07, 0.12, 0.15)  # besides the chapter's own threshold
-
 
 def sheet_figure(sheet: Tensor, names: Sequence[str], columns: int) -> Figure:
     """A contact sheet (C, H, W) uint8 with a name under each image."""

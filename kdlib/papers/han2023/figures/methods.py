@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,12 +13,13 @@ from matplotlib.lines import Line2D
 
 from kdlib.metrics.dissection.dissect import Dissection
 from kdlib.names import MODEL_COLOURS, MODEL_MARKERS, MODEL_NAMES
-from kdlib.papers.han2023.figures.students import TAUS, above_scratch, correlation
+from kdlib.papers.han2023.figures.students import TAUS, above_scratch
 from kdlib.plotting.seeds import seeds_in_words
 from kdlib.plotting.titles import WIDTH, headline, within
 from kdlib.stats import mean_interval
 
 WITH_LOGITS = "_with_logits"
+T4 = "_t4"  # ends the name of what distils at temperature 4
 _GREY = "0.45"
 _STYLES: tuple[Any, ...] = ("--", ":")  # of reference lines, which may lie on each other
 
@@ -59,7 +60,8 @@ def hollow(arm: str) -> bool:
 
 
 def look_of(arm: str) -> dict[str, Any]:
-    """Marker and colours of an arm: its method's; hollow for a feature method without the teacher's logits.
+    """Marker and colours of an arm: its method's; hollow for a feature method without the teacher's logits, with a dark
+    edge at temperature 4.
 
     >>> look_of("at")["markerfacecolor"], look_of("at_with_logits")["markerfacecolor"] == look_of("at")["color"]
     ('white', True)
@@ -69,6 +71,7 @@ def look_of(arm: str) -> dict[str, Any]:
         "color": colour,
         "marker": MODEL_MARKERS.get(arm, "o"),
         "markerfacecolor": "white" if hollow(arm) else colour,
+        "markeredgecolor": "0.1" if arm.endswith(f"{WITH_LOGITS}{T4}") or arm == f"self_kd{T4}" else colour,
     }
 
 
@@ -80,10 +83,10 @@ def methods_in_rows(
     reference: tuple[str, float] | None = None,
     baseline: str = "scratch",
 ) -> Axes:
-    """One row an arm: every seed's value, and below it the mean with its 95 % t interval.
+    """One row an arm: every replicate's value, and below it the mean with its 95 % t interval.
 
-    values: arm -> one value a seed. reference: name and value of a dashed line. baseline: the arm at whose mean a thin
-    line stands, if it is there.
+    values: arm -> one value a replicate. reference: name and value of a dashed line. baseline: the arm at whose mean a
+    thin line stands, if it is there.
     """
     for place, (arm, seeds) in enumerate(values.items()):
         look = look_of(arm)
@@ -112,10 +115,11 @@ def without_and_with_logits(
     *,
     references: Sequence[str] = ("scratch", "kd"),
 ) -> Figure:
-    """A panel a method: each seed's value without and with the teacher's logits, joined; the thick line is the mean.
+    """A panel a method: each replicate's value without and with the teacher's logits, joined; the thick line: the mean.
 
-    values: arm -> one value a seed, in the order of the seeds, for each method, its arm `<method>_with_logits` and the
-    references (two at most), whose means are level lines, dashed and dotted.
+    values: arm -> one value a replicate, in one order, for each method, its arms `<method>_with_logits` and, where
+    there is one, `<method>_with_logits_t4`, and the references (two at most), whose means are level lines, dashed and
+    dotted.
     """
     rows = -(-len(methods) // 2)
     columns = min(2, len(methods))
@@ -123,57 +127,52 @@ def without_and_with_logits(
     for axis in axes.flat[len(methods) :]:
         axis.axis("off")
     for axis, method in zip(axes.flat, methods, strict=False):
-        pairs = np.array([values[method], values[f"{method}{WITH_LOGITS}"]])
+        arms = arms_of(method, values)
+        lines = np.array([values[arm] for arm in arms])
         colour, marker = MODEL_COLOURS[method], MODEL_MARKERS[method]
         for arm, style in zip(references, _STYLES, strict=False):
             axis.axhline(float(np.mean(values[arm])), color=MODEL_COLOURS[arm], linestyle=style, linewidth=1.2)
-        axis.plot([0, 1], pairs, color=colour, linewidth=1, marker=marker, markersize=4, alpha=0.55)
-        axis.plot([0, 1], pairs.mean(1), color=colour, linewidth=3.5)
-        for place, arm in enumerate((method, f"{method}{WITH_LOGITS}")):
-            axis.plot([place], pairs[place].mean(), markersize=9, **look_of(arm))
-        axis.set_xticks([0, 1], ["without", "with"])
-        axis.set_xlim(-0.35, 1.35)
+        places = range(len(arms))
+        axis.plot(places, lines, color=colour, linewidth=1, marker=marker, markersize=4, alpha=0.55)
+        axis.plot(places, lines.mean(1), color=colour, linewidth=3.5)
+        for place, arm in enumerate(arms):
+            axis.plot([place], lines[place].mean(), markersize=9, **look_of(arm))
+        axis.set_xticks(places, ["without", "with", "at T = 4"][: len(arms)])
+        axis.set_xlim(-0.35, len(arms) - 0.65)
         axis.set_title(MODEL_NAMES[method], fontsize=10)
         axis.grid(axis="x", visible=False)
     figure.supylabel("concept detectors (% of units)", fontsize=10)
-    lines = [
+    lines_of = [
         Line2D([], [], color=MODEL_COLOURS[arm], linestyle=style, label=MODEL_NAMES[arm])
         for arm, style in zip(references, _STYLES, strict=False)
     ]
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9, frameon=False)
+    figure.legend(handles=lines_of, loc="outside lower center", ncols=len(lines_of), fontsize=9, frameon=False)
     return figure
+
+
+def arms_of(method: str, there: Container[str]) -> list[str]:
+    """A feature method alone, with the teacher's logits, and with them at temperature 4 if that arm is there.
+
+    >>> arms_of("sskd", ["sskd", "sskd_with_logits"]), len(arms_of("at", ["at_with_logits_t4"]))
+    (['sskd', 'sskd_with_logits'], 3)
+    """
+    last = f"{method}{WITH_LOGITS}{T4}"
+    return [method, f"{method}{WITH_LOGITS}", *([last] if last in there else [])]
 
 
 def draw_pairs(percent: Mapping[str, Sequence[float]], methods: Sequence[str]) -> str:
     """`without_and_with_logits` of detectors in percent; the title counts the methods that gain."""
     figure = without_and_with_logits(percent, methods)
-    ends = {method: [float(np.mean(percent[arm])) for arm in (method, f"{method}{WITH_LOGITS}")] for method in methods}
-    gaining = sum(added > without for without, added in ends.values())
-    headline(
-        figure, f"With the teacher's logits, {gaining} of {len(methods)} methods have more detectors, by their means"
-    )
-    words = [f"{MODEL_NAMES[method]} from {without:.1f} to {added:.1f} %" for method, (without, added) in ends.items()]
+    means = {method: [float(np.mean(percent[arm])) for arm in arms_of(method, percent)] for method in methods}
+    gaining = sum(found[1] > found[0] for found in means.values())
+    at_t4 = [found[2] > found[0] for found in means.values() if len(found) == 3]
+    more = f", at T = 4 {sum(at_t4)} of {len(at_t4)}" if at_t4 else ""
+    headline(figure, f"By their means {gaining} of {len(methods)} methods have more detectors with logits{more}")
+    words = [f"{MODEL_NAMES[method]} {', '.join(f'{mean:.1f}' for mean in found)} %" for method, found in means.items()]
     return (
         "Concept detectors without and with the teacher's logits, a panel for each feature method, a line for each "
-        f"seed. Means: {', '.join(words)}. Level lines: scratch {np.mean(percent['scratch']):.1f} %, KD "
-        f"{np.mean(percent['kd']):.1f} %."
-    )
-
-
-def draw_accuracy(
-    accuracies: Mapping[str, Sequence[float]],
-    detectors: Mapping[str, Sequence[float]],
-    paths: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> str:
-    """`detectors_against_accuracy` as a figure, with the correlation over all students in its title."""
-    figure, axis = plt.subplots(figsize=(WIDTH, 5.4))
-    detectors_against_accuracy(accuracies, detectors, axis, paths)
-    x, y = (np.concatenate([values[arm] for arm in accuracies]) for values in (accuracies, detectors))
-    r = correlation(x, y)
-    headline(figure, f"Correlation of detectors with accuracy over {len(x)} students: {r}")
-    return (
-        "Concept detectors against test accuracy, a symbol for each student, and grey lines for long trainings from "
-        f"scratch, epoch by epoch. The correlation over all students is {r}."
+        f"replicate. Means without logits, with them, and with them at T = 4: {'; '.join(words)}. Level lines: scratch "
+        f"{np.mean(percent['scratch']):.1f} %, KD {np.mean(percent['kd']):.1f} %."
     )
 
 
@@ -187,28 +186,8 @@ def draw_method_curves(
     headline(figure, f"{above} of {len(methods)} methods are nowhere below scratch, by their means")
     return (
         "Share of units that are detectors against the IoU threshold, falling from left to right, a panel for each "
-        "method with scratch and KD for comparison; means over seeds."
+        "method with scratch and KD for comparison; means over replicates."
     )
-
-
-def detectors_against_accuracy(
-    accuracies: Mapping[str, Sequence[float]],
-    detectors: Mapping[str, Sequence[float]],
-    axis: Axes,
-    paths: Sequence[tuple[Sequence[float], Sequence[float]]] = (),
-) -> Axes:
-    """Each student a dot at its accuracy and its detectors; both may be in percent.
-
-    paths: (accuracies, detectors) over the epochs of a training from scratch, one a seed, drawn as grey lines.
-    """
-    for place, (x, y) in enumerate(paths):
-        label = "Scratch, by epoch" if place == 0 else None
-        axis.plot(x, y, color="0.72", linewidth=1.2, marker=".", markersize=5, zorder=1, label=label)
-    for arm, values in accuracies.items():
-        axis.plot(values, detectors[arm], linestyle="", label=MODEL_NAMES.get(arm, arm), **look_of(arm))
-    axis.set(xlabel="test accuracy (%)", ylabel="concept detectors (% of units)")
-    axis.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-    return axis
 
 
 def method_curves(
@@ -217,10 +196,9 @@ def method_curves(
     taus: Sequence[float],
     tau: float,
 ) -> Figure:
-    """Detectors (% of units) against the IoU threshold, a panel a method beside scratch and KD; means over seeds.
+    """Detectors (% of units) against the IoU threshold, a panel a method beside scratch and KD; means over replicates.
 
-    dissections: arm -> one a seed. Dashed: without the teacher's logits; a method without such an arm (Self-KD) has one
-    line.
+    dissections: arm -> one a replicate. Dashed: without the teacher's logits; solid: with them; dash-dotted: at T = 4.
     """
     columns = 2
     rows = -(-(len(methods) + 1) // columns)  # one place is the legend's
@@ -228,7 +206,8 @@ def method_curves(
     for axis, method in zip(axes.flat, methods, strict=False):
         colour = MODEL_COLOURS[method]
         styles = {"scratch": (_GREY, "-"), "kd": (_GREY, ":")}
-        styles |= {arm: (colour, "--" if hollow(arm) else "-") for arm in (method, f"{method}{WITH_LOGITS}")}
+        styles |= {method: (colour, "--" if hollow(method) else "-"), f"{method}{WITH_LOGITS}": (colour, "-")}
+        styles |= {f"{arm}{T4}": (colour, "-.") for arm in (method, f"{method}{WITH_LOGITS}")}
         for arm, (line_colour, style) in styles.items():
             if arm in dissections:
                 curve = np.mean([100 * np.array(d.curve(taus)) / d.num_units for d in dissections[arm]], axis=0)
@@ -240,6 +219,7 @@ def method_curves(
         "KD": (_GREY, ":"),
         "method, no logits": ("0.1", "--"),
         "method, with logits": ("0.1", "-"),
+        "the same, T = 4": ("0.1", "-."),
     }
     handles = [Line2D([], [], color=c, linestyle=s, label=name) for name, (c, s) in key.items()]
     for axis in axes.flat[len(methods) :]:

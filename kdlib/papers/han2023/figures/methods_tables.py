@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 
 import numpy as np
 
 from kdlib.claims.claim import Claim
-from kdlib.claims.phrases import with_interval
+from kdlib.claims.interval_words import difference_in_words
+from kdlib.claims.odds import ODDS_RATIO
+from kdlib.claims.paired import t_interval
+from kdlib.claims.phrases import signed, with_interval
 from kdlib.claims.records import Record
 from kdlib.distill import catalogue
 from kdlib.metrics.dissection.dissect import Dissection
-from kdlib.names import MODEL_NAMES
+from kdlib.names import MODEL_NAMES, arm_in_prose
 from kdlib.papers.han2023.arms import METHODS
+from kdlib.papers.han2023.figures.students import filed
+from kdlib.papers.han2023.matching import Matching
 from kdlib.papers.study import ImageStudy
+from kdlib.stats import student_interval
 
 
 def settings_table(study: ImageStudy) -> list[dict[str, str]]:
@@ -44,65 +51,111 @@ def against_scratch(record: Record, arms: Sequence[str]) -> list[dict[str, str]]
     ]
 
 
-def choices_table(
-    networks: Mapping[str, Sequence[Dissection]],
-    best: Mapping[str, Sequence[Dissection]],
-    rotated: Mapping[str, Dissection],
-    tau: float,
-    denominator: str,
+def robustness_table(
+    networks: Mapping[str, Sequence[Dissection]], tau: float, denominator: str
 ) -> list[dict[str, str]]:
-    """Rows of a table: detectors in units as counted above and under other choices, means over seeds.
+    """Rows of a table, means over replicates: detectors in units, and what other ways of counting give.
 
-    networks, best: one dissection a seed, of the last epoch and of the one best on validation. rotated: of the first
-    seed, in a random basis.
+    networks: arm -> one dissection a replicate. The area is that under the curve of detectors, the mean best IoU.
     """
     other = "original" if denominator == "lite" else "lite"
 
-    def mean(found: Sequence[Dissection] | None) -> str:
-        return "–" if found is None else f"{np.mean([d.count(tau) for d in found]):.1f}"
+    def mean(values: Iterable[float], decimals: int) -> str:
+        return f"{np.mean(list(values)):.{decimals}f}"
 
     return [
         {
             "network": MODEL_NAMES[arm],
-            "as above": mean(found),
-            f"{other} denominator": mean([d.with_denominator(other) for d in found]),
-            "best epoch": mean(best.get(arm)),
-            "first seed": str(found[0].count(tau)),
-            "rotated": str(rotated[arm].count(tau)) if arm in rotated else "–",
+            "detectors": mean((one.count(tau) for one in found), 1),
+            f"{other} denominator": mean((one.with_denominator(other).count(tau) for one in found), 1),
+            f"from IoU {2 * tau:g}": mean((one.count(2 * tau) for one in found), 1),
+            "area under the curve": mean((one.curve_area for one in found), 4),
+            "unique concepts": mean((one.unique_concepts(tau) for one in found), 1),
         }
         for arm, found in networks.items()
     ]
 
 
-def rotated_in_words(
-    networks: Mapping[str, Sequence[Dissection]], rotated: Mapping[str, Dissection], tau: float
-) -> str:
-    """What a random rotation leaves of the first seed's detectors, network by network."""
-    listed = [
-        f"{MODEL_NAMES[arm]} {found.count(tau)} of {networks[arm][0].count(tau)}" for arm, found in rotated.items()
-    ]
-    return f"In a random basis are left: {', '.join(listed)} detectors (first seed)."
-
-
-def matched_table(
-    record: Record, accuracies: Mapping[str, Sequence[float]], matches: Mapping[str, Sequence[float]]
-) -> list[dict[str, str]]:
-    """Rows of a table: each arm beside scratch and beside students from scratch of its own accuracy.
-
-    matches: arm -> the accuracies of its match, filed as "scratch_matched_to_<arm>".
-    """
+def mixtures_table(record: Record, arms: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table: detectors of the arms' own units and of random mixtures of them, in percent of units."""
+    own, mixed = filed(record, "detectors", arms), filed(record, "mixture_detectors", arms)
     return [
         {
-            "student": MODEL_NAMES[arm],
-            "accuracy (%)": f"{np.mean(accuracies[arm]):.1f}",
-            "its match (%)": f"{np.mean(matches[arm]):.1f}",
-            "detectors − scratch": "–"
-            if arm == "scratch"
-            else with_interval(record.contrast("detectors", arm, "scratch")),
-            "detectors − match": with_interval(record.contrast("detectors", arm, f"scratch_matched_to_{arm}")),
+            "network": MODEL_NAMES[arm],
+            "own units (%)": f"{np.mean(own[arm]):.1f}",
+            "mixtures (%)": f"{np.mean(mixed[arm]):.1f}",
+            "own minus mixtures (points)": _interval([a - b for a, b in zip(own[arm], mixed[arm], strict=True)]),
         }
-        for arm in accuracies
+        for arm in mixed
     ]
+
+
+def matched_table(matching: Matching, arms: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table: each arm's accuracy on val, and its detectors beyond those of scratch of that accuracy.
+
+    matching: of detectors in log odds, shown as odds ratios. Scratch itself stands against its other lengths.
+    """
+    rows = []
+    for arm in arms:
+        beyond = matching.null_check() if arm == "scratch" else matching.beyond_accuracy(arm)
+        rows.append(
+            {
+                "student": MODEL_NAMES[arm],
+                "accuracy on val (%)": f"{np.mean(matching.accuracy[arm]):.1f}",
+                "detectors beyond accuracy": "no match" if beyond is None else _interval(beyond, ODDS_RATIO),
+            }
+        )
+    return rows
+
+
+def beyond_accuracy_in_words(matching: Matching, arms: Sequence[str]) -> str:
+    """The arms that have more or fewer detectors than scratch of the same accuracy, and those without a match."""
+    found, unmatched = [], []
+    for arm in arms:
+        beyond = matching.beyond_accuracy(arm)
+        if beyond is None:
+            unmatched.append(arm_in_prose(arm))
+            continue
+        low, high = student_interval(beyond)
+        if low > 0 or high < 0:
+            found.append(f"{arm_in_prose(arm)} ({'more' if low > 0 else 'fewer'})")
+    if len(unmatched) == len(arms):
+        return "no student has a match"
+    tail = f"; without a match: {', '.join(unmatched)}" if unmatched else ""
+    return f"{', '.join(found) or 'none'}{tail}"
+
+
+def null_check_in_words(matching: Matching) -> str:
+    """Whether scratch has what its other schedules have at its own accuracy, as it must if matching works."""
+    values = matching.null_check()
+    if values is None:
+        return (
+            "Accuracies can't be matched here: that takes three replicates or more, and shorter and longer trainings "
+            "from scratch that are less and more accurate."
+        )
+    low, high = student_interval(values)
+    says = "which holds 1, as it must" if low <= 0 <= high else "which does not hold 1: **matching misleads here**"
+    return (
+        "Scratch of the usual length against its other lengths at its own accuracy: "
+        f"{_interval(values, ODDS_RATIO)}, {says}."
+    )
+
+
+def verdict_counts(words: Sequence[str]) -> str:
+    """How many claims have which verdict, most first.
+
+    >>> verdict_counts(["supported", "inconclusive", "inconclusive"]), verdict_counts([])
+    ('inconclusive 2, supported 1', 'none was judged')
+    """
+    counts = Counter(words)
+    return ", ".join(f"{word} {count}" for word, count in counts.most_common()) or "none was judged"
+
+
+def _interval(values: Sequence[float], unit: str = "points") -> str:
+    """A mean with its interval; of one replicate the value alone."""
+    if len(values) < 2:
+        return f"{signed(float(np.mean(values)), 1)} (one replicate, no interval)"
+    return difference_in_words(t_interval([round(value, 12) for value in values], "the table"), unit)
 
 
 def published_gains(claims: Sequence[Claim]) -> str:

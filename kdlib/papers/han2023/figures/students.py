@@ -1,4 +1,4 @@
-"""What the chapters of many students share: words on training, curves over thresholds, tables of units."""
+"""What the chapters of many students share: words on arms, curves over thresholds, tables of units."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 
 from kdlib.claims.records import Record
 from kdlib.metrics.dissection.dissect import Dissection
-from kdlib.names import MODEL_NAMES, spelt
+from kdlib.names import MODEL_NAMES, arm_in_prose, spelt
 from kdlib.papers.han2023.figures.detectors import detector_curves
-from kdlib.papers.study import ImageStudy
 from kdlib.plotting.tables import with_minus
 from kdlib.plotting.titles import WIDTH, headline
 
-TAUS = tuple(round(0.02 + 0.005 * step, 4) for step in range(27))  # IoU thresholds of curves, to 0.15
+TAUS = tuple(round(0.02 + 0.005 * step, 4) for step in range(37))  # IoU thresholds of curves, to 0.2
 
 
 def correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> str:
@@ -30,7 +29,7 @@ def correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray
 
 
 def above_scratch(values: Mapping[str, Sequence[float]]) -> str:
-    """How many arms lie above scratch by their means over seeds, in words.
+    """How many arms lie above scratch by their means over replicates, in words.
 
     >>> above_scratch({"scratch": [1, 2], "kd": [2, 3], "at": [0, 1]})
     '1 of 2 other kinds of student above scratch'
@@ -45,52 +44,25 @@ def other_side(values: Mapping[str, Sequence[float]], again: Mapping[str, Sequen
     """The arms whose mean lies on the other side of scratch's when counted again in another way; "none" without any.
 
     >>> other_side({"scratch": [1], "kd": [2], "at": [3]}, {"scratch": [1], "kd": [0], "at": [2]})
-    'Distilled (KD)'
+    'KD'
     """
 
-    def sides(counted: Mapping[str, Sequence[float]]) -> dict[str, float]:
-        return {arm: float(np.sign(np.mean(counted[arm]) - np.mean(counted["scratch"]))) for arm in values}
+    def side(counted: Mapping[str, Sequence[float]], arm: str) -> float:
+        return float(np.mean(counted[arm]) - np.mean(counted["scratch"]))
 
-    before, after = sides(values), sides(again)
-    return ", ".join(MODEL_NAMES[arm] for arm in values if before[arm] != after[arm]) or "none"
-
-
-def trained_in_words(study: ImageStudy, accuracies: Mapping[str, Sequence[float]]) -> str:
-    """How far the students of a study are trained, measured by students from scratch trained for twice as long.
-
-    study: one with the arm "scratch_long". accuracies: arm -> percent, one a seed.
-    """
-    short = float(np.mean(accuracies["scratch"]))
-    long = 100 * float(np.mean(study.accuracies("scratch_long")))
-    images, epochs = len(study.part("train")), study.sizes.student_recipe.epochs
-    found = (
-        f"Students see {images:,} images for {epochs} epochs. Trained twice as long, students from scratch reach "
-        f"{long:.1f} % in place of {short:.1f} %."
-    )
-    if long - short > 1:
-        return (
-            f"{found} **These students are half-trained**: who learns faster is ahead, and a difference in detectors "
-            "may be one of accuracy alone. The controls look into that."
-        )
-    return f"{found} **These students are trained out, or nearly so.**"
+    return ", ".join(arm_in_prose(arm) for arm in values if side(values, arm) * side(again, arm) < 0) or "none"
 
 
-def best_state(study: ImageStudy, arm: str, seed: int) -> str:
-    """The state best on validation; "last" where that is the last epoch, which is dissected already."""
-    rows = study.run(arm, seed).history
-    return "last" if max(rows, key=lambda row: row["val_accuracy"]) is rows[-1] else "best"
-
-
-def matched_state(study: ImageStudy, arm: str, seed: int) -> str:
-    """The epoch of the long training from scratch that is as accurate as `arm`; "last" for its last one."""
-    state = study.matched(seed, arm)
-    return "last" if state == f"epoch_{2 * study.sizes.student_recipe.epochs}" else state
+def filed(record: Record, metric: str, arms: Sequence[str]) -> dict[str, list[float]]:
+    """Arm -> what is on file of a measure, one value a replicate; arms without any are left out."""
+    names = {arm: f"{metric}/{arm}" for arm in arms}
+    return {arm: list(record.measurements[name].values) for arm, name in names.items() if name in record.measurements}
 
 
 def units_table(networks: Mapping[str, Sequence[Dissection]], tau: float) -> list[dict[str, str]]:
-    """Rows of a table, means over seeds: detectors in all and by category, concepts, dead units, active area.
+    """Rows of a table, means over replicates: detectors in all and by category, concepts, dead units, active area.
 
-    networks: arm -> one dissection a seed.
+    networks: arm -> one dissection a replicate.
     """
     rows = []
     for arm, found in networks.items():
@@ -110,7 +82,7 @@ def order_at(dissections: Mapping[str, Sequence[Dissection]], tau: float) -> str
     orders = {}
     for threshold in (tau, 2 * tau):
         means = {arm: float(np.mean([d.count(threshold) for d in found])) for arm, found in dissections.items()}
-        orders[threshold] = ", ".join(MODEL_NAMES[arm] for arm in sorted(means, key=lambda arm: -means[arm]))
+        orders[threshold] = ", ".join(arm_in_prose(arm) for arm in sorted(means, key=lambda arm: -means[arm]))
     same = "is the same" if len(set(orders.values())) == 1 else "is **not** the same"
     listed = "; ".join(f"at {threshold:g}, {order}" for threshold, order in orders.items())
     return f"The order {same} at both thresholds. Most first: {listed}."
@@ -126,7 +98,7 @@ def draw_thresholds(dissections: Mapping[str, Sequence[Dissection]], tau: float)
         means.pop("teacher", None)
         first.append(f"{MODEL_NAMES[max(means, key=lambda arm: means[arm])]} at {threshold:g}")
     headline(figure, f"Most detectors of all students: {', '.join(first)}")
-    return "Number of detectors against the IoU threshold, falling from left to right; means over seeds."
+    return "Number of detectors against the IoU threshold, falling from left to right; means over replicates."
 
 
 def beyond_doubt(record: Record, arms: Sequence[str], baseline: Callable[[str], str]) -> str:
@@ -138,5 +110,5 @@ def beyond_doubt(record: Record, arms: Sequence[str], baseline: Callable[[str], 
     for arm in arms:
         contrast = record.contrast("detectors", arm, baseline(arm))
         if contrast.excludes_zero:
-            found.append(f"{MODEL_NAMES[arm]} ({'more' if contrast.mean_difference > 0 else 'fewer'})")
+            found.append(f"{arm_in_prose(arm)} ({'more' if contrast.mean_difference > 0 else 'fewer'})")
     return ", ".join(found) or "none"

@@ -15,8 +15,6 @@ from kdlib.claims import Record, load_claims
 from kdlib.metrics.dissection.dissect import dissect_activations
 from kdlib.names import MODEL_COLOURS, MODEL_NAMES
 from kdlib.papers.han2023.figures.methods import (
-    detectors_against_accuracy,
-    draw_accuracy,
     draw_pairs,
     draw_students,
     look_of,
@@ -25,11 +23,15 @@ from kdlib.papers.han2023.figures.methods import (
     without_and_with_logits,
 )
 from kdlib.papers.han2023.figures.methods_tables import (
-    choices_table,
+    beyond_accuracy_in_words,
     matched_table,
+    mixtures_table,
+    null_check_in_words,
     published_gains,
+    robustness_table,
     settings_table,
 )
+from kdlib.papers.han2023.matching import Matching
 from kdlib.papers.han2023.study import HanStudy
 from kdlib.stats import mean_interval
 
@@ -59,6 +61,12 @@ class TestLook:
     def test_what_distils_logits_is_filled(self):
         for arm in ("scratch", "kd", "self_kd"):
             assert look_of(arm)["markerfacecolor"] == MODEL_COLOURS[arm]
+
+    def test_a_dark_edge_tells_temperature_4_from_what_looks_the_same(self):
+        for arm in ("self_kd", "at_with_logits"):
+            first, second = look_of(arm), look_of(f"{arm}_t4")
+            assert first["color"] == second["color"]
+            assert (first["markeredgecolor"], second["markeredgecolor"]) == (first["color"], "0.1")
 
 
 class TestRows:
@@ -106,32 +114,26 @@ class TestPairs:
             levels = [line.get_ydata()[0] for line in axis.lines[:2]]
             assert levels == pytest.approx([np.mean(VALUES["scratch"]), np.mean(VALUES["kd"])])
 
+    def test_logits_at_temperature_4_stand_behind_those_of_the_paper_where_there_are_some(self):
+        figure = without_and_with_logits(VALUES | {"at_with_logits_t4": [1.0, 2.0, 3.0]}, METHODS)
+        at, ft = figure.axes[:2]
+        assert [label.get_text() for label in at.get_xticklabels()] == ["without", "with", "at T = 4"]
+        assert [label.get_text() for label in ft.get_xticklabels()] == ["without", "with"]
+        assert [20.0, 30.0, 1.0] in [list(line.get_ydata()) for line in at.lines]
+
     def test_the_title_counts_the_methods_that_gain(self):
         values = VALUES | {"sskd_with_logits": [value - 50 for value in VALUES["sskd"]]}
-        words = draw_pairs(values, METHODS)
-        assert "3 of 4 methods have more detectors" in plt.gcf().get_suptitle().replace("\n", " ")
-        assert "AT from 22.0 to 32.0 %" in words
+        words = draw_pairs(values | {"at_with_logits_t4": [1.0, 2.0, 3.0]}, METHODS)
+        title = plt.gcf().get_suptitle().replace("\n", " ")
+        assert title == "By their means 3 of 4 methods have more detectors with logits, at T = 4 0 of 1"
+        assert "AT 22.0, 32.0, 2.0 %" in words
+        draw_pairs(VALUES, METHODS)
+        assert "T = 4" not in plt.gcf().get_suptitle()
 
     def test_the_paper_s_gains_come_from_its_counts_in_the_claims(self):
         claims = load_claims("han2023")
         gains = published_gains([claims[f"han2023.5{letter}"] for letter in "abcd"])
         assert gains == "AT +3.1, FT +1.8, CRD +0.8, SSKD +1.2"
-
-
-class TestScatter:
-    def test_every_student_and_every_path_is_there(self):
-        _, axis = plt.subplots()
-        detectors = {arm: [value / 2 for value in values] for arm, values in VALUES.items()}
-        path = ([10.0, 20.0], [1.0, 3.0])
-        detectors_against_accuracy(VALUES, detectors, axis, [path, path])
-        drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
-        assert drawn == [path, path, *((VALUES[arm], detectors[arm]) for arm in VALUES)]
-        texts = [text.get_text() for text in axis.get_legend().get_texts()]
-        assert texts == ["Scratch, by epoch", *(MODEL_NAMES[arm] for arm in VALUES)]
-
-    def test_the_title_has_the_correlation_over_all_students(self):
-        draw_accuracy(VALUES, {arm: [-value for value in values] for arm, values in VALUES.items()}, [])
-        assert plt.gcf().get_suptitle().endswith("−1.00")
 
 
 class TestTables:
@@ -142,20 +144,55 @@ class TestTables:
         assert rows[0]["with logits, in place"] == "alpha 0.5, temperature 3"
         assert not any("_" in text for row in rows for text in row.values())
 
-    def test_a_match_is_compared_with_its_own_arm(self):
-        record = Record("my_notebook", {"preset": "smoke"})
-        for arm, values in {"scratch": (1, 2), "kd": (4, 5), "scratch_matched_to_kd": (2, 3)}.items():
-            record.measure(f"detectors/{arm}", dict(enumerate(values)), "percent of units")
-        [row] = matched_table(record, {"kd": [10.0, 20.0]}, {"kd": [11.0, 21.0]})
-        assert (row["accuracy (%)"], row["its match (%)"]) == ("15.0", "16.0")
-        assert row["detectors − scratch"].startswith("+3.0") and row["detectors − match"].startswith("+2.0")
-
-    def test_choices_are_counted_in_units(self):
+    def test_ways_of_counting_are_means_over_replicates(self):
         found = [dissection(0), dissection(1)]
-        [row] = choices_table({"kd": found}, {"kd": found[:1]}, {"kd": found[1]}, 0.1, "lite")
-        counts = [d.count(0.1) for d in found]
-        assert (row["as above"], row["best epoch"]) == (f"{np.mean(counts):.1f}", f"{counts[0]:.1f}")
-        assert (row["first seed"], row["rotated"]) == (str(counts[0]), str(counts[1]))
+        [row] = robustness_table({"kd": found}, 0.1, "lite")
+        assert row["detectors"] == f"{np.mean([d.count(0.1) for d in found]):.1f}"
+        assert (
+            row["original denominator"] == f"{np.mean([d.with_denominator('original').count(0.1) for d in found]):.1f}"
+        )
+        assert row["from IoU 0.2"] == f"{np.mean([d.count(0.2) for d in found]):.1f}"
+        assert row["area under the curve"] == f"{np.mean([d.score.mean() for d in found]):.4f}"
+        assert row["unique concepts"] == f"{np.mean([d.unique_concepts(0.1) for d in found]):.1f}"
+
+    def test_mixtures_stand_beside_their_own_units(self):
+        record = Record("my_notebook", {"preset": "smoke"})
+        for name, values in {"detectors/kd": (40.0, 44.0, 48.0), "mixture_detectors/kd": (10.0, 12.0, 14.0)}.items():
+            record.measure(name, dict(enumerate(values)), "percent of units")
+        [row] = mixtures_table(record, ["kd", "scratch"])  # of scratch there are none
+        assert (row["own units (%)"], row["mixtures (%)"]) == ("44.0", "12.0")
+        assert row["own minus mixtures (points)"].startswith("+32.0 points (+27.0 to +37.0)")
+
+
+# A measure that is a tenth of the accuracy, of which KD has 2 more; AT is more accurate than all schedules.
+ACCURACY = {"short": [70.0, 71.0, 72.0], "scratch": [80.0, 81.0, 82.0], "long": [90.0, 91.0, 92.0]}
+ACCURACY |= {"kd": [85.0, 86.0, 87.5], "at": [95.0, 96.0, 97.0]}
+MEASURE = {arm: [value / 10 + (2 if arm == "kd" else 0) for value in values] for arm, values in ACCURACY.items()}
+
+
+class TestAccuracyMatching:
+    matching = Matching(ACCURACY, MEASURE, ["short", "scratch", "long"], {})
+
+    def test_the_table_has_what_is_left_at_equal_accuracy(self):
+        kd, at, scratch = matched_table(self.matching, ["kd", "at", "scratch"])
+        assert kd["accuracy on val (%)"] == "86.2"
+        assert kd["detectors beyond accuracy"] == "odds ratio 7.39 (7.39 to 7.39)"  # exp(2)
+        assert at["detectors beyond accuracy"] == "no match"
+        assert scratch["detectors beyond accuracy"] == "odds ratio 1.00 (1.00 to 1.00)"  # against its other lengths
+
+    def test_who_has_more_at_equal_accuracy_is_named_and_who_has_no_match(self):
+        words = beyond_accuracy_in_words(self.matching, ["kd", "at"])
+        assert words == "KD (more); without a match: AT"
+        assert beyond_accuracy_in_words(self.matching, ["at"]) == "no student has a match"
+
+    def test_the_null_check_says_whether_matching_works(self):
+        assert null_check_in_words(self.matching).endswith("which holds 1, as it must.")
+        bent = Matching(ACCURACY, MEASURE | {"scratch": [9.0, 9.1, 9.2]}, self.matching.schedules, {})
+        assert "matching misleads here" in null_check_in_words(bent)
+
+    def test_with_too_few_replicates_or_schedules_it_says_what_is_missing(self):
+        few = Matching({arm: values[:2] for arm, values in ACCURACY.items()}, MEASURE, ["short", "long"], {})
+        assert "three replicates or more" in null_check_in_words(few)
 
 
 class TestCurves:
@@ -174,5 +211,7 @@ class TestCurves:
             assert low == 0
             assert max(heights) <= high
         assert [line.get_linestyle() for line in figure.axes[1].lines[2:4]] == ["--", "-"]
+        at_t4 = dissections | {"at_with_logits_t4": dissections["at"]}
+        assert method_curves(at_t4, ("self_kd", "at"), taus, 0.1).axes[1].lines[4].get_linestyle() == "-."
         assert to_hex(figure.axes[0].lines[2].get_color()) == MODEL_COLOURS["self_kd"].lower()
         assert figure.axes[0].lines[2].get_linestyle() == "-"

@@ -14,6 +14,7 @@ from kdlib.papers.han2023.figures.students import (
     above_scratch,
     beyond_doubt,
     draw_thresholds,
+    filed,
     order_at,
     other_side,
     units_table,
@@ -47,7 +48,19 @@ def test_who_changes_sides_is_named_and_nobody_else():
     assert other_side(values, values | {"at": [2.5, 2.6]}) == "AT"
 
 
-def test_only_arms_beyond_both_intervals_differ_beyond_doubt():
+def test_an_arm_that_comes_to_equal_scratch_has_not_changed_sides():
+    values = {"scratch": [2.0], "kd": [3.0]}
+    assert other_side(values, {"scratch": [2.0], "kd": [2.0]}) == "none"
+
+
+def test_what_is_on_file_is_given_by_arm_and_nothing_else():
+    record = Record("my_notebook", {"preset": "smoke"})
+    record.measure("detectors/kd", {0: 1.0, 1: 2.0}, "percent of units")
+    record.measure("object_detectors/scratch", {0: 3.0, 1: 4.0}, "percent of units")
+    assert filed(record, "detectors", ["scratch", "kd"]) == {"kd": [1.0, 2.0]}
+
+
+def test_only_arms_whose_interval_leaves_zero_out_differ_beyond_doubt():
     record = Record("my_notebook", {"preset": "smoke"})
     seeds = {
         "scratch": (1.0, 2.0, 3.0),
@@ -57,11 +70,11 @@ def test_only_arms_beyond_both_intervals_differ_beyond_doubt():
     }
     for arm, values in seeds.items():
         record.measure(f"detectors/{arm}", dict(enumerate(values)), "percent of units")
-    assert beyond_doubt(record, ["kd", "at", "ft"], lambda arm: "scratch") == "Distilled (KD) (more), AT (fewer)"
+    assert beyond_doubt(record, ["kd", "at", "ft"], lambda arm: "scratch") == "KD (more), AT (fewer)"
     assert beyond_doubt(record, ["ft"], lambda arm: "scratch") == "none"
 
 
-def test_units_are_means_over_seeds_and_colour_is_spelt_one_way(networks):
+def test_units_are_means_over_replicates_and_colour_is_spelt_one_way(networks):
     rows = units_table(networks, 0.1)
     assert [row["network"] for row in rows] == ["Teacher", "Scratch", "Distilled (KD)"]
     for row, found in zip(rows, networks.values(), strict=True):
@@ -74,7 +87,7 @@ def test_the_order_is_that_of_the_mean_counts(networks):
     words = order_at(networks, 0.1)
     for threshold in (0.1, 0.2):
         counts = {arm: sum(d.count(threshold) for d in found) for arm, found in networks.items()}
-        names = {"teacher": "Teacher", "scratch": "Scratch", "kd": "Distilled (KD)"}
+        names = {"teacher": "teacher", "scratch": "scratch", "kd": "KD"}
         expected = ", ".join(names[arm] for arm in sorted(counts, key=lambda arm: -counts[arm]))
         assert f"at {threshold:g}, {expected}" in words
 
