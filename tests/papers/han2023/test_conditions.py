@@ -174,7 +174,7 @@ def test_mixtures_are_dissected_of_supported_claims_alone(self_kd, mixed, monkey
 
 NOTEBOOK = "han2023_concept_detectors"
 CHAPTERS_ARMS = ("scratch", "label_smoothing", "kd", "kd_t4")
-REPLICATES = 8
+COUNT = 8
 
 
 class Drawn:
@@ -183,7 +183,7 @@ class Drawn:
     device = "cpu"
 
     def __init__(self, levels: dict[str, float]) -> None:
-        self.levels, self.seeds = levels, tuple(range(REPLICATES))
+        self.levels, self.seeds = levels, tuple(range(COUNT))
 
     def accuracies(self, arm: str, part: str = "test") -> list[float]:
         return [(self.levels[arm] + 0.1 * (seed % 3)) / 100 for seed in self.seeds]
