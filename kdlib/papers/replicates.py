@@ -25,6 +25,7 @@ from kdlib.papers.presets import PRESETS, Preset, load_data
 from kdlib.papers.study import ImageStudy
 from kdlib.runs.arms import Arm
 from kdlib.runs.spec import RunSpec
+from kdlib.runs.teachers import KnownNetwork, keep_network
 
 
 class ReplicateStudy(ImageStudy):
@@ -67,6 +68,7 @@ class ReplicateStudy(ImageStudy):
             self.cohort = load_cohort(str(data), device=str(self.device))
         self._replicate_of: dict[RunSpec, int] = {}
         self._own: dict[int, Splits] = {}
+        self._teachers: dict[RunSpec, KnownNetwork] = {}
 
     # ---- data --------------------------------------------------------------------------------------------------------
 
@@ -113,10 +115,23 @@ class ReplicateStudy(ImageStudy):
     # ---- networks ----------------------------------------------------------------------------------------------------
 
     def spec(self, arm: str, seed: int | None = None) -> RunSpec:
-        """What makes the network of `arm` in a replicate (the study's first if None)."""
+        """What makes the network of `arm` in a replicate (the study's first if None).
+
+        Of one that is not published, a teacher that is published is not trained again.
+        """
         spec = super().spec(arm, seed)
+        if spec not in self._published and spec.teacher in self._published:
+            spec = replace(spec, teacher=self._known(spec.teacher))
         self._replicate_of[spec] = self.seed if seed is None else seed
         return spec
+
+    def _known(self, teacher: RunSpec) -> KnownNetwork:
+        """A published network as a teacher."""
+        if teacher not in self._teachers:
+            assert self.cohort is not None
+            weights = self.cohort.model(*self._published[teacher]).state_dict()
+            self._teachers[teacher] = keep_network(teacher.model, dict(teacher.model_options), weights)
+        return self._teachers[teacher]
 
     @cached_property
     def _published(self) -> dict[RunSpec, tuple[str, int]]:

@@ -25,7 +25,7 @@ from kdlib.lifeline import begin_worker, guarding
 from kdlib.runs.place import reason
 from kdlib.runs.spec import RunSpec
 from kdlib.runs.store import get_or_train, is_stored, keep_in_memory, kept_in_memory, run_key
-from kdlib.runs.teachers import KnownTeacher
+from kdlib.runs.teachers import KnownNetwork, KnownTeacher
 from kdlib.temporary import clear_leftovers, temporary_folder
 from kdlib.train.device import resolve_device, watched
 
@@ -85,7 +85,7 @@ def _groups(specs: Sequence[RunSpec], workers: int) -> list[list[RunSpec]]:
     """
     alone = [[spec] for spec in specs if spec.teacher is None and spec.start is None]
     started = [[spec] for spec in specs if spec.teacher is None and spec.start is not None]
-    taught: dict[tuple[str, RunSpec | KnownTeacher], list[RunSpec]] = {}
+    taught: dict[tuple[str, RunSpec | KnownTeacher | KnownNetwork], list[RunSpec]] = {}
     for spec in specs:
         if spec.teacher is not None:
             taught.setdefault((spec.objective, spec.teacher), []).append(spec)

@@ -22,7 +22,7 @@ from kdlib.errors import (
     yes_or_no,
 )
 from kdlib.models import check_model
-from kdlib.runs.teachers import KnownTeacher
+from kdlib.runs.teachers import KnownNetwork, KnownTeacher
 from kdlib.train.recipe import Recipe
 
 # What these options mean is the same in every method.
@@ -57,7 +57,7 @@ class RunSpec:
     objective_options: tuple[tuple[str, float | str], ...]
     recipe: Recipe
     seed: int
-    teacher: RunSpec | KnownTeacher | None = None
+    teacher: RunSpec | KnownTeacher | KnownNetwork | None = None
     start: RunSpec | None = None
     frozen_up_to: str = ""
     n_train: int | None = None
@@ -133,7 +133,7 @@ def make_spec(
     *,
     model_options: Mapping[str, int] | None = None,
     objective_options: Mapping[str, float | str] | None = None,
-    teacher: RunSpec | KnownTeacher | None = None,
+    teacher: RunSpec | KnownTeacher | KnownNetwork | None = None,
     start: RunSpec | None = None,
     frozen_up_to: str = "",
     n_train: int | None = None,

@@ -37,7 +37,7 @@ from kdlib.runs.files import ProgressSaver, load_run, read_run, save_run
 from kdlib.runs.place import locked, store_root
 from kdlib.runs.source import training_source
 from kdlib.runs.spec import RunSpec
-from kdlib.runs.teachers import KnownTeacher, outputs_of
+from kdlib.runs.teachers import KnownNetwork, KnownTeacher, outputs_of, weights_of
 from kdlib.train.device import deterministic, resolve_device
 from kdlib.train.loop import fit
 from kdlib.train.processes import current
@@ -62,6 +62,8 @@ def _source_of(spec: RunSpec, splits: Splits) -> str:
         modules.add(fit_stream.__module__)
     for one in (spec, *spec.others()):
         modules |= {MODELS[one.model].__module__, METHODS[one.objective].build.__module__}
+        if isinstance(one.teacher, KnownNetwork):
+            modules.add(MODELS[one.teacher.model].__module__)
     return training_source(modules)
 
 
@@ -214,15 +216,30 @@ def _objective(spec: RunSpec, splits: Splits, whole: Splits, device: str) -> Obj
     if isinstance(spec.teacher, KnownTeacher):
         outputs = {name: known.to(target) for name, known in outputs_of(spec.teacher).items()}
     elif spec.teacher is not None:
-        teacher_run = get_or_train(spec.teacher, whole, device=device, label="teacher")
-        name = (teacher_run.key, splits.content_hash(), augmentation.name, str(target))
+        key, make = _taught_by(spec.teacher, whole, device)
+        name = (key, splits.content_hash(), augmentation.name, str(target))
         if name not in _teachers:
-            _teachers[name] = teacher_run.model("last", target), {}
+            _teachers[name] = make().to(target).eval(), {}
         model, memory = _teachers[name]
     student = _model_builder(spec, splits)().to(target)
     setting = Setting(student, splits.train.to(target), augmentation, spec.seed, model, outputs, memory)
     with deterministic():  # a builder may train a network of its own and fill the teacher's memory
         return METHODS[spec.objective].build(setting, **dict(spec.objective_options))
+
+
+def _taught_by(teacher: RunSpec | KnownNetwork, whole: Splits, device: str) -> tuple[str, Callable[[], nn.Module]]:
+    """What names a teacher's network, and what builds it with its weights."""
+    if isinstance(teacher, RunSpec):
+        run = get_or_train(teacher, whole, device=device, label="teacher")
+        return run.key, lambda: run.model("last")
+    options = whole.train.model_options() | dict(teacher.model_options)
+
+    def make() -> nn.Module:
+        model = build_model(teacher.model, **options)
+        model.load_state_dict(weights_of(teacher))
+        return model
+
+    return teacher.content, make
 
 
 def _metadata(spec: RunSpec, splits: Splits, run: Run, key: str) -> dict[str, object]:

@@ -15,7 +15,7 @@ from kdlib.runs import place, teachers
 from kdlib.runs.place import store_root
 from kdlib.runs.spec import make_spec
 from kdlib.runs.store import get_or_train, run_key
-from kdlib.runs.teachers import KnownTeacher, keep_teacher, outputs_of
+from kdlib.runs.teachers import KnownTeacher, keep_network, keep_teacher, outputs_of, weights_of
 from kdlib.train.predict import predict
 
 PLAIN = replace(RECIPE, augment="none")
@@ -177,3 +177,40 @@ def test_a_folder_that_hides_whether_it_is_kept_is_told_and_memory_is_used(monke
         with pytest.warns(UserWarning, match=r"cannot be reached \(Permission denied\).*is used from memory"):
             teacher = keep_teacher("trees", {"logits": LOGITS})
     assert torch.equal(outputs_of(teacher)["logits"], LOGITS)
+
+
+# ---- teachers by their weights ----
+
+
+@pytest.fixture
+def network(splits):
+    """The network of SCRATCH's run, by its weights."""
+    return keep_network("small_resnet", NET, get_or_train(SCRATCH, splits, device="cpu").state())
+
+
+@pytest.mark.parametrize("method", ["kd", "attention_transfer"])
+def test_a_student_of_kept_weights_is_bit_for_bit_that_of_the_run_with_these_weights(splits, network, method):
+    by_run, by_weights = (
+        get_or_train(student(teacher, method, RECIPE), splits, device="cpu") for teacher in (SCRATCH, network)
+    )
+    assert by_run.key != by_weights.key
+    assert all(torch.equal(by_weights.state()[name], weight) for name, weight in by_run.state().items())
+    options = [list(pair) for pair in network.model_options]
+    known = {"model": "small_resnet", "model_options": options, "content": network.content}
+    assert by_weights.metadata["spec"]["teacher"] == known
+
+
+def test_weights_come_back_and_other_weights_are_another_teacher(splits, network):
+    state = get_or_train(SCRATCH, splits, device="cpu").state()
+    found = weights_of(network)
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+    changed = {name: tensor + 1e-3 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    other = keep_network("small_resnet", NET, changed)
+    assert run_key(student(other), splits, "cpu") != run_key(student(network), splits, "cpu")
+
+
+def test_damaged_weights_are_told_with_the_remedy(network):
+    path = file_of(network)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(KdlibError, match=r"small_resnet .* is damaged.*make it again with keep_network"):
+        weights_of(network)
