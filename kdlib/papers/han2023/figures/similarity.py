@@ -47,16 +47,16 @@ def draw_temperatures(
         for label, values in by_t.items()
     ]
     dashed = ", ".join(MODEL_NAMES[arm] for arm in levels)
-    return f"Means over seeds of students of the label-smoothed teacher. {'. '.join(words)}. Dashed: {dashed}."
+    return f"Means over replicates of students of the label-smoothed teacher. {'. '.join(words)}. Dashed: {dashed}."
 
 
-def draw_controls(record: Record, metric: str, smallest: float, rows: Sequence[str]) -> str:
-    """Every arm of `rows` against scratch and against KD, a panel each."""
+def draw_controls(record: Record, metric: str, smallest: float, rows: Sequence[str], kd: str = "kd") -> str:
+    """Every arm of `rows` against scratch and against KD, a panel each; kd: the arm of KD."""
     panels = {
         f"{metric}, minus {MODEL_NAMES[baseline]} (points)": {
             arm: record.contrast(metric, arm, baseline) for arm in rows if arm != baseline
         }
-        for baseline in ("scratch", "kd")
+        for baseline in ("scratch", kd)
     }
     figure = forest(panels, rows, dict.fromkeys(panels, smallest), columns=1)
     figure.set_size_inches(WIDTH, 0.6 * len(rows) + 1.2)

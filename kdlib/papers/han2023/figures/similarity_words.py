@@ -234,18 +234,29 @@ def follows_paper(definition: str, kd: Contrast, smoothing: Contrast) -> str:
     return "no, surely" if any(sure and mean < 0 for mean, sure in sides) else "no"
 
 
-def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Contrast) -> list[str]:
+def listed_verdicts(named: Mapping[str, str], verdicts: Mapping[str, str]) -> str:
+    """Judged claims in a sentence each; those that were not judged are left out.
+
+    named: what a claim is about -> its short id. verdicts: short id -> the claim and its verdict in words.
+
+    >>> listed_verdicts({"Temperature": "6a", "Likeness": "9e"}, {"6a": "detectors, T = 8 minus T = 1: supported"})
+    'Temperature: detectors, T = 8 minus T = 1: supported.'
+    """
+    return " ".join(f"{name}: {verdicts[short]}." for name, short in named.items() if short in verdicts)
+
+
+def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Contrast | None) -> list[str]:
     """What the controls say about the paper's explanation, in sentences that follow from the verdicts alone.
 
     headline: KD has more detectors than scratch. shuffled: KD has more than its teacher shuffled (C1). oracle: sibling
     smoothing without a teacher has more than scratch (C3). matched: detectors of KD minus those of a student from
-    scratch of about equal accuracy (C5).
+    scratch of equal accuracy (C5); None where there is no match.
     """
     meaning = {
         SUPPORTED: "**The headline** holds here: KD gives more detectors than training from scratch",
         CONTRADICTED: "**The headline** is reversed here: KD gives fewer detectors than training from scratch",
         NOT_SUPPORTED: "**The headline** does not hold here: KD makes no difference to scratch that would matter",
-        INCONCLUSIVE: "**The headline** is open here: these seeds can't tell KD from scratch",
+        INCONCLUSIVE: "**The headline** is open here: these replicates can't tell KD from scratch",
         NO_TEST: "**The headline** is not tested here: a condition for a test does not hold",
     }
     sentences = [f"{meaning[headline.word]}, {with_interval(headline.contrast, 'points')}."]
@@ -259,7 +270,7 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
         SUPPORTED: "shuffling the likeness away costs detectors, as the explanation predicts",
         CONTRADICTED: as_high,
         NOT_SUPPORTED: as_high,
-        INCONCLUSIVE: "whether shuffling the likeness away costs detectors, these seeds can't tell",
+        INCONCLUSIVE: "whether shuffling the likeness away costs detectors, these replicates can't tell",
         NO_TEST: "whether shuffling the likeness away costs detectors is not tested, as a condition does not hold",
     }
     sentences.append(f"**C1**: {meaning[shuffled.word]} (KD minus shuffled: {with_interval(shuffled.contrast)}).")
@@ -268,16 +279,18 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
         SUPPORTED: "likeness without any teacher gives more detectors than scratch, as the explanation predicts",
         CONTRADICTED: against,
         NOT_SUPPORTED: against,
-        INCONCLUSIVE: "whether likeness without a teacher is enough, these seeds can't tell",
+        INCONCLUSIVE: "whether likeness without a teacher is enough, these replicates can't tell",
         NO_TEST: "whether likeness without a teacher is enough is not tested, as a condition does not hold",
     }
     sentences.append(f"**C3**: {meaning[oracle.word]} (minus scratch: {with_interval(oracle.contrast)}).")
-    if matched.excludes_zero:
+    if matched is None:
+        words = "accuracies could not be matched, so accuracy alone may be all there is"
+    elif matched.excludes_zero:
         more = "more" if matched.mean_difference > 0 else "fewer"
-        words = f"at about equal accuracy KD has {more} detectors than scratch, so accuracy alone is not the difference"
+        words = f"at equal accuracy KD has {more} detectors than scratch, so accuracy alone is not the difference"
     else:
-        words = "at about equal accuracy KD can't be told from scratch, so accuracy alone may be all there is"
-    sentences.append(f"**C5**: {words} ({with_interval(matched)}).")
+        words = "at equal accuracy KD can't be told from scratch, so accuracy alone may be all there is"
+    sentences.append(f"**C5**: {words}{f' ({with_interval(matched)})' if matched else ''}.")
     words_of_both = {shuffled.word, oracle.word}
     if words_of_both == {SUPPORTED}:
         conclusion = "both controls of the explanation speak for class similarity"
@@ -288,6 +301,6 @@ def decision(headline: Verdict, shuffled: Verdict, oracle: Verdict, matched: Con
     elif SUPPORTED in words_of_both:
         conclusion = "one control speaks for class similarity, the other is open"
     else:
-        conclusion = "the explanation is neither confirmed nor refuted by these seeds"
+        conclusion = "the explanation is neither confirmed nor refuted by these replicates"
     sentences.append(f"**Taken together**, {conclusion}.")
     return sentences
