@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from bare_claims import without_conditions
 from browser_checks import find_chromium, launched
 from stripes import striped_splits
 
@@ -29,6 +30,13 @@ def _same_random_numbers_every_time():
 def splits() -> Splits:
     """128 training images of `striped_images`, 64 of each other part."""
     return striped_splits()
+
+
+@pytest.fixture(scope="module")
+def bare_claims() -> Iterator[None]:
+    """The papers' claims as their contrasts alone decide them, for tests of what comes after a verdict."""
+    with without_conditions():
+        yield
 
 
 @pytest.fixture(scope="session")

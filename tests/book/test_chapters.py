@@ -14,6 +14,7 @@ from kdlib.claims import Record, all_claims
 from kdlib.claims.conditions import Conditions
 from kdlib.errors import KdlibError
 
+pytestmark = pytest.mark.usefixtures("bare_claims")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -13,6 +13,7 @@ from kdlib.book.notebooks import list_notebooks
 from kdlib.claims import all_claims
 from kdlib.claims.rule import RULE
 
+pytestmark = pytest.mark.usefixtures("bare_claims")
 ROOT = Path(__file__).resolve().parents[2]
 INTRO = (ROOT / "book/intro.md").read_text(encoding="utf-8")
 CARDS = re.findall(r"^:::\{grid-item-card\} (.+)\n:link: (\S+)$", INTRO, re.MULTILINE)

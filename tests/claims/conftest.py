@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from bare_claims import without_conditions
 
 from kdlib.claims import Record
 
@@ -18,10 +17,8 @@ DETECTORS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def bare_claims() -> Iterator[None]:
-    """The papers' claims as their contrasts alone decide them; tests of gates and controls give their own."""
-    with without_conditions():
-        yield
+def _without_conditions(bare_claims: None) -> None:
+    """Tests of gates and controls give their own."""
 
 
 @pytest.fixture

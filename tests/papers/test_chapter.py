@@ -23,6 +23,7 @@ from kdlib.errors import KdlibError
 from kdlib.papers import chapter as module
 from kdlib.papers.chapter import Chapter
 
+pytestmark = pytest.mark.usefixtures("bare_claims")
 NAME = "han2023_concept_detectors"
 STUDY = SimpleNamespace(seeds=tuple(range(8)), device=torch.device("cpu"))
 DETECTORS = {
@@ -129,7 +130,7 @@ def test_what_failed_stands_below_the_table_and_the_rest_behind_the_fold(started
     assert remarks.data.startswith("- **1b**: gate failed: accuracy of teacher, 70.50 %")
     assert remarks.data.endswith("A poor teacher has little to teach.")
     assert rule_in_words() in fold.data and started.record.verdicts[id_].sentence in fold.data
-    assert started.verdict_in_words("1b").endswith("8 seeds, **no test**")
+    assert started.verdict_in_words("1b").endswith("8 replicates, **no test**")
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 7])

@@ -13,6 +13,7 @@ import pytest
 from kdlib.claims import Record, load_claims, read_records
 from kdlib.papers.han2023.figures.overview import FIGURES
 
+pytestmark = pytest.mark.usefixtures("bare_claims")
 ROOT = Path(__file__).resolve().parents[4]
 CLAIMS = load_claims("han2023")
 STEPS = ("categories", "similarity", "controls", "every_method", "other_measures")
@@ -66,7 +67,7 @@ def test_methods_stand_in_rows_and_the_larger_preset_is_taken():
     metrics = {"accuracy": arms, "detectors": arms}
     small, large = (record_of("kd_methods", metrics, preset, seeds) for preset, seeds in (("quick", 3), ("retrain", 8)))
     figure, words = FIGURES["every_method"](CLAIMS, [small, large])
-    assert figure.get_suptitle() == "8 seeds, long"
+    assert figure.get_suptitle() == "8 seeds, retrain"
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["Scratch", "Distilled (KD)", "Self-KD", "AT"]  # what is not on file has no row
     assert "Self-KD: mean 53.5 %, seeds 50.0 to 57.0" in words
@@ -84,7 +85,7 @@ def test_other_measures_take_each_panel_from_the_record_that_judges_its_claim():
     shown = [axis for axis in figure.axes if axis.axison]
     assert [axis.get_title(loc="left")[:3] for axis in shown] == ["7f.", "7l."]
     assert [axis.get_xlabel() for axis in shown] == [
-        "claimed: KD lower\n9 seeds, quick", "claimed: KD higher\n8 seeds, long",
+        "claimed: KD lower\n9 seeds, quick", "claimed: KD higher\n8 seeds, retrain",
     ]  # fmt: skip
     assert "means: Scratch 10.0, Distilled (KD) 9.0; claimed: KD lower; supported" in words
     assert "means: Scratch 83.5, Distilled (KD) 85.5" in words
