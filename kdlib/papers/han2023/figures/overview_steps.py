@@ -18,6 +18,7 @@ from kdlib.stats import paired_contrast
 
 _BESIDE_NAMES = 38  # characters of a title over rows with names at their left
 _THREE = ("scratch", "label_smoothing", "kd")
+_SHOWN = (*_THREE, "kd_t4")  # the last where it is on file
 _SHORT = {"scratch": "Scratch", "label_smoothing": "LS", "kd": "KD"}
 _DETECTORS = "concept detectors (% of units)"
 # By the claim that a panel is about: its title, the axis, and what the arms' names begin with in the record.
@@ -34,7 +35,7 @@ _OTHER_MEASURES = {
 
 
 def _size(record: Record, seeds: int) -> str:
-    return f"{seeds} seeds, {record.preset}"
+    return f"{seeds} replicates, {record.preset}"
 
 
 def categories(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
@@ -42,11 +43,11 @@ def categories(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     record = measured(records, "han2023_concept_detectors")
     if record is None:
         return None
-    panels = {name: values_of(record, f"{name}_detectors", _THREE) for name in ("object", "scene")}
-    if any(set(values) != set(_THREE) for values in panels.values()):
+    panels = {name: values_of(record, f"{name}_detectors", _SHOWN) for name in ("object", "scene")}
+    if any(not set(_THREE) <= set(values) for values in panels.values()):
         return None
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6))
-    judging = {"object": ("han2023.4a", "han2023.4b"), "scene": ("han2023.4c",)}
+    judging = {"object": ("han2023.4a", "han2023.9g", "han2023.4b"), "scene": ("han2023.4c",)}
     words = []
     for axis, (name, values) in zip(axes, panels.items(), strict=True):
         seeds_and_means(values, axis, ylabel=f"{name} detectors (%)")
@@ -63,8 +64,8 @@ def categories(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
 def similarity(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """How alike classes are to a network: the paper's entropy, then our siblings' share of the wrong probability."""
     record = measured(records, "han2023_concept_detectors")
-    ours = {} if record is None else values_of(record, "sibling_mass_ratio", _THREE)
-    if record is None or set(ours) != set(_THREE):
+    ours = {} if record is None else values_of(record, "sibling_mass_ratio", _SHOWN)
+    if record is None or not set(_THREE) <= set(ours):
         return None
     known = [item for short in ("3a", "3b") for item in claims[f"han2023.{short}"].reported if item.value is not None]
     numbers = {item.what: float(item.value or 0) for item in known}
@@ -75,7 +76,7 @@ def similarity(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     entitle(above, "The paper: single runs, definition not known")
     seeds_and_means(ours, below, ylabel="siblings' share (%)")
     within(below, 0, 100)
-    judged = judged_in_words(record, claims, ("han2023.3a", "han2023.3b"))
+    judged = judged_in_words(record, claims, ("han2023.3a", "han2023.9c", "han2023.3b"))
     entitle(below, f"Here: {_size(record, len(ours['kd']))}", judged)
     paper = ", ".join(f"{MODEL_NAMES[arm]} {values[0]:g}" for arm, values in theirs.items())
     return figure, f"Paper, {entropy}: {paper}. Here, siblings' share: {seeds_in_words(ours, '%')}."
@@ -83,7 +84,8 @@ def similarity(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
 
 def controls(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
     """Similarity taken away from a teacher and given without one: siblings' share above detectors."""
-    arms = ("scratch", "kd", "kd_shuffled", "kd_wrong_classes", "superclass_smoothing", "antisibling_smoothing")
+    taught = ("kd", "kd_shuffled", "kd_wrong_classes", "kd_t4", "kd_t4_shuffled", "kd_t4_wrong_classes")
+    arms = ("scratch", *taught, "superclass_smoothing", "antisibling_smoothing")
     panels = {"sibling_mass_ratio": "siblings' share of wrong classes (%)", "detectors": _DETECTORS}
 
     def titles(record: Record) -> dict[str, str]:
@@ -91,7 +93,9 @@ def controls(claims: Mapping[str, Claim], records: Sequence[Record]) -> Drawn:
         lost = paired_contrast(shares["kd"], shares["kd_shuffled"])
         return {
             "sibling_mass_ratio": f"KD's share minus that of shuffled KD:\n{with_interval(lost, 'points')}",
-            "detectors": judged_in_words(record, claims, ("han2023.3d", "han2023.3e"), width=_BESIDE_NAMES),
+            "detectors": judged_in_words(
+                record, claims, ("han2023.3d", "han2023.9e", "han2023.3e"), width=_BESIDE_NAMES
+            ),
         }
 
     return _rows(records, "han2023_class_similarity", arms, panels, "kd_shuffled", titles)
@@ -111,7 +115,8 @@ def every_method(claims: Mapping[str, Claim], records: Sequence[Record]) -> Draw
             found[metric] = f"{question}\n{names_by_word(record, named, width=_BESIDE_NAMES)}".strip()
         return found
 
-    return _rows(records, "han2023_kd_methods", ("scratch", "kd", *methods), panels, "self_kd", titles)
+    arms = ("scratch", "kd", "kd_t4", *methods, "self_kd_t4")
+    return _rows(records, "han2023_kd_methods", arms, panels, "self_kd", titles)
 
 
 def _rows(
