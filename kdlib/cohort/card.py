@@ -39,7 +39,7 @@ _LIMITS = """\
 - The weights are rounded to half precision. Every number on these pages was computed from the rounded weights.
 - Test and probe are one draw. An interval over replicates says nothing of other test images.
 - The protocol was chosen by accuracy on val, in replicates that are used for nothing else. It was fixed before any
-  measure of interpretability was taken of a distilled student.
+  measure of interpretability was taken of one of its distilled students.
 - No network here is meant for use outside this companion."""
 
 _LICENCE = "The weights have the licence of this repository (MIT)."

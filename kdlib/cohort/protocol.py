@@ -1,7 +1,7 @@
 """The cohort's protocol: data, networks, recipes, arms and the number of replicates, from one committed file.
 
-It is chosen on accuracy alone (`kdlib.cohort.premise`), before any measure of interpretability is taken of a distilled
-student. Whoever changes it afterwards makes another cohort.
+It is chosen on accuracy alone (`kdlib.cohort.premise`), before any measure of interpretability is taken of one of
+its distilled students. Whoever changes it afterwards makes another cohort.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from kdlib.claims.interval_words import difference_in_words
 from kdlib.claims.paired import t_interval
-from kdlib.claims.phrases import decimals_for, signed
+from kdlib.claims.phrases import signed
 from kdlib.cohort.cohort import Cohort
 from kdlib.cohort.fixed import content_hash, read_fixed
 from kdlib.cohort.listing import read_index
@@ -18,17 +19,14 @@ CONTROLS = ("kd_t4_shuffled", "kd_shuffled", "self_kd_t4", "self_kd")
 
 
 def interval_in_words(values: Sequence[float], unit: str) -> str:
-    """The mean of differences with its 95 % interval, to two digits of the interval's half width.
+    """The mean of differences with its 95 % interval; one replicate has none.
 
     >>> interval_in_words([3.0, 2.0, 4.0, 3.0], "points"), interval_in_words([3.0], "points")
-    ('+3.0 (+1.7 to +4.3) points', '+3.0 points (one replicate, no interval)')
+    ('+3.0 points (+1.7 to +4.3)', '+3.0 points (one replicate, no interval)')
     """
     if len(values) == 1:
         return f"{signed(values[0], 1)} {unit} (one replicate, no interval)"
-    found = t_interval(values, "the differences")
-    decimals = decimals_for((found.high - found.low) / 2)
-    mean, low, high = (signed(value, decimals) for value in (found.mean, found.low, found.high))
-    return f"{mean} ({low} to {high}) {unit}"
+    return difference_in_words(t_interval(values, "the differences"), unit)
 
 
 def judged_in_words(values: Sequence[float]) -> str:
@@ -133,10 +131,10 @@ def fixed_in_words(data: str, cohort: Cohort | None) -> str:
 def accuracy_table(population: Population, measured: Accuracies) -> list[str]:
     """Every arm's accuracy and gain as lines of a Markdown table."""
     gained = gains(population, measured)
-    lines = ["| arm | replicates | test accuracy, % | gain over its baseline, points |", "|---|---|---|---|"]
+    lines = ["| arm | replicates | test accuracy, % | gain over its baseline |", "|---|---|---|---|"]
     for arm, values in measured.items():
         mean = sum(values.values()) / len(values)
-        gain = interval_in_words(list(gained[arm].values()), "").strip() if arm in gained else ""
+        gain = interval_in_words(list(gained[arm].values()), "points") if arm in gained else ""
         lines.append(f"| `{arm}` | {len(values)} | {mean:.2f} | {gain} |")
     return lines
 

@@ -133,10 +133,10 @@ class TestFigure:
 class TestWords:
     def test_the_box_says_whether_kd_gains_how_sure_that_is_and_what_controls_say(self, cohort):
         answer, sure, controls = words.box_lines("concept_world", POPULATION, cohort)
-        assert "KD at T = 4 +3.0 (+1.7 to +4.3) points, more accurate" in answer
-        assert "KD at T = 1 0.0 (−1.8 to +1.8) points, no difference is shown" in answer
+        assert "KD at T = 4 +3.0 points (+1.7 to +4.3), more accurate" in answer
+        assert "KD at T = 1 0.0 points (−1.8 to +1.8), no difference is shown" in answer
         assert sure.startswith("4 replicates of teacher and students.")
-        assert "shuffled probabilities, T = 4 +0.8 (−2.4 to +3.9) points, no difference is shown" in controls
+        assert "shuffled probabilities, T = 4 +0.8 points (−2.4 to +3.9), no difference is shown" in controls
         assert words.box_lines("concept_world", POPULATION, cohort, 1)[1].startswith("1 replicate of")
 
     def test_nothing_on_file_is_told_in_a_sentence(self, tmp_path):
@@ -176,7 +176,7 @@ class TestWords:
         assert "| `scratch_28` | `cross_entropy` |  | student | 28 |" in rows
         assert "| `kd_t4` | `kd`, temperature 4, alpha 0.9 | `teacher` | student | 14 |" in rows
         accuracy = words.accuracy_table(POPULATION, MEASURED)
-        assert "| `kd_t4` | 4 | 87.25 | +3.0 (+1.7 to +4.3) |" in accuracy and len(accuracy) == 2 + len(MEASURED)
+        assert "| `kd_t4` | 4 | 87.25 | +3.0 points (+1.7 to +4.3) |" in accuracy and len(accuracy) == 2 + len(MEASURED)
 
     def test_what_is_on_file_is_counted_with_its_checksums(self, cohort):
         text = words.files_in_words(cohort)
